@@ -1,0 +1,2 @@
+//! The amime binary.
+fn main() {}

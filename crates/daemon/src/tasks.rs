@@ -1,0 +1,87 @@
+//! The only place that spawns: every task has a name and an owner.
+#![allow(clippy::disallowed_methods, reason = "this is the place that the other crates are sent to")]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+/// Owner of tasks. Clones share ownership; dropping the last clone does not stop them, [`Tasks::stop`] does.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    tracker: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Tasks {
+    /// An owner without tasks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `future` on the current runtime until it ends or the owner stops.
+    /// A panic is logged with the name and ends this task only.
+    pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let cancel = self.inner.cancel.clone();
+        self.inner.tracker.spawn(guard(name, cancel, future));
+    }
+
+    /// The same for a future that stays on this thread; needs a `LocalSet`.
+    pub fn spawn_local(&self, name: &'static str, future: impl Future<Output = ()> + 'static) {
+        let cancel = self.inner.cancel.clone();
+        self.inner.tracker.spawn_local(guard(name, cancel, future));
+    }
+
+    /// Runs blocking work off the event loop and waits for its result; `None` when it panicked.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        match self.inner.tracker.spawn_blocking(work).await {
+            Ok(value) => Some(value),
+            Err(error) => {
+                tracing::error!(task = name, %error, "blocking task panicked");
+                None
+            }
+        }
+    }
+
+    /// Becomes ready when the owner is told to stop.
+    pub async fn stopping(&self) {
+        self.inner.cancel.cancelled().await;
+    }
+
+    /// Drops every task at its next await and waits for the end of all, at most `limit`.
+    /// Whether all ended.
+    pub async fn stop(&self, limit: Duration) -> bool {
+        self.inner.cancel.cancel();
+        self.inner.tracker.close();
+        crate::clock::timeout(limit, self.inner.tracker.wait()).await.is_ok()
+    }
+
+    /// Tasks that have not ended.
+    pub fn count(&self) -> usize {
+        self.inner.tracker.len()
+    }
+}
+
+async fn guard(name: &'static str, cancel: CancellationToken, future: impl Future<Output = ()>) {
+    let work = std::panic::AssertUnwindSafe(future.instrument(tracing::debug_span!("task", name))).catch_unwind();
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => {}
+        outcome = work => if outcome.is_err() {
+            tracing::error!(task = name, "task panicked");
+        }
+    }
+}

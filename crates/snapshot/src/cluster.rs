@@ -1,0 +1,80 @@
+//! Clusters: upstream groups, how their members are found, and how one of them is used.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CircuitBreaker, ClusterName, LoadBalancing, Named, Origin};
+
+/// One upstream group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Istio's name of it.
+    pub name: ClusterName,
+    /// Where members come from.
+    pub discovery: Discovery,
+    /// How one member is picked.
+    #[serde(default)]
+    pub load_balancing: LoadBalancing,
+    /// HTTP version spoken to members.
+    #[serde(default)]
+    pub http: UpstreamHttp,
+    /// Limit for establishing a connection (Istio: 10 s).
+    pub connect_timeout: Duration,
+    /// Limits.
+    #[serde(default)]
+    pub circuit_breaker: CircuitBreaker,
+    /// Source address of connections; inbound clusters use 127.0.0.6, so that capture rules can tell the
+    /// proxy's connections to its own workload from the workload's calls to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_address: Option<IpAddr>,
+    /// The service this cluster stands for, for metrics; `None` for the special clusters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceRef>,
+    /// The DestinationRule that shaped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl Named for Cluster {
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+/// Where the members of a cluster come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Discovery {
+    /// From the entry of the same name in [`crate::Snapshot::endpoints`].
+    Endpoints,
+    /// The destination that the connection was captured on its way to.
+    OriginalDestination,
+    /// Nobody: every connection is closed.
+    Nobody,
+}
+
+/// HTTP version spoken to the members of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamHttp {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge: service ports named `http2`, `grpc` or `grpc-web`.
+    Http2,
+    /// Whatever the downstream connection speaks.
+    Downstream,
+}
+
+/// A service, as named in `destination_service_*` of Istio's metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRef {
+    /// `backend.shop.svc.cluster.local`.
+    pub host: String,
+    /// `backend`.
+    pub name: String,
+    /// `shop`.
+    pub namespace: String,
+}

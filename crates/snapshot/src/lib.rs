@@ -1,0 +1,53 @@
+//! What one proxy must do, as plain data: the contract between controller and proxy.
+//!
+//! A [`Snapshot`] is made by `translate`, carried by `xds`, and put in force by `proxy`. Nothing here reads a
+//! clock, a socket or a file, and nothing here knows Kubernetes or protobuf. Names follow Istio
+//! (`outbound|9090|v0|backend.shop.svc.cluster.local`), so that dashboards, logs and scripts keep working.
+//!
+//! The pure matchers ([`route::RouteTable::find_host`], [`route::RouteMatch::matches`]) live here, because both
+//! `explain` and the data path must give the same answer.
+#![deny(missing_docs)]
+
+pub mod chain;
+pub mod circuit_breaker;
+pub mod cluster;
+pub mod endpoint;
+pub mod filter;
+pub mod listener;
+pub mod load_balancing;
+pub mod name;
+pub mod origin;
+pub mod retry;
+pub mod route;
+pub mod set;
+
+pub use chain::{Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler};
+pub use circuit_breaker::CircuitBreaker;
+pub use cluster::{Cluster, Discovery};
+pub use endpoint::{Endpoint, Endpoints, Health, Locality, LocalityEndpoints};
+pub use filter::HttpFilter;
+pub use listener::{Direction, Listener};
+pub use load_balancing::LoadBalancing;
+pub use name::{ClusterName, Host, ListenerName, Namespace, RouteTableName};
+pub use origin::Origin;
+pub use retry::Retry;
+pub use route::{Action, Route, RouteMatch, RouteTable, VirtualHost, Weighted};
+pub use set::{Diff, Named, Set};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything one proxy must do.
+///
+/// Closed under names: a route names clusters of [`Snapshot::clusters`] (or one that does not exist, which
+/// answers 503 with flag `NC`), and each cluster discovered by name has an entry in [`Snapshot::endpoints`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Where connections come in, and what happens to them.
+    pub listeners: Set<Listener>,
+    /// Route tables named by HTTP handlers.
+    pub routes: Set<RouteTable>,
+    /// Upstream groups.
+    pub clusters: Set<Cluster>,
+    /// Members of the clusters that discover them by name.
+    pub endpoints: Set<Endpoints>,
+}

@@ -1,0 +1,57 @@
+//! Listeners: addresses that connections arrive at, with the chains that decide what happens to them.
+//!
+//! A sidecar binds two sockets only (15001 and 15006). The other listeners are virtual: a connection redirected
+//! to 15001 is handed to the listener whose address equals its original destination, else to the wildcard
+//! listener of that port, else it stays with `virtualOutbound` (Envoy: `use_original_dst`).
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Chain, ListenerName, Named};
+
+/// Which way traffic flows through a listener, as seen from the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Towards the workload.
+    Inbound,
+    /// Away from the workload.
+    Outbound,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Istio's name of it.
+    pub name: ListenerName,
+    /// Address to bind, or, for a virtual listener, the original destination that selects it
+    /// (an unspecified IP selects by port alone).
+    pub address: SocketAddr,
+    /// Whether a socket is bound. Virtual listeners receive their connections from the one that captured them.
+    pub bind: bool,
+    /// Hand connections to the virtual listener of their original destination first.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub use_original_destination: bool,
+    /// Inbound or outbound.
+    pub direction: Direction,
+    /// Look at the first bytes to tell HTTP/1 and HTTP/2 from other protocols, for chains that match on
+    /// [`crate::ChainMatch::application_protocols`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub detect_http: bool,
+    /// Tried by specificity (port, then application protocol), not by order.
+    pub chains: Vec<Chain>,
+    /// When no chain matches. Without one the connection is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_chain: Option<Chain>,
+}
+
+impl Named for Listener {
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}

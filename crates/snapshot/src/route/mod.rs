@@ -1,0 +1,151 @@
+//! Routes: virtual hosts, matches and actions, with the pure matchers that data path and `explain` share.
+//!
+//! Semantics are Envoy's: domains are tried exact, then longest suffix wildcard (`*.shop`), then longest prefix
+//! wildcard (`shop.*`), then `*`; the port of the authority is ignored; the first route that matches wins.
+
+mod matcher;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ClusterName, Named, Origin, Retry, RouteTableName};
+
+pub use matcher::{HeaderView, RequestView};
+
+/// All routes of one outbound port, or of one inbound chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteTable {
+    /// Its name.
+    pub name: RouteTableName,
+    /// Virtual hosts; no two share a domain.
+    pub hosts: Vec<VirtualHost>,
+}
+
+impl Named for RouteTable {
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+/// Routes for a set of domains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VirtualHost {
+    /// `backend.shop.svc.cluster.local:9090`, `allow_any`, `inbound|http|9090`.
+    pub name: String,
+    /// Lower case, without port: `backend`, `*.shop`, `shop.*`, `*`.
+    pub domains: Vec<String>,
+    /// First match wins.
+    pub routes: Vec<Route>,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// `http[].name` of the VirtualService, `default` without one, `allow_any` for passthrough.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Which requests it takes.
+    #[serde(default)]
+    pub matches: RouteMatch,
+    /// What happens to them.
+    pub action: Action,
+    /// The rule that made it; `None` for defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Forwarded to one of several clusters by weight.
+    Forward(Forward),
+    /// Answered by the proxy.
+    Respond(DirectResponse),
+}
+
+/// How a request is forwarded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forward {
+    /// At least one; a weight of 0 receives nothing.
+    pub clusters: Vec<Weighted>,
+    /// Limit of the whole exchange including retries; `None` is no limit (Istio's default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// Retries; `None` never retries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// One target of a weighted route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weighted {
+    /// The target.
+    pub cluster: ClusterName,
+    /// Its share of the sum of all weights.
+    pub weight: u32,
+}
+
+/// An answer that the proxy gives by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DirectResponse {
+    /// HTTP status.
+    pub status: u16,
+    /// Body; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub body: String,
+}
+
+/// Which requests a route takes; all conditions must hold, and an empty match takes every request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteMatch {
+    /// The path without query. `Prefix` here is Envoy's plain text prefix; Istio's path-segment rule is
+    /// already resolved by translation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<StringMatch>,
+    /// Path matching ignores ASCII case (Istio: `ignoreUriCase`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_path_case: bool,
+    /// Request headers, pseudo-headers (`:method`, `:authority`, `:scheme`) included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatch>,
+    /// Query parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<QueryMatch>,
+}
+
+/// A condition on text. Regular expressions are RE2 syntax and match the whole text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StringMatch {
+    /// Equal.
+    Exact(String),
+    /// Begins with.
+    Prefix(String),
+    /// Matches as a whole.
+    Regex(String),
+}
+
+/// A condition on one header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    /// Lower case.
+    pub name: String,
+    /// On its value (several are joined by a comma); `None` asks only that it is present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<StringMatch>,
+    /// The condition must not hold (Istio: `withoutHeaders`). An absent header satisfies it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub invert: bool,
+}
+
+/// A condition on one query parameter; the first of that name counts, case matters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryMatch {
+    /// Name.
+    pub name: String,
+    /// On its value; `None` asks only that it is present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<StringMatch>,
+}
