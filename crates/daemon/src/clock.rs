@@ -1,5 +1,8 @@
 //! Time, in one place, so that tests can control it (`tokio::time::pause`).
-#![allow(clippy::disallowed_methods, reason = "this is the place that the other crates are sent to")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the place that the other crates are sent to"
+)]
 
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

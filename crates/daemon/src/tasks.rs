@@ -1,5 +1,8 @@
 //! The only place that spawns: every task has a name and an owner.
-#![allow(clippy::disallowed_methods, reason = "this is the place that the other crates are sent to")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the place that the other crates are sent to"
+)]
 
 use std::future::Future;
 use std::sync::Arc;
@@ -66,7 +69,9 @@ impl Tasks {
     pub async fn stop(&self, limit: Duration) -> bool {
         self.inner.cancel.cancel();
         self.inner.tracker.close();
-        crate::clock::timeout(limit, self.inner.tracker.wait()).await.is_ok()
+        crate::clock::timeout(limit, self.inner.tracker.wait())
+            .await
+            .is_ok()
     }
 
     /// Tasks that have not ended.
@@ -76,7 +81,8 @@ impl Tasks {
 }
 
 async fn guard(name: &'static str, cancel: CancellationToken, future: impl Future<Output = ()>) {
-    let work = std::panic::AssertUnwindSafe(future.instrument(tracing::debug_span!("task", name))).catch_unwind();
+    let work =
+        std::panic::AssertUnwindSafe(future.instrument(tracing::debug_span!("task", name))).catch_unwind();
     tokio::select! {
         biased;
         () = cancel.cancelled() => {}

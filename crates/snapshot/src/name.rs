@@ -93,7 +93,12 @@ impl ClusterName {
         let port = fields.next()?.parse().ok()?;
         let subset = fields.next()?;
         let host = fields.next()?;
-        fields.next().is_none().then_some(ClusterNameParts { direction, port, subset, host })
+        fields.next().is_none().then_some(ClusterNameParts {
+            direction,
+            port,
+            subset,
+            host,
+        })
     }
 }
 
@@ -120,7 +125,10 @@ mod tests {
         let name = ClusterName::outbound(9090, "v0", &host);
         assert_eq!(name.as_str(), "outbound|9090|v0|backend.shop.svc.cluster.local");
         let parts = name.parts().unwrap();
-        assert_eq!((parts.direction, parts.port, parts.subset, parts.host), ("outbound", 9090, "v0", host.as_str()));
+        assert_eq!(
+            (parts.direction, parts.port, parts.subset, parts.host),
+            ("outbound", 9090, "v0", host.as_str())
+        );
         assert_eq!(ClusterName::from(ClusterName::PASSTHROUGH).parts(), None);
     }
 }

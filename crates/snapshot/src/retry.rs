@@ -28,7 +28,9 @@ impl Default for Retry {
     fn default() -> Self {
         Self {
             attempts: 2,
-            on: ["connect-failure", "refused-stream", "unavailable", "cancelled"].map(String::from).to_vec(),
+            on: ["connect-failure", "refused-stream", "unavailable", "cancelled"]
+                .map(String::from)
+                .to_vec(),
             status_codes: Vec::new(),
             per_try_timeout: None,
             avoid_previous_hosts: true,

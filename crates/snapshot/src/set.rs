@@ -70,11 +70,23 @@ impl<T: Named + PartialEq> Set<T> {
     /// What leads from `old` to `self`. Shared items are not compared by content.
     pub fn diff(&self, old: &Self) -> Diff<T> {
         let same = |name: &Arc<str>, item: &Arc<T>| {
-            old.0.get(name).is_some_and(|before| Arc::ptr_eq(before, item) || before == item)
+            old.0
+                .get(name)
+                .is_some_and(|before| Arc::ptr_eq(before, item) || before == item)
         };
         Diff {
-            changed: self.0.iter().filter(|(name, item)| !same(name, item)).map(|(_, item)| item.clone()).collect(),
-            removed: old.0.keys().filter(|name| !self.0.contains_key(*name)).cloned().collect(),
+            changed: self
+                .0
+                .iter()
+                .filter(|(name, item)| !same(name, item))
+                .map(|(_, item)| item.clone())
+                .collect(),
+            removed: old
+                .0
+                .keys()
+                .filter(|name| !self.0.contains_key(*name))
+                .cloned()
+                .collect(),
         }
     }
 }
@@ -116,8 +128,17 @@ mod tests {
         let old: Set<Item> = [Item("a", 1), Item("b", 1), Item("c", 1)].into_iter().collect();
         let new: Set<Item> = [Item("a", 1), Item("b", 2), Item("d", 1)].into_iter().collect();
         let diff = new.diff(&old);
-        assert_eq!(diff.changed.iter().map(|item| item.0).collect::<Vec<_>>(), ["b", "d"]);
+        assert_eq!(
+            diff.changed.iter().map(|item| item.0).collect::<Vec<_>>(),
+            ["b", "d"]
+        );
         assert_eq!(diff.removed, ["c".into()]);
-        assert_eq!(new.diff(&new.clone()), Diff { changed: vec![], removed: vec![] });
+        assert_eq!(
+            new.diff(&new.clone()),
+            Diff {
+                changed: vec![],
+                removed: vec![]
+            }
+        );
     }
 }

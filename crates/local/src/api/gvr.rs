@@ -13,12 +13,16 @@ pub struct Gvr {
 }
 
 pub const CONFIG_MAPS: Gvr = Gvr::fixed("", "v1", "configmaps");
-pub const CUSTOM_RESOURCE_DEFINITIONS: Gvr = Gvr::fixed("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+pub const CUSTOM_RESOURCE_DEFINITIONS: Gvr =
+    Gvr::fixed("apiextensions.k8s.io", "v1", "customresourcedefinitions");
 pub const DEPLOYMENTS: Gvr = Gvr::fixed("apps", "v1", "deployments");
 pub const ENDPOINT_SLICES: Gvr = Gvr::fixed("discovery.k8s.io", "v1", "endpointslices");
 pub const EVENTS: Gvr = Gvr::fixed("", "v1", "events");
-pub const MUTATING_WEBHOOKS: Gvr =
-    Gvr::fixed("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations");
+pub const MUTATING_WEBHOOKS: Gvr = Gvr::fixed(
+    "admissionregistration.k8s.io",
+    "v1",
+    "mutatingwebhookconfigurations",
+);
 pub const NAMESPACES: Gvr = Gvr::fixed("", "v1", "namespaces");
 pub const NODES: Gvr = Gvr::fixed("", "v1", "nodes");
 pub const PODS: Gvr = Gvr::fixed("", "v1", "pods");
@@ -26,18 +30,29 @@ pub const REPLICA_SETS: Gvr = Gvr::fixed("apps", "v1", "replicasets");
 pub const SECRETS: Gvr = Gvr::fixed("", "v1", "secrets");
 pub const SERVICES: Gvr = Gvr::fixed("", "v1", "services");
 pub const SERVICE_ACCOUNTS: Gvr = Gvr::fixed("", "v1", "serviceaccounts");
-pub const VALIDATING_WEBHOOKS: Gvr =
-    Gvr::fixed("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations");
+pub const VALIDATING_WEBHOOKS: Gvr = Gvr::fixed(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingwebhookconfigurations",
+);
 
 impl Gvr {
     /// A collection known at compile time.
     pub const fn fixed(group: &'static str, version: &'static str, resource: &'static str) -> Self {
-        Self { group: Cow::Borrowed(group), version: Cow::Borrowed(version), resource: Cow::Borrowed(resource) }
+        Self {
+            group: Cow::Borrowed(group),
+            version: Cow::Borrowed(version),
+            resource: Cow::Borrowed(resource),
+        }
     }
 
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod gvr;
+pub mod node_link;
 pub mod status;
 
 pub use gvr::Gvr;

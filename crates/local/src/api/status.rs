@@ -20,7 +20,12 @@ pub struct Status {
 impl Status {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Value::Null }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: Value::Null,
+        }
     }
 
     pub fn not_found(gvr: &Gvr, name: &str) -> Self {
@@ -40,7 +45,11 @@ impl Status {
     pub fn conflict(gvr: &Gvr, name: &str, why: &str) -> Self {
         Self {
             details: json!({"name": name, "group": gvr.group, "kind": gvr.resource}),
-            ..Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {gvr} \"{name}\": {why}"))
+            ..Self::new(
+                409,
+                "Conflict",
+                format!("Operation cannot be fulfilled on {gvr} \"{name}\": {why}"),
+            )
         }
     }
 
