@@ -4,8 +4,8 @@
 //! clock, a socket or a file, and nothing here knows Kubernetes or protobuf. Names follow Istio
 //! (`outbound|9090|v0|backend.shop.svc.cluster.local`), so that dashboards, logs and scripts keep working.
 //!
-//! The pure matchers ([`route::RouteTable::find_host`], [`route::RouteMatch::matches`]) live here, because both
-//! `explain` and the data path must give the same answer.
+//! The pure matchers ([`route::CompiledTable`]) live here, because both `explain` and the data path must give
+//! the same answer.
 #![deny(missing_docs)]
 
 pub mod chain;

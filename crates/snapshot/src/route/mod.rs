@@ -3,7 +3,10 @@
 //! Semantics are Envoy's: domains are tried exact, then longest suffix wildcard (`*.shop`), then longest prefix
 //! wildcard (`shop.*`), then `*`; the port of the authority is ignored; the first route that matches wins.
 
+mod compiled;
 mod matcher;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -11,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClusterName, Named, Origin, Retry, RouteTableName};
 
-pub use matcher::{HeaderView, RequestView};
+pub use compiled::{CompiledTable, Found, RouteProblem, host_without_port, pick};
+pub use matcher::{HeaderView, RequestView, compile_regex};
 
 /// All routes of one outbound port, or of one inbound chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,7 +139,8 @@ pub struct HeaderMatch {
     /// On its value (several are joined by a comma); `None` asks only that it is present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<StringMatch>,
-    /// The condition must not hold (Istio: `withoutHeaders`). An absent header satisfies it.
+    /// The condition must not hold (Istio: `withoutHeaders`). An absent header then counts as an empty value
+    /// (Envoy: `treat_missing_header_as_empty`), so it satisfies all but conditions that take empty text.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub invert: bool,
 }
