@@ -1,0 +1,147 @@
+//! What an authority signs, and what it refuses.
+
+use std::time::{Duration, SystemTime};
+
+use super::Authority;
+use crate::tls::PeerCertificate;
+use crate::{Error, PrivateKey, SpiffeId};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn authority() -> Authority {
+    Authority::generate("cluster.local", 24 * HOUR, crate::now()).unwrap()
+}
+
+/// A request for `name`, signed by `key`.
+fn request(key: &PrivateKey, name: &str) -> String {
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.subject_alt_names = vec![super::subject_name(name).unwrap()];
+    parameters
+        .serialize_request(&key.signing().unwrap())
+        .unwrap()
+        .pem()
+        .unwrap()
+}
+
+#[test]
+fn an_authority_survives_its_textual_form() {
+    let authority = authority();
+    let again = Authority::from_pem(&authority.certificate_pem(), &authority.key_pem()).unwrap();
+    assert_eq!(again.root_pem(), authority.root_pem());
+    assert_eq!(again.expires(), authority.expires());
+}
+
+#[test]
+fn a_server_certificate_carries_its_names_and_lifetime() {
+    let now = crate::now();
+    let keypair = authority()
+        .issue_server(&["istiod.istio-system.svc", "10.96.0.1"], HOUR, now)
+        .unwrap();
+    let certificate = PeerCertificate::of(&keypair.chain).unwrap();
+    assert_eq!(certificate.dns_names, ["istiod.istio-system.svc"]);
+    assert_eq!(
+        certificate.addresses,
+        ["10.96.0.1".parse::<std::net::IpAddr>().unwrap()]
+    );
+    let lifetime = certificate.expires.duration_since(now).unwrap();
+    assert!(
+        lifetime <= HOUR && lifetime > HOUR - Duration::from_secs(2),
+        "{lifetime:?}"
+    );
+}
+
+#[test]
+fn a_client_certificate_carries_user_and_group() {
+    let keypair = authority()
+        .issue_client("admin", "system:masters", HOUR, crate::now())
+        .unwrap();
+    let certificate = PeerCertificate::of(&keypair.chain).unwrap();
+    assert_eq!(certificate.common_name.as_deref(), Some("admin"));
+    assert_eq!(certificate.organisations, ["system:masters"]);
+}
+
+#[test]
+fn a_request_gets_the_proven_identity_whatever_it_asks_for() {
+    let id = SpiffeId::new("cluster.local", "shop", "cart").unwrap();
+    let key = PrivateKey::generate().unwrap();
+    let request = request(&key, "spiffe://cluster.local/ns/kube-system/sa/admin");
+    let chain = authority()
+        .sign_csr(&request, &[id.to_string()], HOUR, crate::now())
+        .unwrap();
+    assert_eq!(PeerCertificate::of(&chain).unwrap().spiffe_id(), Some(id));
+}
+
+#[test]
+fn a_damaged_request_is_refused() {
+    let key = PrivateKey::generate().unwrap();
+    let damaged = request(&key, "spiffe://a/ns/b/sa/c").replacen("MI", "MJ", 1);
+    for text in [
+        "",
+        "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+        &damaged,
+    ] {
+        let result = authority().sign_csr(text, &["spiffe://a/ns/b/sa/c"], HOUR, crate::now());
+        assert!(matches!(result, Err(Error::Malformed { .. })), "{text}");
+    }
+}
+
+#[test]
+fn nothing_outlives_its_issuer() {
+    let authority = authority();
+    let keypair = authority.issue_server(&["a"], 1000 * HOUR, crate::now()).unwrap();
+    assert_eq!(
+        PeerCertificate::of(&keypair.chain).unwrap().expires,
+        authority.expires()
+    );
+}
+
+#[test]
+fn an_expired_authority_signs_nothing() {
+    let result = authority().issue_server(&["a"], HOUR, crate::now() + 25 * HOUR);
+    assert!(matches!(result.err(), Some(Error::AuthorityExpired)));
+}
+
+#[test]
+fn a_leaf_cannot_become_an_authority() {
+    let leaf = authority().issue_server(&["a"], HOUR, crate::now()).unwrap();
+    assert!(matches!(
+        Authority::from_pem(&leaf.chain_pem(), &leaf.key.key_pem()).err(),
+        Some(Error::Malformed { .. })
+    ));
+}
+
+#[test]
+fn a_key_of_another_authority_is_refused() {
+    let result = Authority::from_pem(authority().root_pem(), &authority().key_pem());
+    assert!(matches!(result.err(), Some(Error::KeyMismatch)));
+}
+
+#[test]
+fn names_that_no_certificate_may_carry_are_refused() {
+    for name in ["", "two words", "schön"] {
+        let result = authority().issue_server(&[name], HOUR, crate::now());
+        assert!(matches!(result.err(), Some(Error::BadName(_))), "{name:?}");
+    }
+}
+
+#[test]
+fn an_intermediate_is_sent_along_and_the_root_is_not() {
+    let now = crate::now();
+    let root = authority();
+    let key = PrivateKey::generate().unwrap();
+    let mut parameters = super::parameters(HOUR, now, None).unwrap();
+    parameters
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "intermediate");
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let certificate = parameters
+        .signed_by(&key.signing().unwrap(), &root.issuer)
+        .unwrap()
+        .pem();
+    let chain = format!("{certificate}{}", root.root_pem());
+    let plugged = Authority::plugged_in(&certificate, &key.key_pem(), &chain, root.root_pem()).unwrap();
+    let leaf = plugged.issue_server(&["a"], HOUR, now).unwrap();
+    assert_eq!(leaf.chain.len(), 2);
+    assert_eq!(plugged.root_pem(), root.root_pem());
+}

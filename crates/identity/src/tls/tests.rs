@@ -1,0 +1,135 @@
+//! Handshakes in memory: who is let in, and who is not.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::{ClientConnection, ServerConnection};
+
+use super::*;
+use crate::Authority;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn authority() -> Authority {
+    Authority::generate("test", HOUR, crate::now()).unwrap()
+}
+
+fn server_keypair(authority: &Authority) -> Keypair {
+    authority
+        .issue_server(&["server.test"], HOUR, crate::now())
+        .unwrap()
+}
+
+/// Carries bytes between the two until both have finished, and returns them.
+fn shake(
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+    name: &str,
+) -> Result<(ClientConnection, ServerConnection), rustls::Error> {
+    let mut client = ClientConnection::new(client, name.to_owned().try_into().unwrap())?;
+    let mut server = ServerConnection::new(server)?;
+    while client.is_handshaking() || server.is_handshaking() || client.wants_write() || server.wants_write() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            server.read_tls(&mut rest).unwrap();
+            server.process_new_packets()?;
+        }
+        let mut wire = Vec::new();
+        server.write_tls(&mut wire).unwrap();
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).unwrap();
+            client.process_new_packets()?;
+        }
+    }
+    Ok((client, server))
+}
+
+#[test]
+fn client_and_server_agree_on_the_protocol() {
+    let authority = authority();
+    let server = server_config(&server_keypair(&authority), None, &[b"h2", b"http/1.1"]).unwrap();
+    let client = client_config(authority.root_pem(), None, &[b"h2"]).unwrap();
+    let (client, _) = shake(client, server, "server.test").unwrap();
+    assert_eq!(client.alpn_protocol(), Some(&b"h2"[..]));
+}
+
+#[test]
+fn a_client_refuses_another_name_and_another_root() {
+    let authority = authority();
+    let server = server_config(&server_keypair(&authority), None, &[]).unwrap();
+    let client = client_config(authority.root_pem(), None, &[]).unwrap();
+    assert!(shake(client, server.clone(), "other.test").is_err());
+    let stranger = client_config(self::authority().root_pem(), None, &[]).unwrap();
+    assert!(shake(stranger, server, "server.test").is_err());
+}
+
+#[test]
+fn a_server_reads_the_certificate_that_a_client_shows() {
+    let authority = authority();
+    let own = authority
+        .issue_client("admin", "system:masters", HOUR, crate::now())
+        .unwrap();
+    let server = server_config(&server_keypair(&authority), Some(authority.root_pem()), &[]).unwrap();
+    let client = client_config(authority.root_pem(), Some(&own), &[]).unwrap();
+    let (_, server) = shake(client, server, "server.test").unwrap();
+    let peer = PeerCertificate::of(server.peer_certificates().unwrap()).unwrap();
+    assert_eq!(peer.common_name.as_deref(), Some("admin"));
+}
+
+#[test]
+fn a_server_that_insists_refuses_a_client_without_certificate() {
+    let authority = authority();
+    let server = server_config(&server_keypair(&authority), Some(authority.root_pem()), &[]).unwrap();
+    let client = client_config(authority.root_pem(), None, &[]).unwrap();
+    assert!(shake(client, server, "server.test").is_err());
+}
+
+#[test]
+fn a_server_with_optional_clients_lets_in_none_but_not_a_strangers_certificate() {
+    let authority = authority();
+    let server =
+        server_config_optional_client(&server_keypair(&authority), authority.root_pem(), &[]).unwrap();
+    let without = client_config(authority.root_pem(), None, &[]).unwrap();
+    let (_, connection) = shake(without, server.clone(), "server.test").unwrap();
+    assert!(connection.peer_certificates().is_none());
+    let strange = self::authority()
+        .issue_client("admin", "x", HOUR, crate::now())
+        .unwrap();
+    let with = client_config(authority.root_pem(), Some(&strange), &[]).unwrap();
+    assert!(shake(with, server, "server.test").is_err());
+}
+
+#[test]
+fn an_expired_certificate_is_refused() {
+    let authority = authority();
+    let past = crate::now() - Duration::from_secs(600);
+    let expired = authority
+        .issue_server(&["server.test"], Duration::from_secs(60), past)
+        .unwrap();
+    let server = server_config(&expired, None, &[]).unwrap();
+    let client = client_config(authority.root_pem(), None, &[]).unwrap();
+    assert!(shake(client, server, "server.test").is_err());
+}
+
+#[test]
+fn roots_that_are_no_certificates_are_refused() {
+    for roots in [
+        "",
+        "hello",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        assert!(client_config(roots, None, &[]).is_err(), "{roots:?}");
+    }
+    assert!(PeerCertificate::of(&[]).is_err());
+    assert!(PeerCertificate::of(&[CertificateDer::from(vec![0; 8])]).is_err());
+}
+
+#[test]
+fn two_uris_are_no_identity() {
+    let names = ["spiffe://a/ns/b/sa/c", "spiffe://a/ns/b/sa/d"];
+    let keypair = authority().issue_server(&names, HOUR, crate::now()).unwrap();
+    assert_eq!(PeerCertificate::of(&keypair.chain).unwrap().spiffe_id(), None);
+}
