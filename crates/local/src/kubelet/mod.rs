@@ -1,1 +1,6 @@
-//! kubelet
+//! The kubelet: pods as local processes in network namespaces.
+
+pub(crate) mod container;
+pub(crate) mod exec;
+pub mod images;
+pub(crate) mod sandbox;

@@ -1,0 +1,3 @@
+//! container
+pub(crate) mod inside;
+pub(crate) mod supervise;

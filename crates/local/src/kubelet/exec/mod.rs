@@ -1,0 +1,3 @@
+//! exec
+pub(crate) mod inside;
+pub(crate) mod supervise;

@@ -1,0 +1,2 @@
+//! sandbox
+pub(crate) mod inside;
