@@ -1,6 +1,6 @@
 //! What an authority signs, and what it refuses.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::Authority;
 use crate::tls::PeerCertificate;

@@ -1,7 +1,7 @@
 //! Handshakes in memory: who is let in, and who is not.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustls::{ClientConnection, ServerConnection};
 
