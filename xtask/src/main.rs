@@ -1,2 +1,62 @@
-//! Automation.
-fn main() {}
+//! All automation of the project, in Rust: `cargo xtask COMMAND`. Nothing to install, the same on every machine.
+
+mod bench;
+mod check;
+mod command;
+mod suites;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Automation of the Amime project",
+    disable_version_flag = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Formatting, clippy, tidy, and cargo-deny where it is installed
+    Check,
+    /// Crate edges, sizes, opening comments, names, lock file; prints the shape of the project
+    Tidy,
+    /// All tests that need nothing but Rust and gcc, or one suite that needs more
+    Test {
+        /// A suite (`list` prints them); anything else filters the ordinary tests by name
+        name: Option<String>,
+    },
+    /// Rewrites golden files and shows what changed
+    Bless {
+        /// Only cases whose path contains this
+        feature: Option<String>,
+    },
+    /// Measurements that are claims: propagation
+    Bench {
+        /// Which one (`list` prints them)
+        scenario: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Check => check::run(),
+        Command::Tidy => tidy::run(),
+        Command::Test { name } => suites::test(name.as_deref()),
+        Command::Bless { feature } => suites::bless(feature.as_deref()),
+        Command::Bench { scenario } => bench::run(scenario.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

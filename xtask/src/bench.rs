@@ -1,0 +1,26 @@
+//! Measurements. Each prints its figures; none of them is a test.
+
+use anyhow::{Result, bail};
+
+use crate::command::cargo;
+
+/// A measurement and what it measures. Each is a target of package `amime` with the same name.
+const SCENARIOS: &[(&str, &str)] = &[(
+    "propagation",
+    "from the write of a VirtualService until 20 sidecars route by it: median and p99",
+)];
+
+pub(crate) fn run(scenario: Option<&str>) -> Result<()> {
+    match scenario {
+        None | Some("list") => {
+            SCENARIOS
+                .iter()
+                .for_each(|(name, about)| println!("{name:12} {about}"));
+            Ok(())
+        }
+        Some(name) if SCENARIOS.iter().any(|(known, _)| *known == name) => {
+            cargo(&["bench", "--profile", "release", "-p", "amime", "--bench", name])
+        }
+        Some(name) => bail!("no measurement is called {name}; `cargo xtask bench list` prints them"),
+    }
+}
