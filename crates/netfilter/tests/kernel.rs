@@ -36,13 +36,24 @@ fn in_fresh_namespace(name: &str, test: impl FnOnce()) {
 fn unshared(command: &mut Command) -> &mut Command {
     use nix::sched::{CloneFlags, unshare};
     use std::os::unix::process::CommandExt;
-    let is_root = nix::unistd::geteuid().is_root();
-    let flags = match is_root {
-        true => CloneFlags::CLONE_NEWNET,
-        false => CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUSER,
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let is_root = user.is_root();
+    // Without a mapping to root, exec would take the new capabilities away again.
+    let maps = [
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("0 {user} 1")),
+        ("/proc/self/gid_map", format!("0 {group} 1")),
+    ];
+    let enter = move || {
+        if is_root {
+            return Ok(unshare(CloneFlags::CLONE_NEWNET)?);
+        }
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUSER)?;
+        maps.iter().try_for_each(|(file, map)| std::fs::write(file, map))
     };
-    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
-    unsafe { command.pre_exec(move || unshare(flags).map_err(Into::into)) }
+    // SAFETY: between fork and exec the closure only makes system calls; its strings were made before, and the
+    // standard library copies paths as short as these to the stack.
+    unsafe { command.pre_exec(enter) }
 }
 
 fn bring_loopback_up() {

@@ -1,6 +1,8 @@
 //! The kubelet: pods as local processes in network namespaces.
 
 pub(crate) mod container;
+pub mod dns;
 pub(crate) mod exec;
 pub mod images;
 pub(crate) mod sandbox;
+pub mod service_network;
