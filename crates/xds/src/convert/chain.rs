@@ -1,0 +1,237 @@
+//! Chains ⇄ `FilterChain` with an HTTP connection manager or a TCP proxy in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::listener::v3 as pb;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
+use hcm::HttpConnectionManager;
+use hcm::http_connection_manager::{RouteSpecifier, UpgradeConfig};
+use pb::filter::ConfigType;
+use snapshot::{Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler};
+
+use super::proto::{
+    aggregated, check_aggregated, duration, is, limit, no, number, pack, refuse, to_duration, to_limit, unpack, yes,
+};
+use super::{Dialect, filter, route};
+use crate::rejected::Reason;
+
+const HTTP: &str = "envoy.filters.network.http_connection_manager";
+const TCP: &str = "envoy.filters.network.tcp_proxy";
+/// Envoy's longest silence on a stream where none is stated.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const WEBSOCKET: &str = "websocket";
+
+pub(super) fn to_proto(chain: &Chain, dialect: Dialect) -> pb::FilterChain {
+    let (name, config) = match &chain.handler {
+        Handler::Http(http) => (HTTP, pack(http_to_proto(http, dialect))),
+        Handler::Tcp(handler) => (TCP, pack(tcp_to_proto(handler))),
+    };
+    let matches = &chain.matches;
+    pb::FilterChain {
+        name: chain.name.clone(),
+        filter_chain_match: (*matches != ChainMatch::default()).then(|| pb::FilterChainMatch {
+            destination_port: matches.destination_port.map(u32::from).and_then(number),
+            application_protocols: matches.application_protocols.clone(),
+            ..Default::default()
+        }),
+        filters: vec![pb::Filter {
+            name: name.to_owned(),
+            config_type: Some(ConfigType::TypedConfig(config)),
+        }],
+        ..Default::default()
+    }
+}
+
+pub(super) fn from_proto(message: pb::FilterChain) -> Result<Chain, Reason> {
+    refuse!(message, "FilterChain", [transport_socket, use_proxy_proto]);
+    Ok(Chain {
+        name: message.name,
+        matches: match_from_proto(message.filter_chain_match.unwrap_or_default())?,
+        handler: handler_from_proto(message.filters)?,
+    })
+}
+
+fn match_from_proto(message: pb::FilterChainMatch) -> Result<ChainMatch, Reason> {
+    refuse!(
+        message,
+        "FilterChainMatch",
+        [
+            prefix_ranges,
+            address_suffix,
+            suffix_len,
+            direct_source_prefix_ranges,
+            source_type,
+            source_prefix_ranges,
+            source_ports,
+            server_names,
+        ]
+    );
+    // Without TLS every connection is `raw_buffer`.
+    if !matches!(message.transport_protocol.as_str(), "" | "raw_buffer") {
+        return Err(Reason::unsupported("FilterChainMatch.transport_protocol"));
+    }
+    let port = message.destination_port.map(|port| u16::try_from(port.value)).transpose();
+    Ok(ChainMatch {
+        destination_port: port.map_err(|_| Reason::new("FilterChainMatch.destination_port", "is no port"))?,
+        application_protocols: message.application_protocols,
+    })
+}
+
+/// The last filter handles the connection; those before it may only be Istio's bookkeeping.
+fn handler_from_proto(mut filters: Vec<pb::Filter>) -> Result<Handler, Reason> {
+    let last = filters.pop().ok_or_else(|| Reason::missing("FilterChain.filters"))?;
+    let inert = ["istio.stats", "istio.metadata_exchange", "envoy.filters.network.metadata_exchange"];
+    if let Some(other) = filters.iter().find(|filter| !inert.contains(&filter.name.as_str())) {
+        return Err(Reason::unsupported(format!("FilterChain.filters {:?}", other.name)));
+    }
+    let Some(ConfigType::TypedConfig(any)) = last.config_type else {
+        return Err(Reason::missing("Filter.typed_config"));
+    };
+    match last.name.as_str() {
+        HTTP => Ok(Handler::Http(http_from_proto(unpack(&any, "Filter.typed_config")?)?)),
+        TCP => Ok(Handler::Tcp(tcp_from_proto(unpack(&any, "Filter.typed_config")?)?)),
+        other => Err(Reason::unsupported(format!("FilterChain.filters {other:?}"))),
+    }
+}
+
+fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManager {
+    let routes = match &handler.routes {
+        RouteSource::Named(name) => RouteSpecifier::Rds(hcm::Rds {
+            config_source: aggregated(),
+            route_config_name: name.to_string(),
+        }),
+        RouteSource::Inline(table) => RouteSpecifier::RouteConfig(route::to_proto(table)),
+    };
+    HttpConnectionManager {
+        stat_prefix: handler.stat_prefix.clone(),
+        route_specifier: Some(routes),
+        http_filters: filter::to_proto(&handler.filters, dialect),
+        server_name: handler.server_name.clone(),
+        stream_idle_timeout: limit(handler.stream_idle_timeout),
+        use_remote_address: no(),
+        normalize_path: yes(),
+        upgrade_configs: vec![UpgradeConfig {
+            upgrade_type: WEBSOCKET.into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+fn http_from_proto(message: HttpConnectionManager) -> Result<HttpHandler, Reason> {
+    check_unsupported(&message)?;
+    let routes = match message.route_specifier {
+        Some(RouteSpecifier::Rds(rds)) => {
+            check_aggregated(rds.config_source, "Rds.config_source")?;
+            RouteSource::Named(rds.route_config_name.into())
+        }
+        Some(RouteSpecifier::RouteConfig(table)) => RouteSource::Inline(Arc::new(route::from_proto(table)?)),
+        Some(RouteSpecifier::ScopedRoutes(_)) => {
+            return Err(Reason::unsupported("HttpConnectionManager.scoped_routes"));
+        }
+        None => return Err(Reason::missing("HttpConnectionManager.route_specifier")),
+    };
+    Ok(HttpHandler {
+        stat_prefix: message.stat_prefix,
+        routes,
+        filters: filter::from_proto(message.http_filters)?,
+        server_name: match message.server_name.is_empty() {
+            true => "envoy".into(),
+            false => message.server_name,
+        },
+        stream_idle_timeout: to_limit(
+            message.stream_idle_timeout,
+            STREAM_IDLE_TIMEOUT,
+            "HttpConnectionManager.stream_idle_timeout",
+        )?,
+    })
+}
+
+/// Access logs, tracing and statistics are let through: they change what is written down, not what happens.
+fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
+    refuse!(
+        message,
+        "HttpConnectionManager",
+        [
+            codec_type,
+            add_user_agent,
+            server_header_transformation,
+            scheme_header_transformation,
+            max_request_headers_kb,
+            request_timeout,
+            request_headers_timeout,
+            xff_num_trusted_hops,
+            original_ip_detection_extensions,
+            early_header_mutation_extensions,
+            via,
+            always_set_request_id_in_response,
+            forward_client_cert_matcher,
+            merge_slashes,
+            request_id_extension,
+            local_reply_config,
+            strip_matching_host_port,
+            strip_port_mode,
+            path_normalization_options,
+            strip_trailing_host_dot,
+            proxy_status_config,
+            append_x_forwarded_port,
+            append_local_overload,
+            forward_proto_config,
+        ]
+    );
+    if is(message.use_remote_address, false) {
+        return Err(Reason::unsupported("HttpConnectionManager.use_remote_address"));
+    }
+    let upgrade = message.upgrade_configs.iter().find(|upgrade| upgrade.upgrade_type != WEBSOCKET);
+    if let Some(upgrade) = upgrade {
+        let field = format!("HttpConnectionManager.upgrade_configs {:?}", upgrade.upgrade_type);
+        return Err(Reason::unsupported(field));
+    }
+    Ok(())
+}
+
+fn tcp_to_proto(handler: &TcpHandler) -> tcp::TcpProxy {
+    tcp::TcpProxy {
+        stat_prefix: handler.stat_prefix.clone(),
+        cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(handler.cluster.to_string())),
+        idle_timeout: handler.idle_timeout.and_then(duration),
+        ..Default::default()
+    }
+}
+
+fn tcp_from_proto(message: tcp::TcpProxy) -> Result<TcpHandler, Reason> {
+    refuse!(
+        message,
+        "TcpProxy",
+        [
+            on_demand,
+            metadata_match,
+            downstream_idle_timeout,
+            upstream_idle_timeout,
+            max_connect_attempts,
+            backoff_options,
+            hash_policy,
+            tunneling_config,
+            max_downstream_connection_duration,
+            proxy_protocol_tlvs,
+            upstream_connect_mode,
+        ]
+    );
+    let cluster = match message.cluster_specifier {
+        Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(name)) => name.into(),
+        Some(tcp::tcp_proxy::ClusterSpecifier::WeightedClusters(_)) => {
+            return Err(Reason::unsupported("TcpProxy.weighted_clusters"));
+        }
+        None => return Err(Reason::missing("TcpProxy.cluster")),
+    };
+    Ok(TcpHandler {
+        stat_prefix: message.stat_prefix,
+        cluster,
+        idle_timeout: message
+            .idle_timeout
+            .map(|value| to_duration(value, "TcpProxy.idle_timeout"))
+            .transpose()?,
+    })
+}

@@ -1,0 +1,100 @@
+//! Request filters ⇄ `HttpFilter` of the HTTP connection manager.
+
+use std::collections::HashMap;
+
+use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
+use envoy_types::pb::google::protobuf::{Any, Struct};
+use pb::http_filter::ConfigType;
+use prost::Message;
+use snapshot::HttpFilter;
+
+use super::Dialect;
+use super::proto::{pack, unpack};
+use crate::rejected::Reason;
+
+const ROUTER: &str = "envoy.filters.http.router";
+const STATS: &str = "amime.filters.http.stats";
+
+/// `xds.type.v3.TypedStruct`: how xDS carries a configuration that has no message of its own.
+#[derive(Clone, PartialEq, Message)]
+struct TypedStruct {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<Struct>,
+}
+
+impl prost::Name for TypedStruct {
+    const NAME: &'static str = "TypedStruct";
+    const PACKAGE: &'static str = "xds.type.v3";
+    fn type_url() -> String {
+        "type.googleapis.com/xds.type.v3.TypedStruct".into()
+    }
+}
+
+/// The filters with the router at their end. Envoy is spared those that only our proxy has.
+pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::HttpFilter> {
+    let ours = filters.iter().filter(|_| dialect == Dialect::Amime).map(|filter| match filter {
+        HttpFilter::Stats => marker(STATS),
+    });
+    ours.chain([http_filter(ROUTER, pack(Router::default()))]).collect()
+}
+
+pub(super) fn from_proto(mut messages: Vec<pb::HttpFilter>) -> Result<Vec<HttpFilter>, Reason> {
+    match messages.pop() {
+        Some(router) if router.name == ROUTER => {}
+        _ => return Err(Reason::new("HttpConnectionManager.http_filters", "must end with the router")),
+    }
+    messages.iter().filter_map(|message| one_from_proto(message).transpose()).collect()
+}
+
+/// `None` for filters that shape statistics only, or that do nothing unless a route says so (and such routes are
+/// refused where they are read).
+fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason> {
+    if message.disabled {
+        return Ok(None);
+    }
+    match message.name.as_str() {
+        STATS => check_marker(message).map(|()| Some(HttpFilter::Stats)),
+        "istio.stats" => Ok(Some(HttpFilter::Stats)),
+        "istio.metadata_exchange" | "istio.alpn" | "envoy.filters.http.grpc_stats" => Ok(None),
+        "envoy.filters.http.cors" | "envoy.filters.http.fault" if is_empty(message) => Ok(None),
+        _ if message.is_optional => Ok(None),
+        other => Err(Reason::unsupported(format!("HttpConnectionManager.http_filters {other:?}"))),
+    }
+}
+
+fn marker(name: &str) -> pb::HttpFilter {
+    let body = TypedStruct {
+        type_url: format!("type.googleapis.com/{name}"),
+        value: Some(Struct {
+            fields: HashMap::new(),
+        }),
+    };
+    http_filter(name, pack(body))
+}
+
+fn check_marker(message: &pb::HttpFilter) -> Result<(), Reason> {
+    let field = "HttpConnectionManager.http_filters";
+    match &message.config_type {
+        Some(ConfigType::TypedConfig(any)) => unpack::<TypedStruct>(any, field).map(drop),
+        _ => Err(Reason::missing(field)),
+    }
+}
+
+fn http_filter(name: &str, config: Any) -> pb::HttpFilter {
+    pb::HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(config)),
+        ..Default::default()
+    }
+}
+
+fn is_empty(message: &pb::HttpFilter) -> bool {
+    match &message.config_type {
+        None => true,
+        Some(ConfigType::TypedConfig(any)) => any.value.is_empty(),
+        Some(ConfigType::ConfigDiscovery(_)) => false,
+    }
+}

@@ -1,0 +1,103 @@
+//! How a cluster speaks HTTP ⇄ `extensions.upstreams.http.v3.HttpProtocolOptions`.
+
+use std::collections::HashMap;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3 as pb;
+use envoy_types::pb::google::protobuf::Any;
+use pb::http_protocol_options::explicit_http_config::ProtocolConfig;
+use pb::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig};
+use snapshot::CircuitBreaker;
+use snapshot::cluster::UpstreamHttp;
+
+use super::proto::{duration, number, pack, refuse, to_duration, unpack};
+use crate::rejected::Reason;
+
+const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// Absent where Envoy's defaults say the same.
+pub(super) fn to_proto(http: UpstreamHttp, breaker: &CircuitBreaker) -> HashMap<String, Any> {
+    let common = core::HttpProtocolOptions {
+        idle_timeout: breaker.idle_timeout.and_then(duration),
+        max_requests_per_connection: breaker.max_requests_per_connection.and_then(number),
+        ..Default::default()
+    };
+    let plain = common == core::HttpProtocolOptions::default();
+    if plain && http == UpstreamHttp::Http1 {
+        return HashMap::new();
+    }
+    let explicit = |protocol| {
+        UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(protocol),
+        })
+    };
+    let protocol = match http {
+        UpstreamHttp::Http1 => explicit(ProtocolConfig::HttpProtocolOptions(Default::default())),
+        UpstreamHttp::Http2 => explicit(ProtocolConfig::Http2ProtocolOptions(Default::default())),
+        UpstreamHttp::Downstream => {
+            UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+                http_protocol_options: Some(Default::default()),
+                http2_protocol_options: Some(Default::default()),
+                http3_protocol_options: None,
+            })
+        }
+    };
+    let options = pb::HttpProtocolOptions {
+        common_http_protocol_options: (!plain).then_some(common),
+        upstream_protocol_options: Some(protocol),
+        ..Default::default()
+    };
+    HashMap::from([(KEY.to_owned(), pack(options))])
+}
+
+/// Reads the protocol, and the two limits that Envoy keeps here into `breaker`.
+pub(super) fn from_proto(
+    options: &HashMap<String, Any>,
+    breaker: &mut CircuitBreaker,
+) -> Result<UpstreamHttp, Reason> {
+    if let Some(other) = options.keys().find(|key| *key != KEY) {
+        return Err(Reason::unsupported(format!("Cluster.typed_extension_protocol_options {other:?}")));
+    }
+    let Some(any) = options.get(KEY) else {
+        return Ok(UpstreamHttp::Http1);
+    };
+    let message: pb::HttpProtocolOptions = unpack(any, "Cluster.typed_extension_protocol_options")?;
+    refuse!(
+        message,
+        "HttpProtocolOptions",
+        [
+            upstream_http_protocol_options,
+            http_filters,
+            outlier_detection,
+            request_mirror_policies,
+            hash_policy,
+            retry_policy,
+        ]
+    );
+    if let Some(common) = message.common_http_protocol_options {
+        refuse!(
+            common,
+            "HttpProtocolOptions",
+            [max_connection_duration, max_stream_duration, headers_with_underscores_action]
+        );
+        breaker.max_requests_per_connection = common.max_requests_per_connection.map(|value| value.value);
+        breaker.idle_timeout = common
+            .idle_timeout
+            .map(|value| to_duration(value, "HttpProtocolOptions.idle_timeout"))
+            .transpose()?;
+    }
+    match message.upstream_protocol_options {
+        None => Err(Reason::missing("HttpProtocolOptions.upstream_protocol_options")),
+        Some(UpstreamProtocolOptions::AutoConfig(_)) => {
+            Err(Reason::unsupported("HttpProtocolOptions.auto_config"))
+        }
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)) => Ok(UpstreamHttp::Downstream),
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match explicit.protocol_config {
+            None | Some(ProtocolConfig::HttpProtocolOptions(_)) => Ok(UpstreamHttp::Http1),
+            Some(ProtocolConfig::Http2ProtocolOptions(_)) => Ok(UpstreamHttp::Http2),
+            Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
+                Err(Reason::unsupported("HttpProtocolOptions.http3_protocol_options"))
+            }
+        },
+    }
+}

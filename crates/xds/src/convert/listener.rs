@@ -1,0 +1,103 @@
+//! Listeners ⇄ `config.listener.v3.Listener`.
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
+use envoy_types::pb::envoy::config::listener::v3 as pb;
+use envoy_types::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
+use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use envoy_types::pb::google::protobuf::Any;
+use pb::listener_filter::ConfigType;
+use snapshot::{Direction, Listener};
+
+use super::proto::{address, duration, is, no, pack, refuse, to_address, yes};
+use super::{Dialect, chain};
+use crate::rejected::Reason;
+
+const ORIGINAL_DESTINATION: &str = "envoy.filters.listener.original_dst";
+const HTTP_INSPECTOR: &str = "envoy.filters.listener.http_inspector";
+const TLS_INSPECTOR: &str = "envoy.filters.listener.tls_inspector";
+
+pub(super) fn to_proto(listener: &Listener, dialect: Dialect) -> pb::Listener {
+    // Where connections arrive captured, their destination is restored before anything looks at it.
+    let original = listener.bind.then(|| listener_filter(ORIGINAL_DESTINATION, pack(OriginalDst {})));
+    let inspector = listener.detect_http.then(|| listener_filter(HTTP_INSPECTOR, pack(HttpInspector {})));
+    let direction = match listener.direction {
+        Direction::Inbound => TrafficDirection::Inbound,
+        Direction::Outbound => TrafficDirection::Outbound,
+    };
+    pb::Listener {
+        name: listener.name.to_string(),
+        address: address(listener.address),
+        bind_to_port: if listener.bind { None } else { no() },
+        use_original_dst: if listener.use_original_destination { yes() } else { None },
+        traffic_direction: direction.into(),
+        listener_filters: original.into_iter().chain(inspector).collect(),
+        // A client that waits for the server to speak first is not cut off, only not recognised.
+        listener_filters_timeout: duration(Duration::ZERO),
+        continue_on_listener_filters_timeout: true,
+        filter_chains: listener.chains.iter().map(|chain| chain::to_proto(chain, dialect)).collect(),
+        default_filter_chain: listener.default_chain.as_ref().map(|chain| chain::to_proto(chain, dialect)),
+        ..Default::default()
+    }
+}
+
+pub(super) fn from_proto(message: pb::Listener) -> Result<Listener, Reason> {
+    check_unsupported(&message)?;
+    let direction = match message.traffic_direction() {
+        TrafficDirection::Inbound => Direction::Inbound,
+        TrafficDirection::Outbound => Direction::Outbound,
+        TrafficDirection::Unspecified => return Err(Reason::missing("Listener.traffic_direction")),
+    };
+    let detect_http = message.listener_filters.iter().any(|filter| filter.name == HTTP_INSPECTOR);
+    Ok(Listener {
+        name: message.name.into(),
+        address: to_address(message.address, "Listener.address")?,
+        bind: is(message.bind_to_port, true),
+        use_original_destination: is(message.use_original_dst, false),
+        direction,
+        detect_http,
+        chains: message.filter_chains.into_iter().map(chain::from_proto).collect::<Result<_, _>>()?,
+        default_chain: message.default_filter_chain.map(chain::from_proto).transpose()?,
+    })
+}
+
+/// Buffer and backlog sizes, statistics, access logs and load spreading are let through.
+fn check_unsupported(message: &pb::Listener) -> Result<(), Reason> {
+    refuse!(
+        message,
+        "Listener",
+        [
+            additional_addresses,
+            fcds_config,
+            filter_chain_matcher,
+            deprecated_v1,
+            drain_type,
+            socket_options,
+            udp_listener_config,
+            api_listener,
+            listener_specifier,
+        ]
+    );
+    if is(message.transparent, false) || is(message.freebind, false) {
+        return Err(Reason::unsupported("Listener.transparent or Listener.freebind"));
+    }
+    for filter in &message.listener_filters {
+        if filter.filter_disabled.is_some() {
+            return Err(Reason::unsupported("ListenerFilter.filter_disabled"));
+        }
+        // Nothing here matches on what the TLS inspector finds.
+        if ![ORIGINAL_DESTINATION, HTTP_INSPECTOR, TLS_INSPECTOR].contains(&filter.name.as_str()) {
+            return Err(Reason::unsupported(format!("Listener.listener_filters {:?}", filter.name)));
+        }
+    }
+    Ok(())
+}
+
+fn listener_filter(name: &str, config: Any) -> pb::ListenerFilter {
+    pb::ListenerFilter {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(config)),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,131 @@
+//! What travels beside a resource for people and metrics: origins, services and workloads, in Istio's words
+//! (`filter_metadata: istio`). The field path of an origin is ours alone and has our own name.
+
+use std::collections::HashMap;
+
+use envoy_types::pb::envoy::config::core::v3::Metadata;
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
+use snapshot::endpoint::Workload;
+use snapshot::{Origin, cluster::ServiceRef};
+
+const ISTIO: &str = "istio";
+const AMIME: &str = "amime";
+
+/// The metadata of a route or cluster.
+pub(super) fn of(origin: Option<&Origin>, service: Option<&ServiceRef>) -> Option<Metadata> {
+    let mut istio = Vec::new();
+    let mut amime = Vec::new();
+    if let Some(origin) = origin {
+        istio.push(("config", text(&origin.resource)));
+        if !origin.field.is_empty() {
+            amime.push(("field", text(&origin.field)));
+        }
+    }
+    if let Some(service) = service {
+        let fields = [
+            ("host", text(&service.host)),
+            ("name", text(&service.name)),
+            ("namespace", text(&service.namespace)),
+        ];
+        let values = vec![Value {
+            kind: Some(Kind::StructValue(structure(fields))),
+        }];
+        let list = Value {
+            kind: Some(Kind::ListValue(ListValue { values })),
+        };
+        istio.push(("services", list));
+    }
+    metadata([(ISTIO, istio), (AMIME, amime)])
+}
+
+/// The rule that made a route or cluster.
+pub(super) fn origin(metadata: Option<&Metadata>) -> Option<Origin> {
+    let resource = string(field(metadata, ISTIO, "config")?)?;
+    let path = field(metadata, AMIME, "field").and_then(string).unwrap_or_default();
+    Some(Origin {
+        resource: resource.into(),
+        field: path.into(),
+    })
+}
+
+/// The service that a cluster stands for; Istio lists several where clusters are shared, the first counts.
+pub(super) fn service(metadata: Option<&Metadata>) -> Option<ServiceRef> {
+    let Some(Kind::ListValue(list)) = &field(metadata, ISTIO, "services")?.kind else {
+        return None;
+    };
+    let Some(Kind::StructValue(first)) = &list.values.first()?.kind else {
+        return None;
+    };
+    let part = |name: &str| first.fields.get(name).and_then(string).unwrap_or_default().to_owned();
+    Some(ServiceRef {
+        host: part("host"),
+        name: part("name"),
+        namespace: part("namespace"),
+    })
+}
+
+/// The metadata of an endpoint: `name;namespace;canonical-name;canonical-revision;cluster`.
+pub(super) fn of_workload(workload: &Workload) -> Option<Metadata> {
+    if workload.is_empty() {
+        return None;
+    }
+    let parts = [
+        &workload.name,
+        &workload.namespace,
+        &workload.canonical_name,
+        &workload.canonical_revision,
+        &workload.cluster,
+    ];
+    let joined = parts.map(String::as_str).join(";");
+    metadata([(ISTIO, vec![("workload", text(&joined))])])
+}
+
+/// The workload behind an endpoint; parts that are not said are empty.
+pub(super) fn workload(metadata: Option<&Metadata>) -> Workload {
+    let joined = field(metadata, ISTIO, "workload").and_then(string).unwrap_or_default();
+    let mut parts = joined.split(';').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    Workload {
+        name: next(),
+        namespace: next(),
+        canonical_name: next(),
+        canonical_revision: next(),
+        cluster: next(),
+    }
+}
+
+fn metadata<const N: usize>(parts: [(&str, Vec<(&str, Value)>); N]) -> Option<Metadata> {
+    let filter_metadata: HashMap<_, _> = parts
+        .into_iter()
+        .filter(|(_, fields)| !fields.is_empty())
+        .map(|(name, fields)| (name.to_owned(), structure(fields)))
+        .collect();
+    (!filter_metadata.is_empty()).then(|| Metadata {
+        filter_metadata,
+        ..Default::default()
+    })
+}
+
+fn structure<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Struct {
+    Struct {
+        fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+    }
+}
+
+fn text(value: &str) -> Value {
+    Value {
+        kind: Some(Kind::StringValue(value.to_owned())),
+    }
+}
+
+fn string(value: &Value) -> Option<&str> {
+    match &value.kind {
+        Some(Kind::StringValue(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn field<'a>(metadata: Option<&'a Metadata>, part: &str, name: &str) -> Option<&'a Value> {
+    metadata?.filter_metadata.get(part)?.fields.get(name)
+}

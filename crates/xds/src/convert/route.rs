@@ -1,0 +1,288 @@
+//! Route tables ⇄ `config.route.v3.RouteConfiguration`.
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::DataSource;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::route::v3 as pb;
+use pb::route_action::{ClusterSpecifier, MaxStreamDuration};
+use pb::weighted_cluster::ClusterWeight;
+use snapshot::route::{DirectResponse, Forward};
+use snapshot::{Action, Route, RouteTable, VirtualHost, Weighted};
+
+use super::proto::{limit, no, number, refuse, to_limit};
+use super::{matching, metadata, retry};
+use crate::rejected::Reason;
+
+/// Envoy's limit of an exchange where none is stated.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The weight of a cluster that is named alone.
+const SOLE_WEIGHT: u32 = 1;
+
+pub(super) fn to_proto(table: &RouteTable) -> pb::RouteConfiguration {
+    pb::RouteConfiguration {
+        name: table.name.to_string(),
+        virtual_hosts: table.hosts.iter().map(host_to_proto).collect(),
+        // A route may name a cluster that is still to come; it answers 503 until then.
+        validate_clusters: no(),
+        ignore_port_in_host_matching: true,
+        ..Default::default()
+    }
+}
+
+/// `validate_clusters` is let through: a missing cluster answers 503 either way.
+pub(super) fn from_proto(message: pb::RouteConfiguration) -> Result<RouteTable, Reason> {
+    refuse!(
+        message,
+        "RouteConfiguration",
+        [
+            vhds,
+            internal_only_headers,
+            response_headers_to_add,
+            response_headers_to_remove,
+            request_headers_to_add,
+            request_headers_to_remove,
+            cluster_specifier_plugins,
+            request_mirror_policies,
+            vhost_header,
+            ignore_path_parameters_in_path_matching,
+            typed_per_filter_config,
+            route_specifiers,
+        ]
+    );
+    let named_domains = || message.virtual_hosts.iter().flat_map(|host| &host.domains).any(|domain| domain != "*");
+    if !message.ignore_port_in_host_matching && named_domains() {
+        return Err(Reason::unsupported("RouteConfiguration.ignore_port_in_host_matching false"));
+    }
+    Ok(RouteTable {
+        name: message.name.into(),
+        hosts: message.virtual_hosts.into_iter().map(host_from_proto).collect::<Result<_, _>>()?,
+    })
+}
+
+fn host_to_proto(host: &VirtualHost) -> pb::VirtualHost {
+    pb::VirtualHost {
+        name: host.name.clone(),
+        domains: host.domains.clone(),
+        routes: host.routes.iter().map(route_to_proto).collect(),
+        include_request_attempt_count: true,
+        ..Default::default()
+    }
+}
+
+fn host_from_proto(message: pb::VirtualHost) -> Result<VirtualHost, Reason> {
+    refuse!(
+        message,
+        "VirtualHost",
+        [
+            matcher,
+            require_tls,
+            rate_limits,
+            request_headers_to_add,
+            request_headers_to_remove,
+            response_headers_to_add,
+            response_headers_to_remove,
+            cors,
+            typed_per_filter_config,
+            include_attempt_count_in_response,
+            retry_policy,
+            retry_policy_typed_config,
+            hedge_policy,
+            include_is_timeout_retry_header,
+            request_mirror_policies,
+            route_specifiers,
+        ]
+    );
+    Ok(VirtualHost {
+        name: message.name,
+        domains: message.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+        routes: message.routes.into_iter().map(route_from_proto).collect::<Result<_, _>>()?,
+    })
+}
+
+fn route_to_proto(route: &Route) -> pb::Route {
+    let action = match &route.action {
+        Action::Forward(forward) => pb::route::Action::Route(forward_to_proto(forward)),
+        Action::Respond(response) => pb::route::Action::DirectResponse(response_to_proto(response)),
+    };
+    pb::Route {
+        name: route.name.clone(),
+        r#match: Some(matching::to_proto(&route.matches)),
+        action: Some(action),
+        metadata: metadata::of(route.origin.as_ref(), None),
+        ..Default::default()
+    }
+}
+
+/// `decorator`, `tracing` and `stat_prefix` shape traces and statistics only.
+fn route_from_proto(message: pb::Route) -> Result<Route, Reason> {
+    refuse!(
+        message,
+        "Route",
+        [
+            typed_per_filter_config,
+            request_headers_to_add,
+            request_headers_to_remove,
+            response_headers_to_add,
+            response_headers_to_remove,
+            route_specifiers,
+        ]
+    );
+    let action = match message.action {
+        Some(pb::route::Action::Route(action)) => Action::Forward(forward_from_proto(action)?),
+        Some(pb::route::Action::DirectResponse(response)) => Action::Respond(response_from_proto(response)?),
+        Some(pb::route::Action::Redirect(_)) => return Err(Reason::unsupported("Route.redirect")),
+        Some(pb::route::Action::FilterAction(_)) => return Err(Reason::unsupported("Route.filter_action")),
+        Some(pb::route::Action::NonForwardingAction(_)) => {
+            return Err(Reason::unsupported("Route.non_forwarding_action"));
+        }
+        None => return Err(Reason::missing("Route.action")),
+    };
+    Ok(Route {
+        name: message.name,
+        matches: matching::from_proto(message.r#match.unwrap_or_default())?,
+        action,
+        origin: metadata::origin(message.metadata.as_ref()),
+    })
+}
+
+fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
+    let clusters = match forward.clusters.as_slice() {
+        [only] if only.weight == SOLE_WEIGHT => ClusterSpecifier::Cluster(only.cluster.to_string()),
+        several => ClusterSpecifier::WeightedClusters(pb::WeightedCluster {
+            clusters: several.iter().map(weighted_to_proto).collect(),
+            ..Default::default()
+        }),
+    };
+    pb::RouteAction {
+        cluster_specifier: Some(clusters),
+        timeout: limit(forward.timeout),
+        // The deadline of a gRPC caller may shorten the limit, never lengthen it.
+        max_stream_duration: Some(MaxStreamDuration {
+            max_stream_duration: limit(forward.timeout),
+            grpc_timeout_header_max: limit(forward.timeout),
+            grpc_timeout_header_offset: None,
+        }),
+        retry_policy: forward.retry.as_ref().map(retry::to_proto),
+        ..Default::default()
+    }
+}
+
+fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
+    refuse!(
+        message,
+        "RouteAction",
+        [
+            metadata_match,
+            prefix_rewrite,
+            regex_rewrite,
+            path_rewrite_policy,
+            path_rewrite,
+            append_x_forwarded_host,
+            idle_timeout,
+            early_data_policy,
+            retry_policy_typed_config,
+            request_mirror_policies,
+            priority,
+            rate_limits,
+            hash_policy,
+            cors,
+            grpc_timeout_offset,
+            upgrade_configs,
+            internal_redirect_policy,
+            internal_redirect_action,
+            hedge_policy,
+            host_rewrite_specifier,
+        ]
+    );
+    // The code for a missing cluster: 0 is 503, what we answer; 1 is 404.
+    if message.cluster_not_found_response_code > 0 {
+        return Err(Reason::unsupported("RouteAction.cluster_not_found_response_code"));
+    }
+    let timeout = to_limit(message.timeout, ROUTE_TIMEOUT, "RouteAction.timeout")?;
+    if let Some(stream) = message.max_stream_duration {
+        let longest = to_limit(stream.max_stream_duration, Duration::ZERO, "MaxStreamDuration.max_stream_duration")?;
+        if longest.is_some() && longest != timeout {
+            return Err(Reason::unsupported("MaxStreamDuration.max_stream_duration other than the timeout"));
+        }
+    }
+    let clusters = match message.cluster_specifier {
+        Some(ClusterSpecifier::Cluster(name)) => vec![Weighted {
+            cluster: name.into(),
+            weight: SOLE_WEIGHT,
+        }],
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted_from_proto(weighted)?,
+        Some(_) => return Err(Reason::unsupported("RouteAction.cluster_specifier other than names")),
+        None => return Err(Reason::missing("RouteAction.cluster_specifier")),
+    };
+    Ok(Forward {
+        clusters,
+        timeout,
+        retry: message.retry_policy.map(retry::from_proto).transpose()?,
+    })
+}
+
+fn weighted_to_proto(weighted: &Weighted) -> ClusterWeight {
+    ClusterWeight {
+        name: weighted.cluster.to_string(),
+        weight: number(weighted.weight),
+        ..Default::default()
+    }
+}
+
+fn weighted_from_proto(message: pb::WeightedCluster) -> Result<Vec<Weighted>, Reason> {
+    refuse!(message, "WeightedCluster", [random_value_specifier]);
+    if message.clusters.is_empty() {
+        return Err(Reason::missing("WeightedCluster.clusters"));
+    }
+    let one = |cluster: ClusterWeight| {
+        refuse!(
+            cluster,
+            "WeightedCluster.ClusterWeight",
+            [
+                cluster_header,
+                metadata_match,
+                request_headers_to_add,
+                request_headers_to_remove,
+                response_headers_to_add,
+                response_headers_to_remove,
+                typed_per_filter_config,
+                host_rewrite_specifier,
+            ]
+        );
+        Ok(Weighted {
+            cluster: cluster.name.into(),
+            weight: cluster.weight.map_or(0, |weight| weight.value),
+        })
+    };
+    message.clusters.into_iter().map(one).collect()
+}
+
+fn response_to_proto(response: &DirectResponse) -> pb::DirectResponseAction {
+    pb::DirectResponseAction {
+        status: response.status.into(),
+        body: (!response.body.is_empty()).then(|| DataSource {
+            specifier: Some(Specifier::InlineString(response.body.clone())),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn response_from_proto(message: pb::DirectResponseAction) -> Result<DirectResponse, Reason> {
+    refuse!(message, "DirectResponseAction", [body_format]);
+    let status = u16::try_from(message.status).ok().filter(|status| (200..600).contains(status));
+    let body = match message.body.and_then(|body| body.specifier) {
+        None => String::new(),
+        Some(Specifier::InlineString(text)) => text,
+        Some(Specifier::InlineBytes(bytes)) => String::from_utf8(bytes)
+            .map_err(|_| Reason::unsupported("DirectResponseAction.body that is not text"))?,
+        Some(Specifier::Filename(_) | Specifier::EnvironmentVariable(_)) => {
+            return Err(Reason::unsupported("DirectResponseAction.body from elsewhere"));
+        }
+    };
+    Ok(DirectResponse {
+        status: status.ok_or_else(|| Reason::new("DirectResponseAction.status", "is not from 200 to 599"))?,
+        body,
+    })
+}

@@ -1,0 +1,178 @@
+//! The proxy's shell: connects, keeps connected, and publishes each closed snapshot.
+//!
+//! While there is no controller, the last snapshot stays in force.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use snapshot::Snapshot;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::metadata::MetadataValue;
+
+use super::backoff::Backoff;
+use super::dial::{chain, connect};
+use super::{LARGEST_RESPONSE, METHOD};
+use crate::client::Step;
+use crate::message::{Request, Response};
+use crate::{Client, Rejected};
+
+/// How long a named resource is waited for before its users go without (Envoy's `initial_fetch_timeout`).
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Requests that may be on their way; the protocol has at most a handful.
+const REQUESTS: usize = 64;
+
+/// Where the controller is, and who asks.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `istiod.istio-system.svc:15012`, or an address and port.
+    pub address: String,
+    /// The name that the controller's certificate must carry: `istiod.istio-system.svc`.
+    pub server_name: String,
+    /// PEM file with the roots to trust, read at each connect; without one the connection is plain text.
+    pub trust: Option<PathBuf>,
+    /// File with the token to present, read at each connect.
+    pub token: Option<PathBuf>,
+    /// Who we are.
+    pub node: Node,
+}
+
+/// What happened on the way, for logs, metrics and readiness.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A stream is open.
+    Connected,
+    /// It ended, or could not be opened; another attempt follows after the wait.
+    Disconnected {
+        /// What went wrong.
+        reason: String,
+        /// Until the next attempt.
+        retry_in: Duration,
+    },
+    /// A resource was refused; the others of its push are in force.
+    Rejected(Rejected),
+    /// A resource that others need did not come in time; they go without.
+    GaveUpWaiting,
+}
+
+/// Follows the controller until the receiver of snapshots is gone. Reconnects for ever; events are dropped when
+/// nobody takes them.
+pub async fn follow(
+    settings: Settings,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut session = Session {
+        client: Client::new(settings.node.clone()),
+        snapshots,
+        events,
+        backoff: Backoff::default(),
+    };
+    while !session.snapshots.is_closed() {
+        let reason = match session.run(&settings).await {
+            Ok(()) => "the controller ended the stream".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let retry_in = session.backoff.next(rand::random());
+        session.tell(Event::Disconnected { reason, retry_in });
+        let closed = session.snapshots.closed();
+        let _ = tokio::time::timeout(retry_in, closed).await;
+    }
+}
+
+struct Session {
+    client: Client,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    events: mpsc::Sender<Event>,
+    backoff: Backoff,
+}
+
+impl Session {
+    /// One stream from opening to end.
+    async fn run(&mut self, settings: &Settings) -> io::Result<()> {
+        let (requests, mut responses) = open_stream(settings, self.client.open()).await?;
+        self.tell(Event::Connected);
+        let mut deadline = None;
+        loop {
+            deadline = match self.client.waits() {
+                true => deadline.or_else(|| Some(Instant::now() + PATIENCE)),
+                false => None,
+            };
+            let message = responses.message();
+            let step = tokio::select! {
+                () = self.snapshots.closed() => return Ok(()),
+                message = within(deadline, message) => match message {
+                    Some(message) => self.take(message)?,
+                    None => {
+                        self.tell(Event::GaveUpWaiting);
+                        Some(Step { snapshot: self.client.give_up_waiting(), ..Step::default() })
+                    }
+                },
+            };
+            let Some(step) = step else { return Ok(()) };
+            self.publish(step.snapshot);
+            step.rejected.into_iter().for_each(|rejected| self.tell(Event::Rejected(rejected)));
+            for request in step.send {
+                let sent = requests.send(request).await;
+                sent.map_err(|_| io::Error::other("the controller closed the stream"))?;
+            }
+        }
+    }
+
+    fn take(&mut self, message: Result<Option<Response>, tonic::Status>) -> io::Result<Option<Step>> {
+        let message = message.map_err(|status| io::Error::other(chain(&status)))?;
+        // Only a controller that answers is worth coming back to at once.
+        self.backoff.reset();
+        Ok(message.map(|response| self.client.response(&response)))
+    }
+
+    fn publish(&self, snapshot: Option<Arc<Snapshot>>) {
+        if let Some(snapshot) = snapshot {
+            self.snapshots.send_replace(Some(snapshot));
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+}
+
+/// The future's output, or `None` when the deadline passes first.
+async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+async fn open_stream(
+    settings: &Settings,
+    opening: Vec<Request>,
+) -> io::Result<(mpsc::Sender<Request>, Streaming<Response>)> {
+    let channel = connect(settings).await?;
+    let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(LARGEST_RESPONSE);
+    grpc.ready().await.map_err(|error| io::Error::other(chain(&error)))?;
+    let (sender, receiver) = mpsc::channel(REQUESTS);
+    for request in opening {
+        sender.try_send(request).expect("four opening messages fit into the channel");
+    }
+    let mut request = tonic::Request::new(ReceiverStream::new(receiver));
+    if let Some(file) = &settings.token {
+        let token = tokio::fs::read_to_string(file)
+            .await
+            .map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
+        let value = MetadataValue::try_from(format!("Bearer {}", token.trim()))
+            .map_err(|_| io::Error::other(format!("{} holds no token", file.display())))?;
+        request.metadata_mut().insert("authorization", value);
+    }
+    let codec = tonic_prost::ProstCodec::<Request, Response>::default();
+    let path = http::uri::PathAndQuery::from_static(METHOD);
+    let response = grpc.streaming(request, path, codec).await;
+    let response = response.map_err(|status| io::Error::other(chain(&status)))?;
+    Ok((sender, response.into_inner()))
+}

@@ -1,0 +1,86 @@
+//! One connection to the controller: TCP, then TLS that offers HTTP/2 and checks the server's name.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+
+use super::client::Settings;
+use super::{CONNECTION_WINDOW, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A byte stream, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Connects. Trust is read anew each time, because root certificates rotate.
+pub(super) async fn connect(settings: &Settings) -> io::Result<Channel> {
+    let tls = match &settings.trust {
+        Some(file) => Some(tls(file, &settings.server_name)?),
+        None => None,
+    };
+    let address: Arc<str> = settings.address.as_str().into();
+    let connector = tower::service_fn(move |_: http::Uri| open(address.clone(), tls.clone()));
+    let endpoint = Endpoint::from_shared(format!("http://{}", settings.server_name))
+        .map_err(|error| io::Error::other(chain(&error)))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    let connected = endpoint.connect_with_connector(connector).await;
+    connected.map_err(|error| io::Error::other(chain(&error)))
+}
+
+async fn open(
+    address: Arc<str>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+) -> io::Result<TokioIo<Box<dyn Stream>>> {
+    let socket = TcpStream::connect(&*address).await?;
+    socket.set_nodelay(true)?;
+    let stream: Box<dyn Stream> = match tls {
+        None => Box::new(socket),
+        Some((connector, name)) => Box::new(connector.connect(name, socket).await?),
+    };
+    Ok(TokioIo::new(stream))
+}
+
+fn tls(trust: &Path, server_name: &str) -> io::Result<(TlsConnector, ServerName<'static>)> {
+    let unusable = |problem: String| io::Error::other(format!("{}: {problem}", trust.display()));
+    let mut roots = rustls::RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(trust).map_err(|error| unusable(error.to_string()))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(unusable("holds no certificate".into()));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+/// An error with its causes, which tonic hides behind "transport error".
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}
