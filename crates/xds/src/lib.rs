@@ -11,10 +11,14 @@
 pub mod client;
 pub mod convert;
 pub mod encoded;
+#[cfg(test)]
+mod generate;
 pub mod kind;
 pub mod message;
 pub mod rejected;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 pub mod transport;
 
 pub use client::Client;

@@ -29,6 +29,8 @@ pub struct Server {
 struct Subscription {
     begun: bool,
     wildcard: bool,
+    /// The client waits for a first answer, even if there is nothing to tell.
+    unanswered: bool,
     names: BTreeSet<Arc<str>>,
     /// What the client has, by version.
     held: BTreeMap<Arc<str>, Arc<str>>,
@@ -161,6 +163,7 @@ impl Server {
         target: &Encoded,
     ) -> Response {
         self.pushes += 1;
+        self.subscriptions[kind.index()].unanswered = false;
         let response = Response {
             system_version: self.pushes.to_string(),
             resources: changed.iter().filter_map(|(name, _)| target.resource(kind, name)).collect(),
@@ -246,6 +249,7 @@ impl Subscription {
         let first = !std::mem::replace(&mut self.begun, true);
         if first {
             self.wildcard = kind.wildcard() && request.subscribe.is_empty();
+            self.unanswered = self.wildcard && request.initial_versions.is_empty();
             let versions = request.initial_versions.iter();
             self.held = versions.map(|(name, version)| (name.as_str().into(), version.as_str().into())).collect();
         }
@@ -303,7 +307,7 @@ impl Subscription {
             !items.contains_key(*name) && !self.held.contains_key(*name) && !self.absent.contains(*name)
         };
         let absent: Vec<_> = self.names.iter().filter(unheard).cloned().collect();
-        (!changed.is_empty() || !absent.is_empty()).then_some((changed, absent))
+        (self.unanswered || !changed.is_empty() || !absent.is_empty()).then_some((changed, absent))
     }
 
     /// What the client has and should not.

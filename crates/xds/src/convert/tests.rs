@@ -1,0 +1,179 @@
+//! Round trips of everything, refusals by name, and no panic whatever the bytes.
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::{cluster::v3 as clusters, listener::v3 as listeners, route::v3 as routes};
+use envoy_types::pb::google::protobuf::UInt32Value;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+use super::*;
+use crate::generate;
+
+fn ours(kind: Kind, name: &str, body: &[u8]) -> Resource {
+    decode(kind, name, body).unwrap()
+}
+
+proptest! {
+    #![proptest_config(Config::with_cases(96))]
+
+    #[test]
+    fn a_cluster_survives_the_wire(cluster in generate::cluster()) {
+        let body = encode_cluster(&cluster);
+        prop_assert_eq!(ours(Kind::Cluster, cluster.name.as_str(), &body), Resource::Cluster(cluster.clone()));
+    }
+
+    #[test]
+    fn endpoints_survive_the_wire(endpoints in generate::endpoints()) {
+        let body = encode_endpoints(&endpoints);
+        prop_assert_eq!(ours(Kind::Endpoints, endpoints.name(), &body), Resource::Endpoints(endpoints.clone()));
+    }
+
+    #[test]
+    fn a_listener_survives_the_wire(listener in generate::listener()) {
+        let body = encode_listener(&listener, Dialect::Amime);
+        prop_assert_eq!(ours(Kind::Listener, listener.name.as_str(), &body), Resource::Listener(listener.clone()));
+    }
+
+    #[test]
+    fn a_route_table_survives_the_wire(table in generate::route_table()) {
+        let body = encode_routes(&table);
+        prop_assert_eq!(ours(Kind::Routes, table.name.as_str(), &body), Resource::Routes(table.clone()));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+        for kind in Kind::ALL {
+            let _ = decode(kind, "x", &bytes);
+        }
+    }
+
+    #[test]
+    fn damaged_messages_never_panic(
+        listener in generate::listener(),
+        cluster in generate::cluster(),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let bodies = [
+            (Kind::Listener, encode_listener(&listener, Dialect::Amime)),
+            (Kind::Cluster, encode_cluster(&cluster)),
+        ];
+        for (kind, body) in bodies {
+            let mut body = body.to_vec();
+            for (place, byte) in &damage {
+                let place = place.index(body.len());
+                body[place] = *byte;
+            }
+            let _ = decode(kind, "x", &body);
+        }
+    }
+}
+
+fn reason(kind: Kind, message: &impl Message) -> String {
+    decode(kind, "x", &message.encode_to_vec()).unwrap_err().to_string()
+}
+
+#[test]
+fn what_would_change_behaviour_is_refused_by_its_field() {
+    let cluster = clusters::Cluster {
+        name: "x".into(),
+        outlier_detection: Some(Default::default()),
+        ..Default::default()
+    };
+    assert_eq!(reason(Kind::Cluster, &cluster), "CDS x: Cluster.outlier_detection: is not supported");
+
+    let rewrite = routes::RouteAction {
+        prefix_rewrite: "/y".into(),
+        ..Default::default()
+    };
+    let route = routes::Route {
+        action: Some(routes::route::Action::Route(rewrite)),
+        ..Default::default()
+    };
+    let table = routes::RouteConfiguration {
+        name: "x".into(),
+        virtual_hosts: vec![routes::VirtualHost {
+            routes: vec![route],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    assert_eq!(reason(Kind::Routes, &table), "RDS x: RouteAction.prefix_rewrite: is not supported");
+
+    let matched = listeners::FilterChainMatch {
+        server_names: vec!["a.example".into()],
+        ..Default::default()
+    };
+    let listener = listeners::Listener {
+        name: "x".into(),
+        traffic_direction: 2,
+        address: proto::address("127.0.0.1:1".parse().unwrap()),
+        filter_chains: vec![listeners::FilterChain {
+            filter_chain_match: Some(matched),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    assert_eq!(reason(Kind::Listener, &listener), "LDS x: FilterChainMatch.server_names: is not supported");
+}
+
+#[test]
+fn a_bad_pattern_is_refused_with_the_parsers_words() {
+    let table = RouteTable {
+        name: "x".into(),
+        hosts: vec![snapshot::VirtualHost {
+            name: "h".into(),
+            domains: vec!["*".into()],
+            routes: vec![snapshot::Route {
+                name: String::new(),
+                matches: snapshot::RouteMatch {
+                    path: Some(snapshot::route::StringMatch::Regex("a(".into())),
+                    ..Default::default()
+                },
+                action: snapshot::Action::Respond(snapshot::route::DirectResponse {
+                    status: 200,
+                    body: String::new(),
+                }),
+                origin: None,
+            }],
+        }],
+    };
+    let rejected = decode(Kind::Routes, "x", &encode_routes(&table)).unwrap_err();
+    assert_eq!(rejected.reason.field, "RouteMatch.safe_regex");
+    assert!(rejected.reason.problem.contains("unclosed group"), "{rejected}");
+}
+
+#[test]
+fn a_resource_under_another_name_is_refused() {
+    let cluster = clusters::Cluster {
+        name: "y".into(),
+        ..Default::default()
+    };
+    assert_eq!(reason(Kind::Cluster, &cluster), "CDS x: name: is \"y\", not the resource's");
+}
+
+#[test]
+fn unlimited_is_the_largest_number_and_absence_is_envoys_default() {
+    let message = circuit_breaker::to_proto(&snapshot::CircuitBreaker::default());
+    assert_eq!(message.thresholds[0].max_connections, Some(UInt32Value { value: 4_294_967_295 }));
+    let envoys = circuit_breaker::from_proto(None).unwrap();
+    assert_eq!((envoys.max_connections, envoys.max_retries), (Some(1024), Some(3)));
+}
+
+#[test]
+fn no_timeout_is_zero_on_the_wire_and_absence_is_envoys_15_seconds() {
+    assert_eq!(proto::limit(None), proto::duration(Duration::ZERO));
+    let default = Duration::from_secs(15);
+    assert_eq!(proto::to_limit(None, default, "f"), Ok(Some(default)));
+    assert_eq!(proto::to_limit(proto::limit(None), default, "f"), Ok(None));
+}
+
+#[test]
+fn envoy_is_spared_filters_that_only_our_proxy_has() {
+    let names = |dialect| {
+        let filters = filter::to_proto(&[snapshot::HttpFilter::Stats], dialect);
+        filters.into_iter().map(|filter| filter.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(Dialect::Envoy), ["envoy.filters.http.router"]);
+    assert_eq!(names(Dialect::Amime), ["amime.filters.http.stats", "envoy.filters.http.router"]);
+}

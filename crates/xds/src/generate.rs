@@ -1,0 +1,244 @@
+//! Arbitrary snapshot data for the tests of this crate. Only what has one canonical form on the wire: a limit of
+//! zero means none, `/` as a prefix means any path, the largest number means unlimited.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use snapshot::cluster::{ServiceRef, UpstreamHttp};
+use snapshot::endpoint::Workload;
+use snapshot::route::{DirectResponse, Forward, HeaderMatch, QueryMatch, StringMatch};
+use snapshot::*;
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-z0-9|.:_-]{1,24}"
+}
+
+fn limit() -> impl Strategy<Value = Duration> {
+    (0..100_000u64, 1..1_000_000_000u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos))
+}
+
+fn count() -> impl Strategy<Value = Option<u32>> {
+    of(0..u32::MAX)
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    (name(), "[a-z.\\[\\]0-9]{0,12}").prop_map(|(resource, field)| Origin {
+        resource: resource.into(),
+        field: field.into(),
+    })
+}
+
+fn text() -> impl Strategy<Value = StringMatch> {
+    prop_oneof![
+        "[a-z/]{0,9}".prop_map(StringMatch::Exact),
+        "/[a-z]{1,9}".prop_map(StringMatch::Prefix),
+        "[a-z]{1,5}(\\.\\*)?".prop_map(StringMatch::Regex),
+    ]
+}
+
+fn matches() -> impl Strategy<Value = RouteMatch> {
+    let header = (name(), of(text()), any::<bool>()).prop_map(|(name, value, invert)| HeaderMatch { name, value, invert });
+    let query = (name(), of(text())).prop_map(|(name, value)| QueryMatch { name, value });
+    (of(text()), any::<bool>(), vec(header, 0..3), vec(query, 0..3)).prop_map(
+        |(path, ignore_path_case, headers, query)| RouteMatch {
+            path,
+            ignore_path_case,
+            headers,
+            query,
+        },
+    )
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    (0..9u32, vec("[a-z-]{1,12}", 0..4), vec(100..600u16, 0..3), of(limit()), any::<bool>()).prop_map(
+        |(attempts, on, status_codes, per_try_timeout, avoid_previous_hosts)| Retry {
+            attempts,
+            on,
+            status_codes,
+            per_try_timeout,
+            avoid_previous_hosts,
+        },
+    )
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let weighted = (name(), 0..101u32).prop_map(|(cluster, weight)| Weighted {
+        cluster: cluster.into(),
+        weight,
+    });
+    let forward = (vec(weighted, 1..4), of(limit()), of(retry())).prop_map(|(clusters, timeout, retry)| {
+        Action::Forward(Forward {
+            clusters,
+            timeout,
+            retry,
+        })
+    });
+    let respond = (200..600u16, "[a-z ]{0,9}").prop_map(|(status, body)| Action::Respond(DirectResponse { status, body }));
+    prop_oneof![forward, respond]
+}
+
+pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
+    let route = (name(), matches(), action(), of(origin())).prop_map(|(name, matches, action, origin)| Route {
+        name,
+        matches,
+        action,
+        origin,
+    });
+    let host = (name(), vec("[a-z.*]{1,9}", 1..4), vec(route, 0..4)).prop_map(|(name, domains, routes)| VirtualHost {
+        name,
+        domains,
+        routes,
+    });
+    (name(), vec(host, 0..4)).prop_map(|(name, hosts)| RouteTable {
+        name: name.into(),
+        hosts,
+    })
+}
+
+fn handler() -> impl Strategy<Value = Handler> {
+    let routes = prop_oneof![
+        name().prop_map(|name| RouteSource::Named(name.into())),
+        route_table().prop_map(|table| RouteSource::Inline(Arc::new(table))),
+    ];
+    let filters = vec(Just(HttpFilter::Stats), 0..2);
+    let http = (name(), routes, filters, name(), of(limit())).prop_map(
+        |(stat_prefix, routes, filters, server_name, stream_idle_timeout)| {
+            Handler::Http(HttpHandler {
+                stat_prefix,
+                routes,
+                filters,
+                server_name,
+                stream_idle_timeout,
+            })
+        },
+    );
+    let tcp = (name(), name(), of(limit())).prop_map(|(stat_prefix, cluster, idle_timeout)| {
+        Handler::Tcp(TcpHandler {
+            stat_prefix,
+            cluster: cluster.into(),
+            idle_timeout,
+        })
+    });
+    prop_oneof![http, tcp]
+}
+
+fn chain() -> impl Strategy<Value = Chain> {
+    let protocols = vec(prop_oneof!["http/1.1", "h2c"], 0..3);
+    (name(), of(any::<u16>()), protocols, handler()).prop_map(
+        |(name, destination_port, application_protocols, handler)| Chain {
+            name,
+            matches: ChainMatch {
+                destination_port,
+                application_protocols,
+            },
+            handler,
+        },
+    )
+}
+
+fn address() -> impl Strategy<Value = SocketAddr> {
+    (any::<IpAddr>(), any::<u16>()).prop_map(|(address, port)| SocketAddr::new(address, port))
+}
+
+pub(crate) fn listener() -> impl Strategy<Value = Listener> {
+    let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
+    let flags = any::<(bool, bool, bool)>();
+    (name(), address(), flags, direction, vec(chain(), 0..3), of(chain())).prop_map(
+        |(name, address, (bind, use_original_destination, detect_http), direction, chains, default_chain)| Listener {
+            name: name.into(),
+            address,
+            bind,
+            use_original_destination,
+            direction,
+            detect_http,
+            chains,
+            default_chain,
+        },
+    )
+}
+
+fn circuit_breaker() -> impl Strategy<Value = CircuitBreaker> {
+    (count(), count(), count(), count(), count(), of(limit())).prop_map(
+        |(connections, pending, requests, retries, per_connection, idle_timeout)| CircuitBreaker {
+            max_connections: connections,
+            max_pending_requests: pending,
+            max_requests: requests,
+            max_retries: retries,
+            max_requests_per_connection: per_connection,
+            idle_timeout,
+        },
+    )
+}
+
+pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
+    let balanced = prop_oneof![
+        Just(LoadBalancing::LeastRequest),
+        Just(LoadBalancing::Random),
+        Just(LoadBalancing::RoundRobin)
+    ];
+    let discovery = prop_oneof![
+        (Just(Discovery::Endpoints), balanced.clone()),
+        (Just(Discovery::Nobody), balanced),
+        Just((Discovery::OriginalDestination, LoadBalancing::default())),
+    ];
+    let http = prop_oneof![
+        Just(UpstreamHttp::Http1),
+        Just(UpstreamHttp::Http2),
+        Just(UpstreamHttp::Downstream)
+    ];
+    let service = (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceRef { host, name, namespace });
+    let facts = (of(any::<IpAddr>()), of(service), of(origin()));
+    (name(), discovery, http, limit(), circuit_breaker(), facts).prop_map(
+        |(name, (discovery, load_balancing), http, connect_timeout, circuit_breaker, facts)| Cluster {
+            name: name.into(),
+            discovery,
+            load_balancing,
+            http,
+            connect_timeout,
+            circuit_breaker,
+            source_address: facts.0,
+            service: facts.1,
+            origin: facts.2,
+        },
+    )
+}
+
+fn workload() -> impl Strategy<Value = Workload> {
+    let part = || "[a-z0-9-]{0,9}";
+    (part(), part(), part(), part(), part()).prop_map(|(name, namespace, canonical_name, canonical_revision, cluster)| {
+        Workload {
+            name,
+            namespace,
+            canonical_name,
+            canonical_revision,
+            cluster,
+        }
+    })
+}
+
+pub(crate) fn endpoints() -> impl Strategy<Value = Endpoints> {
+    let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
+    let endpoint = (address(), 1..u32::MAX, health, workload()).prop_map(|(address, weight, health, workload)| Endpoint {
+        address,
+        weight,
+        health,
+        workload,
+    });
+    let locality = (name(), name(), name()).prop_map(|(region, zone, sub_zone)| Locality { region, zone, sub_zone });
+    let group = (locality, 0..9u32, any::<u32>(), vec(endpoint, 0..4)).prop_map(
+        |(locality, priority, weight, endpoints)| LocalityEndpoints {
+            locality,
+            priority,
+            weight,
+            endpoints,
+        },
+    );
+    (name(), vec(group, 0..3)).prop_map(|(cluster, localities)| Endpoints {
+        cluster: cluster.into(),
+        localities,
+    })
+}
