@@ -62,7 +62,9 @@ impl Client {
     /// The messages that open a stream; with the versions that an earlier stream left.
     pub fn open(&self) -> Vec<Request> {
         let mut node = Some(self.node.clone());
-        let wanted = Kind::ALL.into_iter().filter(|kind| kind.wildcard() || !self.state(*kind).names.is_empty());
+        let wanted = Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.wildcard() || !self.state(*kind).names.is_empty());
         wanted
             .map(|kind| {
                 let state = self.state(kind);
@@ -71,7 +73,9 @@ impl Client {
                     node: node.take(),
                     type_url: kind.type_url().into(),
                     subscribe: state.names.iter().map(ToString::to_string).collect(),
-                    initial_versions: versions.map(|(name, version)| (name.to_string(), version.clone())).collect(),
+                    initial_versions: versions
+                        .map(|(name, version)| (name.to_string(), version.clone()))
+                        .collect(),
                     ..Request::default()
                 }
             })
@@ -84,7 +88,11 @@ impl Client {
             return Step::default();
         };
         self.state_mut(kind).answered = true;
-        let rejected: Vec<_> = response.resources.iter().filter_map(|resource| self.take(kind, resource).err()).collect();
+        let rejected: Vec<_> = response
+            .resources
+            .iter()
+            .filter_map(|resource| self.take(kind, resource).err())
+            .collect();
         response.removed.iter().for_each(|name| self.remove(kind, name));
         // Questions go before the answer, so that the server knows them when it chooses what comes next.
         let mut send: Vec<_> = self.ask(kind).into_iter().collect();
@@ -228,15 +236,25 @@ impl Client {
 
     fn named_endpoints(&self) -> BTreeSet<Arc<str>> {
         let by_name = |cluster: &&Arc<Cluster>| cluster.discovery == Discovery::Endpoints;
-        self.have.clusters.iter().filter(by_name).map(|cluster| cluster.name().into()).collect()
+        self.have
+            .clusters
+            .iter()
+            .filter(by_name)
+            .map(|cluster| cluster.name().into())
+            .collect()
     }
 
     fn named_tables(&self) -> BTreeSet<Arc<str>> {
-        self.have.listeners.iter().flat_map(|listener| tables_of(listener)).collect()
+        self.have
+            .listeners
+            .iter()
+            .flat_map(|listener| tables_of(listener))
+            .collect()
     }
 
     fn publish(&mut self) -> Option<Arc<Snapshot>> {
-        let complete = self.state(Kind::Cluster).answered && self.state(Kind::Listener).answered && !self.waits();
+        let complete =
+            self.state(Kind::Cluster).answered && self.state(Kind::Listener).answered && !self.waits();
         (complete && std::mem::take(&mut self.changed)).then(|| Arc::new(self.have.clone()))
     }
 }

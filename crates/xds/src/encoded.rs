@@ -43,18 +43,51 @@ impl Encoded {
         let old = before.map(|before| &*before.snapshot);
         let known = |kind: Kind| before.map(|before| &before.items[kind.index()]);
         let items = [
-            encode(&snapshot.clusters, old.map(|old| &old.clusters), known(Kind::Cluster), |cluster| {
-                item(cluster, dialect, convert::encode_cluster(cluster), endpoints_of(cluster))
-            }),
-            encode(&snapshot.endpoints, old.map(|old| &old.endpoints), known(Kind::Endpoints), |endpoints| {
-                item(endpoints, dialect, convert::encode_endpoints(endpoints), Vec::new())
-            }),
-            encode(&snapshot.listeners, old.map(|old| &old.listeners), known(Kind::Listener), |listener| {
-                item(listener, dialect, convert::encode_listener(listener, dialect), tables_of(listener))
-            }),
-            encode(&snapshot.routes, old.map(|old| &old.routes), known(Kind::Routes), |table| {
-                item(table, dialect, convert::encode_routes(table), Vec::new())
-            }),
+            encode(
+                &snapshot.clusters,
+                old.map(|old| &old.clusters),
+                known(Kind::Cluster),
+                |cluster| {
+                    item(
+                        cluster,
+                        dialect,
+                        convert::encode_cluster(cluster),
+                        endpoints_of(cluster),
+                    )
+                },
+            ),
+            encode(
+                &snapshot.endpoints,
+                old.map(|old| &old.endpoints),
+                known(Kind::Endpoints),
+                |endpoints| {
+                    item(
+                        endpoints,
+                        dialect,
+                        convert::encode_endpoints(endpoints),
+                        Vec::new(),
+                    )
+                },
+            ),
+            encode(
+                &snapshot.listeners,
+                old.map(|old| &old.listeners),
+                known(Kind::Listener),
+                |listener| {
+                    item(
+                        listener,
+                        dialect,
+                        convert::encode_listener(listener, dialect),
+                        tables_of(listener),
+                    )
+                },
+            ),
+            encode(
+                &snapshot.routes,
+                old.map(|old| &old.routes),
+                known(Kind::Routes),
+                |table| item(table, dialect, convert::encode_routes(table), Vec::new()),
+            ),
         ];
         Self {
             snapshot,
@@ -134,14 +167,20 @@ pub(crate) fn tables_of(listener: &Listener) -> Vec<Arc<str>> {
         },
         Handler::Tcp(_) => None,
     };
-    listener.chains.iter().chain(&listener.default_chain).filter_map(named).collect()
+    listener
+        .chains
+        .iter()
+        .chain(&listener.default_chain)
+        .filter_map(named)
+        .collect()
 }
 
 /// The content is hashed as snapshot data and not as encoded bytes, because protobuf maps have no fixed order.
 fn version(content: &impl Serialize, dialect: Dialect) -> Arc<str> {
     let mut hash = Fnv::new();
     hash.add(&[REVISION, u8::from(dialect == Dialect::Envoy)]);
-    serde_json::to_writer(&mut hash, content).expect("snapshot types always serialise, and hashing never fails");
+    serde_json::to_writer(&mut hash, content)
+        .expect("snapshot types always serialise, and hashing never fails");
     format!("{:032x}", hash.0).into()
 }
 

@@ -41,7 +41,11 @@ fn text() -> impl Strategy<Value = StringMatch> {
 }
 
 fn matches() -> impl Strategy<Value = RouteMatch> {
-    let header = (name(), of(text()), any::<bool>()).prop_map(|(name, value, invert)| HeaderMatch { name, value, invert });
+    let header = (name(), of(text()), any::<bool>()).prop_map(|(name, value, invert)| HeaderMatch {
+        name,
+        value,
+        invert,
+    });
     let query = (name(), of(text())).prop_map(|(name, value)| QueryMatch { name, value });
     (of(text()), any::<bool>(), vec(header, 0..3), vec(query, 0..3)).prop_map(
         |(path, ignore_path_case, headers, query)| RouteMatch {
@@ -54,15 +58,22 @@ fn matches() -> impl Strategy<Value = RouteMatch> {
 }
 
 fn retry() -> impl Strategy<Value = Retry> {
-    (0..9u32, vec("[a-z-]{1,12}", 0..4), vec(100..600u16, 0..3), of(limit()), any::<bool>()).prop_map(
-        |(attempts, on, status_codes, per_try_timeout, avoid_previous_hosts)| Retry {
-            attempts,
-            on,
-            status_codes,
-            per_try_timeout,
-            avoid_previous_hosts,
-        },
+    (
+        0..9u32,
+        vec("[a-z-]{1,12}", 0..4),
+        vec(100..600u16, 0..3),
+        of(limit()),
+        any::<bool>(),
     )
+        .prop_map(
+            |(attempts, on, status_codes, per_try_timeout, avoid_previous_hosts)| Retry {
+                attempts,
+                on,
+                status_codes,
+                per_try_timeout,
+                avoid_previous_hosts,
+            },
+        )
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -77,21 +88,25 @@ fn action() -> impl Strategy<Value = Action> {
             retry,
         })
     });
-    let respond = (200..600u16, "[a-z ]{0,9}").prop_map(|(status, body)| Action::Respond(DirectResponse { status, body }));
+    let respond = (200..600u16, "[a-z ]{0,9}")
+        .prop_map(|(status, body)| Action::Respond(DirectResponse { status, body }));
     prop_oneof![forward, respond]
 }
 
 pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
-    let route = (name(), matches(), action(), of(origin())).prop_map(|(name, matches, action, origin)| Route {
-        name,
-        matches,
-        action,
-        origin,
-    });
-    let host = (name(), vec("[a-z.*]{1,9}", 1..4), vec(route, 0..4)).prop_map(|(name, domains, routes)| VirtualHost {
-        name,
-        domains,
-        routes,
+    let route =
+        (name(), matches(), action(), of(origin())).prop_map(|(name, matches, action, origin)| Route {
+            name,
+            matches,
+            action,
+            origin,
+        });
+    let host = (name(), vec("[a-z.*]{1,9}", 1..4), vec(route, 0..4)).prop_map(|(name, domains, routes)| {
+        VirtualHost {
+            name,
+            domains,
+            routes,
+        }
     });
     (name(), vec(host, 0..4)).prop_map(|(name, hosts)| RouteTable {
         name: name.into(),
@@ -147,18 +162,33 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 pub(crate) fn listener() -> impl Strategy<Value = Listener> {
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
     let flags = any::<(bool, bool, bool)>();
-    (name(), address(), flags, direction, vec(chain(), 0..3), of(chain())).prop_map(
-        |(name, address, (bind, use_original_destination, detect_http), direction, chains, default_chain)| Listener {
-            name: name.into(),
-            address,
-            bind,
-            use_original_destination,
-            direction,
-            detect_http,
-            chains,
-            default_chain,
-        },
+    (
+        name(),
+        address(),
+        flags,
+        direction,
+        vec(chain(), 0..3),
+        of(chain()),
     )
+        .prop_map(
+            |(
+                name,
+                address,
+                (bind, use_original_destination, detect_http),
+                direction,
+                chains,
+                default_chain,
+            )| Listener {
+                name: name.into(),
+                address,
+                bind,
+                use_original_destination,
+                direction,
+                detect_http,
+                chains,
+                default_chain,
+            },
+        )
 }
 
 fn circuit_breaker() -> impl Strategy<Value = CircuitBreaker> {
@@ -190,7 +220,11 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         Just(UpstreamHttp::Http2),
         Just(UpstreamHttp::Downstream)
     ];
-    let service = (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceRef { host, name, namespace });
+    let service = (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceRef {
+        host,
+        name,
+        namespace,
+    });
     let facts = (of(any::<IpAddr>()), of(service), of(origin()));
     (name(), discovery, http, limit(), circuit_breaker(), facts).prop_map(
         |(name, (discovery, load_balancing), http, connect_timeout, circuit_breaker, facts)| Cluster {
@@ -209,26 +243,37 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
 
 fn workload() -> impl Strategy<Value = Workload> {
     let part = || "[a-z0-9-]{0,9}";
-    (part(), part(), part(), part(), part()).prop_map(|(name, namespace, canonical_name, canonical_revision, cluster)| {
-        Workload {
+    (part(), part(), part(), part(), part()).prop_map(
+        |(name, namespace, canonical_name, canonical_revision, cluster)| Workload {
             name,
             namespace,
             canonical_name,
             canonical_revision,
             cluster,
-        }
-    })
+        },
+    )
 }
 
 pub(crate) fn endpoints() -> impl Strategy<Value = Endpoints> {
-    let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
-    let endpoint = (address(), 1..u32::MAX, health, workload()).prop_map(|(address, weight, health, workload)| Endpoint {
-        address,
-        weight,
-        health,
-        workload,
+    let health = prop_oneof![
+        Just(Health::Healthy),
+        Just(Health::Draining),
+        Just(Health::Unhealthy)
+    ];
+    let endpoint =
+        (address(), 1..u32::MAX, health, workload()).prop_map(|(address, weight, health, workload)| {
+            Endpoint {
+                address,
+                weight,
+                health,
+                workload,
+            }
+        });
+    let locality = (name(), name(), name()).prop_map(|(region, zone, sub_zone)| Locality {
+        region,
+        zone,
+        sub_zone,
     });
-    let locality = (name(), name(), name()).prop_map(|(region, zone, sub_zone)| Locality { region, zone, sub_zone });
     let group = (locality, 0..9u32, any::<u32>(), vec(endpoint, 0..4)).prop_map(
         |(locality, priority, weight, endpoints)| LocalityEndpoints {
             locality,

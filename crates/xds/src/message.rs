@@ -144,7 +144,13 @@ impl Status {
     pub fn rejected(&self, kind: Kind) -> Option<Vec<Rejected>> {
         let details = self.details.iter().find(|detail| detail.type_url == REFUSALS)?;
         let refusals = Refusals::decode(details.value.clone()).ok()?;
-        Some(refusals.refused.into_iter().map(|refusal| refusal.rejected(kind)).collect())
+        Some(
+            refusals
+                .refused
+                .into_iter()
+                .map(|refusal| refusal.rejected(kind))
+                .collect(),
+        )
     }
 }
 

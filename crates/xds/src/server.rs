@@ -76,9 +76,12 @@ impl Server {
         self.subscriptions[kind.index()].change(kind, request);
         if let Some(push) = self.outstanding.as_mut().filter(|push| push.kind == kind) {
             // Asked for again while under way: it will be sent again.
-            push.changed.retain(|(name, _)| !request.subscribe.iter().any(|asked| **asked == **name));
+            push.changed
+                .retain(|(name, _)| !request.subscribe.iter().any(|asked| **asked == **name));
         }
-        let push = self.outstanding.take_if(|push| push.kind == kind && push.nonce == request.response_nonce)?;
+        let push = self
+            .outstanding
+            .take_if(|push| push.kind == kind && push.nonce == request.response_nonce)?;
         Some(match &request.error {
             None => self.accepted(push),
             Some(status) => self.refused(push, status),
@@ -109,7 +112,9 @@ impl Server {
         if !listens && !self.impatient {
             return None;
         }
-        Kind::REMOVAL.into_iter().find_map(|kind| self.push_removals(kind, &target))
+        Kind::REMOVAL
+            .into_iter()
+            .find_map(|kind| self.push_removals(kind, &target))
     }
 
     /// Whether a stage waits for the client to ask for what it learned of.
@@ -132,7 +137,9 @@ impl Server {
         let under_way = self.outstanding.as_ref().is_some_and(|push| push.kind == kind);
         let Some(target) = &self.target else { return true };
         let subscription = &self.subscriptions[kind.index()];
-        !under_way && subscription.lacks(kind, target).is_none() && subscription.gone(kind, target).next().is_none()
+        !under_way
+            && subscription.lacks(kind, target).is_none()
+            && subscription.gone(kind, target).next().is_none()
     }
 
     /// Whether the client asked for this kind.
@@ -151,7 +158,10 @@ impl Server {
     }
 
     fn push_removals(&mut self, kind: Kind, target: &Encoded) -> Option<Response> {
-        let removed: Vec<_> = self.subscriptions[kind.index()].gone(kind, target).cloned().collect();
+        let removed: Vec<_> = self.subscriptions[kind.index()]
+            .gone(kind, target)
+            .cloned()
+            .collect();
         (!removed.is_empty()).then(|| self.push(kind, Vec::new(), removed, target))
     }
 
@@ -166,7 +176,10 @@ impl Server {
         self.subscriptions[kind.index()].unanswered = false;
         let response = Response {
             system_version: self.pushes.to_string(),
-            resources: changed.iter().filter_map(|(name, _)| target.resource(kind, name)).collect(),
+            resources: changed
+                .iter()
+                .filter_map(|(name, _)| target.resource(kind, name))
+                .collect(),
             type_url: kind.type_url().into(),
             nonce: format!("{}-{}", kind.short(), self.pushes),
             removed: removed.iter().map(ToString::to_string).collect(),
@@ -183,10 +196,16 @@ impl Server {
     /// Whether the client accepted a `parent` that makes it ask for a `child`, and has not asked yet.
     fn awaits_questions(&self, parent: Kind, child: Kind, target: &Encoded) -> bool {
         let child = &self.subscriptions[child.index()];
-        self.subscriptions[parent.index()].held.iter().any(|(name, version)| {
-            let item = target.items(parent).get(name).filter(|item| item.version == *version);
-            item.is_some_and(|item| item.refers.iter().any(|name| !child.wants(name)))
-        })
+        self.subscriptions[parent.index()]
+            .held
+            .iter()
+            .any(|(name, version)| {
+                let item = target
+                    .items(parent)
+                    .get(name)
+                    .filter(|item| item.version == *version);
+                item.is_some_and(|item| item.refers.iter().any(|name| !child.wants(name)))
+            })
     }
 
     fn accepted(&mut self, push: Push) -> Answer {
@@ -202,7 +221,11 @@ impl Server {
 
     /// Envoy warms a changed cluster anew and wants its endpoints again, without asking.
     fn resend_endpoints(&mut self, push: &Push) {
-        let Some(target) = self.target.as_ref().filter(|target| target.dialect() == Dialect::Envoy) else {
+        let Some(target) = self
+            .target
+            .as_ref()
+            .filter(|target| target.dialect() == Dialect::Envoy)
+        else {
             return;
         };
         let endpoints = &mut self.subscriptions[Kind::Endpoints.index()];
@@ -223,7 +246,8 @@ impl Server {
             Some(rejected) => rejected.iter().any(|rejected| rejected.name == name),
             None => true,
         };
-        let (refused, taken): (Vec<_>, Vec<_>) = push.changed.into_iter().partition(|(name, _)| is_refused(name));
+        let (refused, taken): (Vec<_>, Vec<_>) =
+            push.changed.into_iter().partition(|(name, _)| is_refused(name));
         let names: Vec<_> = refused.iter().map(|(name, _)| name.to_string()).collect();
         for (name, version) in refused {
             if exact.is_none() {
@@ -251,7 +275,9 @@ impl Subscription {
             self.wildcard = kind.wildcard() && request.subscribe.is_empty();
             self.unanswered = self.wildcard && request.initial_versions.is_empty();
             let versions = request.initial_versions.iter();
-            self.held = versions.map(|(name, version)| (name.as_str().into(), version.as_str().into())).collect();
+            self.held = versions
+                .map(|(name, version)| (name.as_str().into(), version.as_str().into()))
+                .collect();
         }
         for name in &request.subscribe {
             if name == ALL {
@@ -312,7 +338,9 @@ impl Subscription {
 
     /// What the client has and should not.
     fn gone<'a>(&'a self, kind: Kind, target: &'a Encoded) -> impl Iterator<Item = &'a Arc<str>> {
-        self.held.keys().filter(move |name| !target.items(kind).contains_key(*name))
+        self.held
+            .keys()
+            .filter(move |name| !target.items(kind).contains_key(*name))
     }
 
     fn settle(&mut self, changed: Vec<(Arc<str>, Arc<str>)>, removed: &[Arc<str>]) {

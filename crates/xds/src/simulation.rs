@@ -59,7 +59,11 @@ impl Run {
 
     fn change(&mut self, allow_bad: bool) {
         let snapshot = Arc::new(world(&mut self.random, allow_bad, &mut self.ever_bad));
-        let encoded = Arc::new(Encoded::new(snapshot.clone(), Dialect::Amime, self.encoded.as_deref()));
+        let encoded = Arc::new(Encoded::new(
+            snapshot.clone(),
+            Dialect::Amime,
+            self.encoded.as_deref(),
+        ));
         self.history.push(snapshot);
         self.encoded = Some(encoded.clone());
         self.server.update(encoded);
@@ -92,12 +96,17 @@ impl Run {
     /// No route names a cluster that is missing although the snapshot that the route came from defines it.
     fn check(&self, snapshot: &Snapshot) {
         for cluster in snapshot.clusters.iter() {
-            let closed = cluster.discovery != Discovery::Endpoints || snapshot.endpoints.get(cluster.name()).is_some();
+            let closed =
+                cluster.discovery != Discovery::Endpoints || snapshot.endpoints.get(cluster.name()).is_some();
             assert!(closed, "seed {}: {} has no endpoints", self.seed, cluster.name);
         }
         for listener in snapshot.listeners.iter() {
             for table in crate::encoded::tables_of(listener) {
-                assert!(snapshot.routes.get(&table).is_some(), "seed {}: no table {table}", self.seed);
+                assert!(
+                    snapshot.routes.get(&table).is_some(),
+                    "seed {}: no table {table}",
+                    self.seed
+                );
             }
         }
         for table in snapshot.routes.iter() {
@@ -107,10 +116,20 @@ impl Run {
                 continue;
             }
             for cluster in clusters_of(table) {
-                let defined = latest.clusters.get(&cluster).is_some() && latest.routes.get(table.name()) == Some(table);
+                let defined =
+                    latest.clusters.get(&cluster).is_some() && latest.routes.get(table.name()) == Some(table);
                 let present = snapshot.clusters.get(&cluster).is_some();
-                assert!(present || !defined, "seed {}: {} names the missing {cluster}", self.seed, table.name);
-                assert!(present, "seed {}: {} still names {cluster}, which is gone", self.seed, table.name);
+                assert!(
+                    present || !defined,
+                    "seed {}: {} names the missing {cluster}",
+                    self.seed,
+                    table.name
+                );
+                assert!(
+                    present,
+                    "seed {}: {} still names {cluster}, which is gone",
+                    self.seed, table.name
+                );
             }
         }
     }
@@ -121,7 +140,12 @@ impl Run {
             left -= 1;
             assert!(left > 0, "seed {}: never settles", self.seed);
         }
-        assert!(self.server.in_sync(), "seed {}: stuck, waits: {}", self.seed, self.server.waits());
+        assert!(
+            self.server.in_sync(),
+            "seed {}: stuck, waits: {}",
+            self.seed,
+            self.server.waits()
+        );
     }
 }
 
@@ -131,7 +155,10 @@ fn clusters_of(table: &RouteTable) -> BTreeSet<String> {
         Action::Forward(forward) => Some(forward),
         Action::Respond(_) => None,
     });
-    forwards.flat_map(|forward| &forward.clusters).map(|weighted| weighted.cluster.to_string()).collect()
+    forwards
+        .flat_map(|forward| &forward.clusters)
+        .map(|weighted| weighted.cluster.to_string())
+        .collect()
 }
 
 fn cluster(name: &str, random: &mut StdRng) -> Cluster {
@@ -218,7 +245,10 @@ fn listener(name: &str, table: &str) -> Listener {
 /// A closed snapshot of up to a few clusters, tables and listeners.
 fn world(random: &mut StdRng, allow_bad: bool, ever_bad: &mut BTreeSet<String>) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    let clusters: Vec<_> = (0..NAMES).filter(|_| random.random_bool(0.6)).map(|n| format!("cluster-{n}")).collect();
+    let clusters: Vec<_> = (0..NAMES)
+        .filter(|_| random.random_bool(0.6))
+        .map(|n| format!("cluster-{n}"))
+        .collect();
     for name in &clusters {
         let cluster = cluster(name, random);
         if cluster.discovery == Discovery::Endpoints {
@@ -232,7 +262,10 @@ fn world(random: &mut StdRng, allow_bad: bool, ever_bad: &mut BTreeSet<String>) 
         }
         snapshot.clusters.insert(cluster);
     }
-    let tables: Vec<_> = (0..NAMES).filter(|_| random.random_bool(0.6)).map(|n| format!("table-{n}")).collect();
+    let tables: Vec<_> = (0..NAMES)
+        .filter(|_| random.random_bool(0.6))
+        .map(|n| format!("table-{n}"))
+        .collect();
     for name in &tables {
         let bad = allow_bad && random.random_bool(0.2);
         if bad {
@@ -241,7 +274,9 @@ fn world(random: &mut StdRng, allow_bad: bool, ever_bad: &mut BTreeSet<String>) 
         snapshot.routes.insert(table(name, &clusters, bad, random));
         // Each table has a user; some have two.
         for listeners in 0..random.random_range(1..3) {
-            snapshot.listeners.insert(listener(&format!("{name}-{listeners}"), name));
+            snapshot
+                .listeners
+                .insert(listener(&format!("{name}-{listeners}"), name));
         }
     }
     // Sometimes a listener of a fixed name moves from table to table.
@@ -279,8 +314,15 @@ fn a_refused_table_keeps_its_old_version_and_everything_else_moves_on() {
     let mut refusals = 0;
     for seed in 0..400 {
         let mut run = run(seed, true);
-        let (got, target) = (run.published.clone().unwrap(), run.history.last().unwrap().clone());
-        assert_eq!((&got.clusters, &got.listeners), (&target.clusters, &target.listeners), "seed {seed}");
+        let (got, target) = (
+            run.published.clone().unwrap(),
+            run.history.last().unwrap().clone(),
+        );
+        assert_eq!(
+            (&got.clusters, &got.listeners),
+            (&target.clusters, &target.listeners),
+            "seed {seed}"
+        );
         for table in target.routes.iter() {
             let path = &table.hosts[0].routes[0].matches.path;
             match path {
@@ -290,7 +332,11 @@ fn a_refused_table_keeps_its_old_version_and_everything_else_moves_on() {
         }
         run.change(false);
         run.settle();
-        assert_eq!(run.published.as_ref(), run.history.last(), "seed {seed}: good again");
+        assert_eq!(
+            run.published.as_ref(),
+            run.history.last(),
+            "seed {seed}: good again"
+        );
     }
     assert!(refusals > 50, "the runs refuse something: {refusals}");
 }
@@ -319,7 +365,9 @@ fn removals_come_last_and_users_go_before_what_they_use() {
         cluster: "cluster-0".into(),
         localities: Vec::new(),
     });
-    first.routes.insert(table("table-0", &clusters, false, &mut random));
+    first
+        .routes
+        .insert(table("table-0", &clusters, false, &mut random));
     first.listeners.insert(listener("listener-0", "table-0"));
     let mut second = Snapshot::default();
     second.clusters.insert(cluster("cluster-1", &mut random));
@@ -327,21 +375,28 @@ fn removals_come_last_and_users_go_before_what_they_use() {
     for snapshot in [first, second] {
         let snapshot = Arc::new(snapshot);
         run.history.push(snapshot.clone());
-        run.server.update(Arc::new(Encoded::new(snapshot, Dialect::Amime, None)));
+        run.server
+            .update(Arc::new(Encoded::new(snapshot, Dialect::Amime, None)));
         loop {
             while let Some(request) = run.to_server.pop_front() {
                 run.server.request(&request);
             }
             let Some(response) = run.server.poll() else { break };
             let kind = Kind::from_type_url(&response.type_url).unwrap().short();
-            order.push(format!("{kind}+{}-{}", response.resources.len(), response.removed.len()));
+            order.push(format!(
+                "{kind}+{}-{}",
+                response.resources.len(),
+                response.removed.len()
+            ));
             run.to_server.extend(run.client.response(&response).send);
         }
     }
     // `cluster-1` has no endpoints that the server knows of: the question is answered with "none".
     assert_eq!(
         order,
-        ["CDS+1-0", "EDS+1-0", "LDS+1-0", "RDS+1-0", "CDS+1-0", "EDS+0-1", "LDS+0-1", "CDS+0-1"]
+        [
+            "CDS+1-0", "EDS+1-0", "LDS+1-0", "RDS+1-0", "CDS+1-0", "EDS+0-1", "LDS+0-1", "CDS+0-1"
+        ]
     );
 }
 
@@ -380,7 +435,10 @@ fn envoy_is_sent_the_endpoints_of_a_changed_cluster_again() {
                 response_nonce: response.nonce,
                 ..Request::default()
             };
-            assert_eq!(server.request(&answer).map(|answer| answer.rejected), Some(Vec::new()));
+            assert_eq!(
+                server.request(&answer).map(|answer| answer.rejected),
+                Some(Vec::new())
+            );
         }
     }
     assert_eq!(sent, BTreeMap::from([("CDS", 2), ("EDS", 2), ("LDS", 0)]));

@@ -12,7 +12,8 @@ use pb::filter::ConfigType;
 use snapshot::{Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler};
 
 use super::proto::{
-    aggregated, check_aggregated, duration, is, limit, no, number, pack, refuse, to_duration, to_limit, unpack, yes,
+    aggregated, check_aggregated, duration, is, limit, no, number, pack, refuse, to_duration, to_limit,
+    unpack, yes,
 };
 use super::{Dialect, filter, route};
 use crate::rejected::Reason;
@@ -72,7 +73,10 @@ fn match_from_proto(message: pb::FilterChainMatch) -> Result<ChainMatch, Reason>
     if !matches!(message.transport_protocol.as_str(), "" | "raw_buffer") {
         return Err(Reason::unsupported("FilterChainMatch.transport_protocol"));
     }
-    let port = message.destination_port.map(|port| u16::try_from(port.value)).transpose();
+    let port = message
+        .destination_port
+        .map(|port| u16::try_from(port.value))
+        .transpose();
     Ok(ChainMatch {
         destination_port: port.map_err(|_| Reason::new("FilterChainMatch.destination_port", "is no port"))?,
         application_protocols: message.application_protocols,
@@ -81,17 +85,35 @@ fn match_from_proto(message: pb::FilterChainMatch) -> Result<ChainMatch, Reason>
 
 /// The last filter handles the connection; those before it may only be Istio's bookkeeping.
 fn handler_from_proto(mut filters: Vec<pb::Filter>) -> Result<Handler, Reason> {
-    let last = filters.pop().ok_or_else(|| Reason::missing("FilterChain.filters"))?;
-    let inert = ["istio.stats", "istio.metadata_exchange", "envoy.filters.network.metadata_exchange"];
-    if let Some(other) = filters.iter().find(|filter| !inert.contains(&filter.name.as_str())) {
-        return Err(Reason::unsupported(format!("FilterChain.filters {:?}", other.name)));
+    let last = filters
+        .pop()
+        .ok_or_else(|| Reason::missing("FilterChain.filters"))?;
+    let inert = [
+        "istio.stats",
+        "istio.metadata_exchange",
+        "envoy.filters.network.metadata_exchange",
+    ];
+    if let Some(other) = filters
+        .iter()
+        .find(|filter| !inert.contains(&filter.name.as_str()))
+    {
+        return Err(Reason::unsupported(format!(
+            "FilterChain.filters {:?}",
+            other.name
+        )));
     }
     let Some(ConfigType::TypedConfig(any)) = last.config_type else {
         return Err(Reason::missing("Filter.typed_config"));
     };
     match last.name.as_str() {
-        HTTP => Ok(Handler::Http(http_from_proto(unpack(&any, "Filter.typed_config")?)?)),
-        TCP => Ok(Handler::Tcp(tcp_from_proto(unpack(&any, "Filter.typed_config")?)?)),
+        HTTP => Ok(Handler::Http(http_from_proto(unpack(
+            &any,
+            "Filter.typed_config",
+        )?)?)),
+        TCP => Ok(Handler::Tcp(tcp_from_proto(unpack(
+            &any,
+            "Filter.typed_config",
+        )?)?)),
         other => Err(Reason::unsupported(format!("FilterChain.filters {other:?}"))),
     }
 }
@@ -184,7 +206,10 @@ fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
     if is(message.use_remote_address, false) {
         return Err(Reason::unsupported("HttpConnectionManager.use_remote_address"));
     }
-    let upgrade = message.upgrade_configs.iter().find(|upgrade| upgrade.upgrade_type != WEBSOCKET);
+    let upgrade = message
+        .upgrade_configs
+        .iter()
+        .find(|upgrade| upgrade.upgrade_type != WEBSOCKET);
     if let Some(upgrade) = upgrade {
         let field = format!("HttpConnectionManager.upgrade_configs {:?}", upgrade.upgrade_type);
         return Err(Reason::unsupported(field));
@@ -195,7 +220,9 @@ fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
 fn tcp_to_proto(handler: &TcpHandler) -> tcp::TcpProxy {
     tcp::TcpProxy {
         stat_prefix: handler.stat_prefix.clone(),
-        cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(handler.cluster.to_string())),
+        cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(
+            handler.cluster.to_string(),
+        )),
         idle_timeout: handler.idle_timeout.and_then(duration),
         ..Default::default()
     }

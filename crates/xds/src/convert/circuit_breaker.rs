@@ -32,7 +32,11 @@ pub(super) fn from_proto(message: Option<pb::CircuitBreakers>) -> Result<Circuit
     refuse!(message, "CircuitBreakers", [per_host_thresholds]);
     let mut normal = Thresholds::default();
     for threshold in message.thresholds {
-        refuse!(threshold, "CircuitBreakers.Thresholds", [priority, retry_budget, max_connection_pools]);
+        refuse!(
+            threshold,
+            "CircuitBreakers.Thresholds",
+            [priority, retry_budget, max_connection_pools]
+        );
         normal = threshold;
     }
     let limit = |value: Option<UInt32Value>, default: u32| {

@@ -18,9 +18,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn to_proto(cluster: &Cluster) -> pb::Cluster {
     let (kind, policy) = match cluster.discovery {
-        Discovery::Endpoints => (DiscoveryType::Eds, load_balancing::to_proto(cluster.load_balancing)),
+        Discovery::Endpoints => (
+            DiscoveryType::Eds,
+            load_balancing::to_proto(cluster.load_balancing),
+        ),
         Discovery::OriginalDestination => (DiscoveryType::OriginalDst, LbPolicy::ClusterProvided),
-        Discovery::Nobody => (DiscoveryType::Static, load_balancing::to_proto(cluster.load_balancing)),
+        Discovery::Nobody => (
+            DiscoveryType::Static,
+            load_balancing::to_proto(cluster.load_balancing),
+        ),
     };
     let by_name = cluster.discovery == Discovery::Endpoints;
     pb::Cluster {
@@ -80,9 +86,17 @@ fn bind_from_proto(bind: &BindConfig) -> Result<Option<std::net::IpAddr>, Reason
     refuse!(
         bind,
         "BindConfig",
-        [freebind, socket_options, extra_source_addresses, additional_source_addresses, local_address_selector]
+        [
+            freebind,
+            socket_options,
+            extra_source_addresses,
+            additional_source_addresses,
+            local_address_selector
+        ]
     );
-    let Some(address) = &bind.source_address else { return Ok(None) };
+    let Some(address) = &bind.source_address else {
+        return Ok(None);
+    };
     let address = to_socket_address(address, "BindConfig.source_address")?;
     match address.port() {
         0 => Ok(Some(address.ip())),
@@ -93,10 +107,14 @@ fn bind_from_proto(bind: &BindConfig) -> Result<Option<std::net::IpAddr>, Reason
 fn discovery_from_proto(message: &pb::Cluster) -> Result<Discovery, Reason> {
     let kind = match &message.cluster_discovery_type {
         None => DiscoveryType::Static,
-        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(*kind)
-            .map_err(|_| Reason::unsupported(format!("Cluster.type {kind}")))?,
+        Some(ClusterDiscoveryType::Type(kind)) => {
+            DiscoveryType::try_from(*kind).map_err(|_| Reason::unsupported(format!("Cluster.type {kind}")))?
+        }
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            return Err(Reason::unsupported(format!("Cluster.cluster_type {:?}", custom.name)));
+            return Err(Reason::unsupported(format!(
+                "Cluster.cluster_type {:?}",
+                custom.name
+            )));
         }
     };
     match kind {
@@ -105,7 +123,9 @@ fn discovery_from_proto(message: &pb::Cluster) -> Result<Discovery, Reason> {
             check_aggregated(eds.eds_config, "EdsClusterConfig.eds_config")?;
             match eds.service_name.is_empty() || eds.service_name == message.name {
                 true => Ok(Discovery::Endpoints),
-                false => Err(Reason::unsupported("EdsClusterConfig.service_name other than the cluster's")),
+                false => Err(Reason::unsupported(
+                    "EdsClusterConfig.service_name other than the cluster's",
+                )),
             }
         }
         DiscoveryType::OriginalDst => Ok(Discovery::OriginalDestination),
@@ -113,9 +133,10 @@ fn discovery_from_proto(message: &pb::Cluster) -> Result<Discovery, Reason> {
             true => Err(Reason::unsupported("Cluster.load_assignment")),
             false => Ok(Discovery::Nobody),
         },
-        DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
-            Err(Reason::unsupported(format!("Cluster.type {}", kind.as_str_name())))
-        }
+        DiscoveryType::StrictDns | DiscoveryType::LogicalDns => Err(Reason::unsupported(format!(
+            "Cluster.type {}",
+            kind.as_str_name()
+        ))),
     }
 }
 

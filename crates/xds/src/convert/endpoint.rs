@@ -28,7 +28,11 @@ pub(super) fn from_proto(message: pb::ClusterLoadAssignment) -> Result<Endpoints
     }
     Ok(Endpoints {
         cluster: message.cluster_name.into(),
-        localities: message.endpoints.into_iter().map(group_from_proto).collect::<Result<_, _>>()?,
+        localities: message
+            .endpoints
+            .into_iter()
+            .map(group_from_proto)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -98,7 +102,9 @@ fn endpoint_from_proto(message: pb::LbEndpoint) -> Result<Endpoint, Reason> {
     refuse!(host, "Endpoint", [health_check_config, additional_addresses]);
     Ok(Endpoint {
         address: to_address(host.address, "Endpoint.address")?,
-        weight: message.load_balancing_weight.map_or(1, |weight| weight.value.max(1)),
+        weight: message
+            .load_balancing_weight
+            .map_or(1, |weight| weight.value.max(1)),
         health,
         workload: metadata::workload(message.metadata.as_ref()),
     })

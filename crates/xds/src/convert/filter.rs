@@ -35,18 +35,30 @@ impl prost::Name for TypedStruct {
 
 /// The filters with the router at their end. Envoy is spared those that only our proxy has.
 pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::HttpFilter> {
-    let ours = filters.iter().filter(|_| dialect == Dialect::Amime).map(|filter| match filter {
-        HttpFilter::Stats => marker(STATS),
-    });
-    ours.chain([http_filter(ROUTER, pack(Router::default()))]).collect()
+    let ours = filters
+        .iter()
+        .filter(|_| dialect == Dialect::Amime)
+        .map(|filter| match filter {
+            HttpFilter::Stats => marker(STATS),
+        });
+    ours.chain([http_filter(ROUTER, pack(Router::default()))])
+        .collect()
 }
 
 pub(super) fn from_proto(mut messages: Vec<pb::HttpFilter>) -> Result<Vec<HttpFilter>, Reason> {
     match messages.pop() {
         Some(router) if router.name == ROUTER => {}
-        _ => return Err(Reason::new("HttpConnectionManager.http_filters", "must end with the router")),
+        _ => {
+            return Err(Reason::new(
+                "HttpConnectionManager.http_filters",
+                "must end with the router",
+            ));
+        }
     }
-    messages.iter().filter_map(|message| one_from_proto(message).transpose()).collect()
+    messages
+        .iter()
+        .filter_map(|message| one_from_proto(message).transpose())
+        .collect()
 }
 
 /// `None` for filters that shape statistics only, or that do nothing unless a route says so (and such routes are
@@ -61,7 +73,9 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
         "istio.metadata_exchange" | "istio.alpn" | "envoy.filters.http.grpc_stats" => Ok(None),
         "envoy.filters.http.cors" | "envoy.filters.http.fault" if is_empty(message) => Ok(None),
         _ if message.is_optional => Ok(None),
-        other => Err(Reason::unsupported(format!("HttpConnectionManager.http_filters {other:?}"))),
+        other => Err(Reason::unsupported(format!(
+            "HttpConnectionManager.http_filters {other:?}"
+        ))),
     }
 }
 

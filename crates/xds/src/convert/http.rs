@@ -56,7 +56,9 @@ pub(super) fn from_proto(
     breaker: &mut CircuitBreaker,
 ) -> Result<UpstreamHttp, Reason> {
     if let Some(other) = options.keys().find(|key| *key != KEY) {
-        return Err(Reason::unsupported(format!("Cluster.typed_extension_protocol_options {other:?}")));
+        return Err(Reason::unsupported(format!(
+            "Cluster.typed_extension_protocol_options {other:?}"
+        )));
     }
     let Some(any) = options.get(KEY) else {
         return Ok(UpstreamHttp::Http1);
@@ -78,7 +80,11 @@ pub(super) fn from_proto(
         refuse!(
             common,
             "HttpProtocolOptions",
-            [max_connection_duration, max_stream_duration, headers_with_underscores_action]
+            [
+                max_connection_duration,
+                max_stream_duration,
+                headers_with_underscores_action
+            ]
         );
         breaker.max_requests_per_connection = common.max_requests_per_connection.map(|value| value.value);
         breaker.idle_timeout = common

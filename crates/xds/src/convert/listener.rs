@@ -20,8 +20,12 @@ const TLS_INSPECTOR: &str = "envoy.filters.listener.tls_inspector";
 
 pub(super) fn to_proto(listener: &Listener, dialect: Dialect) -> pb::Listener {
     // Where connections arrive captured, their destination is restored before anything looks at it.
-    let original = listener.bind.then(|| listener_filter(ORIGINAL_DESTINATION, pack(OriginalDst {})));
-    let inspector = listener.detect_http.then(|| listener_filter(HTTP_INSPECTOR, pack(HttpInspector {})));
+    let original = listener
+        .bind
+        .then(|| listener_filter(ORIGINAL_DESTINATION, pack(OriginalDst {})));
+    let inspector = listener
+        .detect_http
+        .then(|| listener_filter(HTTP_INSPECTOR, pack(HttpInspector {})));
     let direction = match listener.direction {
         Direction::Inbound => TrafficDirection::Inbound,
         Direction::Outbound => TrafficDirection::Outbound,
@@ -30,14 +34,25 @@ pub(super) fn to_proto(listener: &Listener, dialect: Dialect) -> pb::Listener {
         name: listener.name.to_string(),
         address: address(listener.address),
         bind_to_port: if listener.bind { None } else { no() },
-        use_original_dst: if listener.use_original_destination { yes() } else { None },
+        use_original_dst: if listener.use_original_destination {
+            yes()
+        } else {
+            None
+        },
         traffic_direction: direction.into(),
         listener_filters: original.into_iter().chain(inspector).collect(),
         // A client that waits for the server to speak first is not cut off, only not recognised.
         listener_filters_timeout: duration(Duration::ZERO),
         continue_on_listener_filters_timeout: true,
-        filter_chains: listener.chains.iter().map(|chain| chain::to_proto(chain, dialect)).collect(),
-        default_filter_chain: listener.default_chain.as_ref().map(|chain| chain::to_proto(chain, dialect)),
+        filter_chains: listener
+            .chains
+            .iter()
+            .map(|chain| chain::to_proto(chain, dialect))
+            .collect(),
+        default_filter_chain: listener
+            .default_chain
+            .as_ref()
+            .map(|chain| chain::to_proto(chain, dialect)),
         ..Default::default()
     }
 }
@@ -49,7 +64,10 @@ pub(super) fn from_proto(message: pb::Listener) -> Result<Listener, Reason> {
         TrafficDirection::Outbound => Direction::Outbound,
         TrafficDirection::Unspecified => return Err(Reason::missing("Listener.traffic_direction")),
     };
-    let detect_http = message.listener_filters.iter().any(|filter| filter.name == HTTP_INSPECTOR);
+    let detect_http = message
+        .listener_filters
+        .iter()
+        .any(|filter| filter.name == HTTP_INSPECTOR);
     Ok(Listener {
         name: message.name.into(),
         address: to_address(message.address, "Listener.address")?,
@@ -57,7 +75,11 @@ pub(super) fn from_proto(message: pb::Listener) -> Result<Listener, Reason> {
         use_original_destination: is(message.use_original_dst, false),
         direction,
         detect_http,
-        chains: message.filter_chains.into_iter().map(chain::from_proto).collect::<Result<_, _>>()?,
+        chains: message
+            .filter_chains
+            .into_iter()
+            .map(chain::from_proto)
+            .collect::<Result<_, _>>()?,
         default_chain: message.default_filter_chain.map(chain::from_proto).transpose()?,
     })
 }
@@ -88,7 +110,10 @@ fn check_unsupported(message: &pb::Listener) -> Result<(), Reason> {
         }
         // Nothing here matches on what the TLS inspector finds.
         if ![ORIGINAL_DESTINATION, HTTP_INSPECTOR, TLS_INSPECTOR].contains(&filter.name.as_str()) {
-            return Err(Reason::unsupported(format!("Listener.listener_filters {:?}", filter.name)));
+            return Err(Reason::unsupported(format!(
+                "Listener.listener_filters {:?}",
+                filter.name
+            )));
         }
     }
     Ok(())

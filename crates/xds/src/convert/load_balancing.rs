@@ -21,7 +21,10 @@ pub(super) fn from_proto(policy: i32) -> Result<LoadBalancing, Reason> {
         Ok(pb::LbPolicy::LeastRequest) => Ok(LoadBalancing::LeastRequest),
         Ok(pb::LbPolicy::Random) => Ok(LoadBalancing::Random),
         Ok(pb::LbPolicy::RoundRobin) => Ok(LoadBalancing::RoundRobin),
-        Ok(other) => Err(Reason::unsupported(format!("Cluster.lb_policy {}", other.as_str_name()))),
+        Ok(other) => Err(Reason::unsupported(format!(
+            "Cluster.lb_policy {}",
+            other.as_str_name()
+        ))),
         Err(_) => Err(Reason::unsupported(format!("Cluster.lb_policy {policy}"))),
     }
 }
@@ -42,13 +45,24 @@ pub(super) fn check_options(options: Option<&pb::CommonLbConfig>) -> Result<(), 
     refuse!(
         options,
         "CommonLbConfig",
-        [ignore_new_hosts_until_first_hc, consistent_hashing_lb_config, override_host_status]
+        [
+            ignore_new_hosts_until_first_hc,
+            consistent_hashing_lb_config,
+            override_host_status
+        ]
     );
     if options.close_connections_on_host_set_change {
-        return Err(Reason::unsupported("CommonLbConfig.close_connections_on_host_set_change"));
+        return Err(Reason::unsupported(
+            "CommonLbConfig.close_connections_on_host_set_change",
+        ));
     }
-    if options.healthy_panic_threshold.is_some_and(|threshold| threshold.value > 0.0) {
-        return Err(Reason::unsupported("CommonLbConfig.healthy_panic_threshold above 0"));
+    if options
+        .healthy_panic_threshold
+        .is_some_and(|threshold| threshold.value > 0.0)
+    {
+        return Err(Reason::unsupported(
+            "CommonLbConfig.healthy_panic_threshold above 0",
+        ));
     }
     match options.locality_config_specifier {
         Some(LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => {

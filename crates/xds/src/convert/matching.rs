@@ -35,7 +35,14 @@ pub(super) fn from_proto(message: pb::RouteMatch) -> Result<RouteMatch, Reason> 
     refuse!(
         message,
         "RouteMatch",
-        [runtime_fraction, cookies, grpc, tls_context, dynamic_metadata, filter_state]
+        [
+            runtime_fraction,
+            cookies,
+            grpc,
+            tls_context,
+            dynamic_metadata,
+            filter_state
+        ]
     );
     let path = match message.path_specifier {
         None => return Err(Reason::missing("RouteMatch.path_specifier")),
@@ -46,7 +53,9 @@ pub(super) fn from_proto(message: pb::RouteMatch) -> Result<RouteMatch, Reason> 
         Some(PathSpecifier::PathSeparatedPrefix(prefix)) => {
             Some(StringMatch::Regex(format!("{}(/.*)?", regex::escape(&prefix))))
         }
-        Some(PathSpecifier::ConnectMatcher(_)) => return Err(Reason::unsupported("RouteMatch.connect_matcher")),
+        Some(PathSpecifier::ConnectMatcher(_)) => {
+            return Err(Reason::unsupported("RouteMatch.connect_matcher"));
+        }
         Some(PathSpecifier::PathMatchPolicy(_)) => {
             return Err(Reason::unsupported("RouteMatch.path_match_policy"));
         }
@@ -54,8 +63,16 @@ pub(super) fn from_proto(message: pb::RouteMatch) -> Result<RouteMatch, Reason> 
     Ok(RouteMatch {
         path,
         ignore_path_case: !is(message.case_sensitive, true),
-        headers: message.headers.into_iter().map(header_from_proto).collect::<Result<_, _>>()?,
-        query: message.query_parameters.into_iter().map(query_from_proto).collect::<Result<_, _>>()?,
+        headers: message
+            .headers
+            .into_iter()
+            .map(header_from_proto)
+            .collect::<Result<_, _>>()?,
+        query: message
+            .query_parameters
+            .into_iter()
+            .map(query_from_proto)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -81,16 +98,20 @@ fn header_from_proto(message: pb::HeaderMatcher) -> Result<HeaderMatch, Reason> 
         Some(HeaderMatchSpecifier::StringMatch(text)) => (Some(text_from_proto(text)?), false),
         Some(HeaderMatchSpecifier::ExactMatch(text)) => (Some(StringMatch::Exact(text)), false),
         Some(HeaderMatchSpecifier::PrefixMatch(text)) => (Some(StringMatch::Prefix(text)), false),
-        Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) => {
-            (Some(regex_from_proto(regex, "HeaderMatcher.safe_regex_match")?), false)
-        }
+        Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) => (
+            Some(regex_from_proto(regex, "HeaderMatcher.safe_regex_match")?),
+            false,
+        ),
         Some(HeaderMatchSpecifier::RangeMatch(_)) => return Err(field("range_match")),
         Some(HeaderMatchSpecifier::SuffixMatch(_)) => return Err(field("suffix_match")),
         Some(HeaderMatchSpecifier::ContainsMatch(_)) => return Err(field("contains_match")),
     };
     if value.is_some() && message.treat_missing_header_as_empty != message.invert_match {
         let problem = "is only supported together with invert_match";
-        return Err(Reason::new("HeaderMatcher.treat_missing_header_as_empty", problem));
+        return Err(Reason::new(
+            "HeaderMatcher.treat_missing_header_as_empty",
+            problem,
+        ));
     }
     Ok(HeaderMatch {
         name: message.name.to_ascii_lowercase(),
@@ -158,8 +179,8 @@ fn regex_to_proto(regex: &str) -> RegexMatcher {
 
 /// Compiled once here, so that a bad pattern is refused by name and the proxy never meets one.
 fn regex_from_proto(message: RegexMatcher, field: &str) -> Result<StringMatch, Reason> {
-    match regex::Regex::new(&message.regex) {
+    match snapshot::route::compile_regex(&message.regex) {
         Ok(_) => Ok(StringMatch::Regex(message.regex)),
-        Err(error) => Err(Reason::new(field, error.to_string())),
+        Err(problem) => Err(Reason::new(field, problem)),
     }
 }

@@ -42,7 +42,9 @@ pub(super) fn of(origin: Option<&Origin>, service: Option<&ServiceRef>) -> Optio
 /// The rule that made a route or cluster.
 pub(super) fn origin(metadata: Option<&Metadata>) -> Option<Origin> {
     let resource = string(field(metadata, ISTIO, "config")?)?;
-    let path = field(metadata, AMIME, "field").and_then(string).unwrap_or_default();
+    let path = field(metadata, AMIME, "field")
+        .and_then(string)
+        .unwrap_or_default();
     Some(Origin {
         resource: resource.into(),
         field: path.into(),
@@ -57,7 +59,14 @@ pub(super) fn service(metadata: Option<&Metadata>) -> Option<ServiceRef> {
     let Some(Kind::StructValue(first)) = &list.values.first()?.kind else {
         return None;
     };
-    let part = |name: &str| first.fields.get(name).and_then(string).unwrap_or_default().to_owned();
+    let part = |name: &str| {
+        first
+            .fields
+            .get(name)
+            .and_then(string)
+            .unwrap_or_default()
+            .to_owned()
+    };
     Some(ServiceRef {
         host: part("host"),
         name: part("name"),
@@ -83,7 +92,9 @@ pub(super) fn of_workload(workload: &Workload) -> Option<Metadata> {
 
 /// The workload behind an endpoint; parts that are not said are empty.
 pub(super) fn workload(metadata: Option<&Metadata>) -> Workload {
-    let joined = field(metadata, ISTIO, "workload").and_then(string).unwrap_or_default();
+    let joined = field(metadata, ISTIO, "workload")
+        .and_then(string)
+        .unwrap_or_default();
     let mut parts = joined.split(';').map(str::to_owned);
     let mut next = || parts.next().unwrap_or_default();
     Workload {
@@ -109,7 +120,10 @@ fn metadata<const N: usize>(parts: [(&str, Vec<(&str, Value)>); N]) -> Option<Me
 
 fn structure<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Struct {
     Struct {
-        fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        fields: fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
     }
 }
 

@@ -3,7 +3,10 @@
 //! `to_proto` makes what stock Envoy accepts. `from_proto` takes anything: what it does not understand and what
 //! would change behaviour is refused with the name of the field, never skipped. Fields that only shape statistics
 //! or logs are let through.
-#![allow(deprecated, reason = "old fields are read, because others still send them, or refused by name")]
+#![allow(
+    deprecated,
+    reason = "old fields are read, because others still send them, or refused by name"
+)]
 
 mod chain;
 mod circuit_breaker;
@@ -105,7 +108,10 @@ pub fn decode(kind: Kind, name: &str, body: &[u8]) -> Result<Resource, Rejected>
     };
     let named = resource.and_then(|resource| match resource.name() == name {
         true => Ok(resource),
-        false => Err(Reason::new("name", format!("is {:?}, not the resource's", resource.name()))),
+        false => Err(Reason::new(
+            "name",
+            format!("is {:?}, not the resource's", resource.name()),
+        )),
     });
     named.map_err(|reason| Rejected {
         kind,

@@ -91,7 +91,9 @@ pub(super) fn duration(value: Duration) -> Option<wire::Duration> {
 
 pub(super) fn to_duration(value: wire::Duration, field: &str) -> Result<Duration, Reason> {
     let seconds = u64::try_from(value.seconds).ok();
-    let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let nanos = u32::try_from(value.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000);
     match (seconds, nanos) {
         (Some(seconds), Some(nanos)) => Ok(Duration::new(seconds, nanos)),
         _ => Err(Reason::new(field, "is not a positive duration")),
@@ -118,7 +120,10 @@ pub(super) fn pack<M: Message + Name>(message: M) -> wire::Any {
 
 pub(super) fn unpack<M: Message + Name + Default>(any: &wire::Any, field: &str) -> Result<M, Reason> {
     if any.type_url != M::type_url() {
-        return Err(Reason::new(field, format!("has the unknown type {:?}", any.type_url)));
+        return Err(Reason::new(
+            field,
+            format!("has the unknown type {:?}", any.type_url),
+        ));
     }
     M::decode(any.value.as_slice()).map_err(|error| Reason::new(field, error.to_string()))
 }
@@ -141,7 +146,11 @@ pub(super) fn address(address: SocketAddr) -> Option<core::Address> {
 }
 
 pub(super) fn to_socket_address(address: &core::SocketAddress, field: &str) -> Result<SocketAddr, Reason> {
-    refuse!(address, "SocketAddress", [protocol, resolver_name, network_namespace_filepath]);
+    refuse!(
+        address,
+        "SocketAddress",
+        [protocol, resolver_name, network_namespace_filepath]
+    );
     let ip: IpAddr = address
         .address
         .parse()

@@ -23,7 +23,11 @@ pub(super) fn to_proto(retry: &Retry) -> pb::RetryPolicy {
         num_retries: number(retry.attempts),
         per_try_timeout: retry.per_try_timeout.and_then(duration),
         retriable_status_codes: retry.status_codes.iter().copied().map(u32::from).collect(),
-        host_selection_retry_max_attempts: if retry.avoid_previous_hosts { HOST_SELECTION_ATTEMPTS } else { 0 },
+        host_selection_retry_max_attempts: if retry.avoid_previous_hosts {
+            HOST_SELECTION_ATTEMPTS
+        } else {
+            0
+        },
         retry_host_predicate: predicates.into_iter().collect(),
         ..Default::default()
     }
@@ -49,7 +53,10 @@ pub(super) fn from_proto(message: pb::RetryPolicy) -> Result<Retry, Reason> {
         .iter()
         .find(|predicate| predicate.name != PREVIOUS_HOSTS)
     {
-        return Err(Reason::unsupported(format!("RetryPolicy.retry_host_predicate {:?}", other.name)));
+        return Err(Reason::unsupported(format!(
+            "RetryPolicy.retry_host_predicate {:?}",
+            other.name
+        )));
     }
     let status_codes = message.retriable_status_codes.into_iter().map(|code| {
         u16::try_from(code).map_err(|_| Reason::new("RetryPolicy.retriable_status_codes", "is no status"))
@@ -67,5 +74,9 @@ pub(super) fn from_proto(message: pb::RetryPolicy) -> Result<Retry, Reason> {
 }
 
 fn conditions(list: &str) -> Vec<String> {
-    list.split(',').map(str::trim).filter(|condition| !condition.is_empty()).map(String::from).collect()
+    list.split(',')
+        .map(str::trim)
+        .filter(|condition| !condition.is_empty())
+        .map(String::from)
+        .collect()
 }

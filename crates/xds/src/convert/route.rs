@@ -50,13 +50,25 @@ pub(super) fn from_proto(message: pb::RouteConfiguration) -> Result<RouteTable, 
             route_specifiers,
         ]
     );
-    let named_domains = || message.virtual_hosts.iter().flat_map(|host| &host.domains).any(|domain| domain != "*");
+    let named_domains = || {
+        message
+            .virtual_hosts
+            .iter()
+            .flat_map(|host| &host.domains)
+            .any(|domain| domain != "*")
+    };
     if !message.ignore_port_in_host_matching && named_domains() {
-        return Err(Reason::unsupported("RouteConfiguration.ignore_port_in_host_matching false"));
+        return Err(Reason::unsupported(
+            "RouteConfiguration.ignore_port_in_host_matching false",
+        ));
     }
     Ok(RouteTable {
         name: message.name.into(),
-        hosts: message.virtual_hosts.into_iter().map(host_from_proto).collect::<Result<_, _>>()?,
+        hosts: message
+            .virtual_hosts
+            .into_iter()
+            .map(host_from_proto)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -95,8 +107,16 @@ fn host_from_proto(message: pb::VirtualHost) -> Result<VirtualHost, Reason> {
     );
     Ok(VirtualHost {
         name: message.name,
-        domains: message.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
-        routes: message.routes.into_iter().map(route_from_proto).collect::<Result<_, _>>()?,
+        domains: message
+            .domains
+            .iter()
+            .map(|domain| domain.to_ascii_lowercase())
+            .collect(),
+        routes: message
+            .routes
+            .into_iter()
+            .map(route_from_proto)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -201,9 +221,15 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
     }
     let timeout = to_limit(message.timeout, ROUTE_TIMEOUT, "RouteAction.timeout")?;
     if let Some(stream) = message.max_stream_duration {
-        let longest = to_limit(stream.max_stream_duration, Duration::ZERO, "MaxStreamDuration.max_stream_duration")?;
+        let longest = to_limit(
+            stream.max_stream_duration,
+            Duration::ZERO,
+            "MaxStreamDuration.max_stream_duration",
+        )?;
         if longest.is_some() && longest != timeout {
-            return Err(Reason::unsupported("MaxStreamDuration.max_stream_duration other than the timeout"));
+            return Err(Reason::unsupported(
+                "MaxStreamDuration.max_stream_duration other than the timeout",
+            ));
         }
     }
     let clusters = match message.cluster_specifier {
@@ -212,7 +238,11 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
             weight: SOLE_WEIGHT,
         }],
         Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted_from_proto(weighted)?,
-        Some(_) => return Err(Reason::unsupported("RouteAction.cluster_specifier other than names")),
+        Some(_) => {
+            return Err(Reason::unsupported(
+                "RouteAction.cluster_specifier other than names",
+            ));
+        }
         None => return Err(Reason::missing("RouteAction.cluster_specifier")),
     };
     Ok(Forward {
@@ -271,7 +301,9 @@ fn response_to_proto(response: &DirectResponse) -> pb::DirectResponseAction {
 
 fn response_from_proto(message: pb::DirectResponseAction) -> Result<DirectResponse, Reason> {
     refuse!(message, "DirectResponseAction", [body_format]);
-    let status = u16::try_from(message.status).ok().filter(|status| (200..600).contains(status));
+    let status = u16::try_from(message.status)
+        .ok()
+        .filter(|status| (200..600).contains(status));
     let body = match message.body.and_then(|body| body.specifier) {
         None => String::new(),
         Some(Specifier::InlineString(text)) => text,

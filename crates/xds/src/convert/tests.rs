@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::{cluster::v3 as clusters, listener::v3 as listeners, route::v3 as routes};
+use envoy_types::pb::envoy::config::{
+    cluster::v3 as clusters, listener::v3 as listeners, route::v3 as routes,
+};
 use envoy_types::pb::google::protobuf::UInt32Value;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -70,7 +72,9 @@ proptest! {
 }
 
 fn reason(kind: Kind, message: &impl Message) -> String {
-    decode(kind, "x", &message.encode_to_vec()).unwrap_err().to_string()
+    decode(kind, "x", &message.encode_to_vec())
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -80,7 +84,10 @@ fn what_would_change_behaviour_is_refused_by_its_field() {
         outlier_detection: Some(Default::default()),
         ..Default::default()
     };
-    assert_eq!(reason(Kind::Cluster, &cluster), "CDS x: Cluster.outlier_detection: is not supported");
+    assert_eq!(
+        reason(Kind::Cluster, &cluster),
+        "CDS x: Cluster.outlier_detection: is not supported"
+    );
 
     let rewrite = routes::RouteAction {
         prefix_rewrite: "/y".into(),
@@ -98,7 +105,10 @@ fn what_would_change_behaviour_is_refused_by_its_field() {
         }],
         ..Default::default()
     };
-    assert_eq!(reason(Kind::Routes, &table), "RDS x: RouteAction.prefix_rewrite: is not supported");
+    assert_eq!(
+        reason(Kind::Routes, &table),
+        "RDS x: RouteAction.prefix_rewrite: is not supported"
+    );
 
     let matched = listeners::FilterChainMatch {
         server_names: vec!["a.example".into()],
@@ -114,7 +124,10 @@ fn what_would_change_behaviour_is_refused_by_its_field() {
         }],
         ..Default::default()
     };
-    assert_eq!(reason(Kind::Listener, &listener), "LDS x: FilterChainMatch.server_names: is not supported");
+    assert_eq!(
+        reason(Kind::Listener, &listener),
+        "LDS x: FilterChainMatch.server_names: is not supported"
+    );
 }
 
 #[test]
@@ -149,15 +162,24 @@ fn a_resource_under_another_name_is_refused() {
         name: "y".into(),
         ..Default::default()
     };
-    assert_eq!(reason(Kind::Cluster, &cluster), "CDS x: name: is \"y\", not the resource's");
+    assert_eq!(
+        reason(Kind::Cluster, &cluster),
+        "CDS x: name: is \"y\", not the resource's"
+    );
 }
 
 #[test]
 fn unlimited_is_the_largest_number_and_absence_is_envoys_default() {
     let message = circuit_breaker::to_proto(&snapshot::CircuitBreaker::default());
-    assert_eq!(message.thresholds[0].max_connections, Some(UInt32Value { value: 4_294_967_295 }));
+    assert_eq!(
+        message.thresholds[0].max_connections,
+        Some(UInt32Value { value: 4_294_967_295 })
+    );
     let envoys = circuit_breaker::from_proto(None).unwrap();
-    assert_eq!((envoys.max_connections, envoys.max_retries), (Some(1024), Some(3)));
+    assert_eq!(
+        (envoys.max_connections, envoys.max_retries),
+        (Some(1024), Some(3))
+    );
 }
 
 #[test]
@@ -175,5 +197,8 @@ fn envoy_is_spared_filters_that_only_our_proxy_has() {
         filters.into_iter().map(|filter| filter.name).collect::<Vec<_>>()
     };
     assert_eq!(names(Dialect::Envoy), ["envoy.filters.http.router"]);
-    assert_eq!(names(Dialect::Amime), ["amime.filters.http.stats", "envoy.filters.http.router"]);
+    assert_eq!(
+        names(Dialect::Amime),
+        ["amime.filters.http.stats", "envoy.filters.http.router"]
+    );
 }

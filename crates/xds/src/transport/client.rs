@@ -116,7 +116,9 @@ impl Session {
             };
             let Some(step) = step else { return Ok(()) };
             self.publish(step.snapshot);
-            step.rejected.into_iter().for_each(|rejected| self.tell(Event::Rejected(rejected)));
+            step.rejected
+                .into_iter()
+                .for_each(|rejected| self.tell(Event::Rejected(rejected)));
             for request in step.send {
                 let sent = requests.send(request).await;
                 sent.map_err(|_| io::Error::other("the controller closed the stream"))?;
@@ -156,10 +158,14 @@ async fn open_stream(
 ) -> io::Result<(mpsc::Sender<Request>, Streaming<Response>)> {
     let channel = connect(settings).await?;
     let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(LARGEST_RESPONSE);
-    grpc.ready().await.map_err(|error| io::Error::other(chain(&error)))?;
+    grpc.ready()
+        .await
+        .map_err(|error| io::Error::other(chain(&error)))?;
     let (sender, receiver) = mpsc::channel(REQUESTS);
     for request in opening {
-        sender.try_send(request).expect("four opening messages fit into the channel");
+        sender
+            .try_send(request)
+            .expect("four opening messages fit into the channel");
     }
     let mut request = tonic::Request::new(ReceiverStream::new(receiver));
     if let Some(file) = &settings.token {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use identity::tls::rustls::pki_types::ServerName;
+use identity::tls::tokio_rustls::TlsConnector;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
 use super::client::Settings;
@@ -57,24 +56,11 @@ async fn open(
 
 fn tls(trust: &Path, server_name: &str) -> io::Result<(TlsConnector, ServerName<'static>)> {
     let unusable = |problem: String| io::Error::other(format!("{}: {problem}", trust.display()));
-    let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(trust).map_err(|error| unusable(error.to_string()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(unusable("holds no certificate".into()));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    let roots = std::fs::read_to_string(trust).map_err(|error| unusable(error.to_string()))?;
+    let config =
+        identity::tls::client_config(&roots, None, &[b"h2"]).map_err(|error| unusable(error.to_string()))?;
     let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
-    Ok((TlsConnector::from(Arc::new(config)), name))
+    Ok((TlsConnector::from(config), name))
 }
 
 /// An error with its causes, which tonic hides behind "transport error".

@@ -82,8 +82,7 @@ struct Open(mpsc::Sender<Session>);
 impl StreamingService<Request> for Open {
     type Response = Response;
     type ResponseStream = ReceiverStream<Result<Response, Status>>;
-    type Future =
-        Pin<Box<dyn Future<Output = Result<tonic::Response<Self::ResponseStream>, Status>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Self::ResponseStream>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Request>>) -> Self::Future {
         let sessions = self.0.clone();

@@ -37,7 +37,10 @@ fn world(seconds: u64) -> Arc<Snapshot> {
 /// Serves stream after stream, telling the token of each; a stream ends once it is in sync.
 async fn serve(mut sessions: mpsc::Receiver<Session>, snapshot: Arc<Snapshot>, tokens: mpsc::Sender<String>) {
     while let Some(mut session) = sessions.recv().await {
-        let token = session.headers.get("authorization").and_then(|value| value.to_str().ok());
+        let token = session
+            .headers
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
         let _ = tokens.send(token.unwrap_or_default().to_owned()).await;
         let mut server = Server::new();
         server.update(Arc::new(Encoded::new(snapshot.clone(), Dialect::Amime, None)));
@@ -97,7 +100,11 @@ async fn a_client_gets_its_snapshot_and_presents_a_fresh_token_at_each_connect()
 
 #[tokio::test]
 async fn a_controller_that_is_not_there_is_an_event_and_not_the_end() {
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let unused = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let settings = Settings {
         address: unused.to_string(),
         server_name: "istiod".into(),
