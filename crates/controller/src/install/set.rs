@@ -118,7 +118,14 @@ fn split(text: &str, separator: char) -> Vec<String> {
     let (mut parts, mut part, mut depth, mut characters) = (Vec::new(), String::new(), 0_u32, text.chars());
     while let Some(character) = characters.next() {
         match character {
-            '\\' => part.extend(characters.next()),
+            '\\' => {
+                let escaped = characters.next();
+                if escaped != Some(separator) || depth > 0 {
+                    // It escapes something for a later split.
+                    part.push('\\');
+                }
+                part.extend(escaped);
+            }
             character if character == separator && depth == 0 => parts.push(std::mem::take(&mut part)),
             character => {
                 depth = match character {
