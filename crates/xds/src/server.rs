@@ -40,12 +40,25 @@ struct Subscription {
     refused: BTreeMap<Arc<str>, Arc<str>>,
 }
 
+/// What a client lacks of one kind.
+#[derive(Debug, Default)]
+struct Delta {
+    changed: Vec<Versioned>,
+    removed: Vec<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Versioned {
+    name: Arc<str>,
+    version: Arc<str>,
+}
+
+/// A delta that the client has not answered yet.
 #[derive(Debug)]
 struct Push {
     kind: Kind,
     nonce: String,
-    changed: Vec<(Arc<str>, Arc<str>)>,
-    removed: Vec<Arc<str>>,
+    delta: Delta,
 }
 
 /// How a client answered a push.
@@ -76,8 +89,8 @@ impl Server {
         self.subscriptions[kind.index()].change(kind, request);
         if let Some(push) = self.outstanding.as_mut().filter(|push| push.kind == kind) {
             // Asked for again while under way: it will be sent again.
-            push.changed
-                .retain(|(name, _)| !request.subscribe.iter().any(|asked| **asked == **name));
+            let asked = |name: &str| request.subscribe.iter().any(|asked| asked == name);
+            push.delta.changed.retain(|item| !asked(&item.name));
         }
         let push = self
             .outstanding
@@ -153,8 +166,8 @@ impl Server {
     }
 
     fn push_additions(&mut self, kind: Kind, target: &Encoded) -> Option<Response> {
-        let (changed, removed) = self.subscriptions[kind.index()].lacks(kind, target)?;
-        Some(self.push(kind, changed, removed, target))
+        let delta = self.subscriptions[kind.index()].lacks(kind, target)?;
+        Some(self.push(kind, delta, target))
     }
 
     fn push_removals(&mut self, kind: Kind, target: &Encoded) -> Option<Response> {
@@ -162,33 +175,30 @@ impl Server {
             .gone(kind, target)
             .cloned()
             .collect();
-        (!removed.is_empty()).then(|| self.push(kind, Vec::new(), removed, target))
+        let delta = Delta {
+            removed,
+            ..Delta::default()
+        };
+        (!delta.removed.is_empty()).then(|| self.push(kind, delta, target))
     }
 
-    fn push(
-        &mut self,
-        kind: Kind,
-        changed: Vec<(Arc<str>, Arc<str>)>,
-        removed: Vec<Arc<str>>,
-        target: &Encoded,
-    ) -> Response {
+    fn push(&mut self, kind: Kind, delta: Delta, target: &Encoded) -> Response {
         self.pushes += 1;
         self.subscriptions[kind.index()].unanswered = false;
+        let changed = delta.changed.iter();
         let response = Response {
             system_version: self.pushes.to_string(),
             resources: changed
-                .iter()
-                .filter_map(|(name, _)| target.resource(kind, name))
+                .filter_map(|item| target.resource(kind, &item.name))
                 .collect(),
             type_url: kind.type_url().into(),
             nonce: format!("{}-{}", kind.short(), self.pushes),
-            removed: removed.iter().map(ToString::to_string).collect(),
+            removed: delta.removed.iter().map(ToString::to_string).collect(),
         };
         self.outstanding = Some(Push {
             kind,
             nonce: response.nonce.clone(),
-            changed,
-            removed,
+            delta,
         });
         response
     }
@@ -212,7 +222,7 @@ impl Server {
         if push.kind == Kind::Cluster {
             self.resend_endpoints(&push);
         }
-        self.subscriptions[push.kind.index()].settle(push.changed, &push.removed);
+        self.subscriptions[push.kind.index()].settle(push.delta);
         Answer {
             kind: push.kind,
             rejected: Vec::new(),
@@ -229,8 +239,8 @@ impl Server {
             return;
         };
         let endpoints = &mut self.subscriptions[Kind::Endpoints.index()];
-        for (name, _) in &push.changed {
-            let item = target.items(Kind::Cluster).get(name);
+        for changed in &push.delta.changed {
+            let item = target.items(Kind::Cluster).get(&changed.name);
             for name in item.into_iter().flat_map(|item| &*item.refers) {
                 endpoints.held.remove(name);
             }
@@ -246,16 +256,19 @@ impl Server {
             Some(rejected) => rejected.iter().any(|rejected| rejected.name == name),
             None => true,
         };
-        let (refused, taken): (Vec<_>, Vec<_>) =
-            push.changed.into_iter().partition(|(name, _)| is_refused(name));
-        let names: Vec<_> = refused.iter().map(|(name, _)| name.to_string()).collect();
-        for (name, version) in refused {
+        let Delta { changed, removed } = push.delta;
+        let (refused, taken): (Vec<_>, Vec<_>) = changed.into_iter().partition(|item| is_refused(&item.name));
+        let names: Vec<_> = refused.iter().map(|item| item.name.to_string()).collect();
+        for item in refused {
             if exact.is_none() {
-                subscription.held.remove(&name);
+                subscription.held.remove(&item.name);
             }
-            subscription.refused.insert(name, version);
+            subscription.refused.insert(item.name, item.version);
         }
-        subscription.settle(taken, &push.removed);
+        subscription.settle(Delta {
+            changed: taken,
+            removed,
+        });
         let in_words = || Rejected {
             kind: push.kind,
             name: names.join(", "),
@@ -318,12 +331,15 @@ impl Subscription {
     }
 
     /// What the client should get: new and changed resources, and names that do not exist.
-    fn lacks(&self, kind: Kind, target: &Encoded) -> Option<(Vec<(Arc<str>, Arc<str>)>, Vec<Arc<str>>)> {
+    fn lacks(&self, kind: Kind, target: &Encoded) -> Option<Delta> {
         let items = target.items(kind);
         let lacking = |name: &Arc<str>| {
             let version = &items.get(name)?.version;
             let known = self.held.get(name) == Some(version) || self.refused.get(name) == Some(version);
-            (!known).then(|| (name.clone(), version.clone()))
+            (!known).then(|| Versioned {
+                name: name.clone(),
+                version: version.clone(),
+            })
         };
         let changed: Vec<_> = match self.wildcard {
             true => items.keys().filter_map(lacking).collect(),
@@ -332,8 +348,9 @@ impl Subscription {
         let unheard = |name: &&Arc<str>| {
             !items.contains_key(*name) && !self.held.contains_key(*name) && !self.absent.contains(*name)
         };
-        let absent: Vec<_> = self.names.iter().filter(unheard).cloned().collect();
-        (self.unanswered || !changed.is_empty() || !absent.is_empty()).then_some((changed, absent))
+        let removed: Vec<_> = self.names.iter().filter(unheard).cloned().collect();
+        let something = self.unanswered || !changed.is_empty() || !removed.is_empty();
+        something.then_some(Delta { changed, removed })
     }
 
     /// What the client has and should not.
@@ -343,19 +360,19 @@ impl Subscription {
             .filter(move |name| !target.items(kind).contains_key(*name))
     }
 
-    fn settle(&mut self, changed: Vec<(Arc<str>, Arc<str>)>, removed: &[Arc<str>]) {
-        for (name, version) in changed {
+    fn settle(&mut self, delta: Delta) {
+        for Versioned { name, version } in delta.changed {
             if self.wants(&name) {
                 self.refused.remove(&name);
                 self.absent.remove(&name);
                 self.held.insert(name, version);
             }
         }
-        for name in removed {
-            self.held.remove(name);
-            self.refused.remove(name);
-            if self.names.contains(name) {
-                self.absent.insert(name.clone());
+        for name in delta.removed {
+            self.held.remove(&name);
+            self.refused.remove(&name);
+            if self.names.contains(&name) {
+                self.absent.insert(name);
             }
         }
     }

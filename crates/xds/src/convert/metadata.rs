@@ -106,7 +106,9 @@ pub(super) fn workload(metadata: Option<&Metadata>) -> Workload {
     }
 }
 
-fn metadata<const N: usize>(parts: [(&str, Vec<(&str, Value)>); N]) -> Option<Metadata> {
+type Fields = Vec<(&'static str, Value)>;
+
+fn metadata(parts: impl IntoIterator<Item = (&'static str, Fields)>) -> Option<Metadata> {
     let filter_metadata: HashMap<_, _> = parts
         .into_iter()
         .filter(|(_, fields)| !fields.is_empty())
