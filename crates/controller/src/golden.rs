@@ -15,5 +15,8 @@ pub(crate) fn check(file: &str, value: &Value) {
     let left = root.join("../../target/golden").join(file);
     std::fs::create_dir_all(left.parent().unwrap()).unwrap();
     std::fs::write(&left, &actual).unwrap();
-    panic!("{file} differs; if the change is meant, copy {} over it", left.display());
+    panic!(
+        "{file} differs; if the change is meant, copy {} over it",
+        left.display()
+    );
 }

@@ -1,8 +1,207 @@
 //! The control plane: reads the cluster, tells proxies what to do, injects them into pods, and judges what users apply.
+//!
+//! [`start`] is the only way in. Several replicas may run: what they write is the same, and is compared before it is
+//! written.
+
+pub mod ca;
 pub mod debounce;
 #[cfg(test)]
 mod golden;
+mod grpc;
 pub mod inject;
 pub mod install;
+mod live;
+mod settings;
 pub mod store;
 pub mod watch;
+mod webhook;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use daemon::admin::{Routes, Server, reply, text};
+use daemon::metrics::{self, Registry};
+use daemon::ready::Ready;
+use daemon::{Running, Tasks, clock, drain};
+use http::StatusCode;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use xds::transport::{DeltaService, Session};
+
+pub use grpc::Peer;
+pub use settings::{Listen, Settings};
+
+/// Condition: the injection settings were read.
+pub(crate) const INJECTION: &str = "injection";
+/// How long the start waits for the API server.
+const START: Duration = Duration::from_secs(60);
+/// Streams that wait to be taken.
+const SESSIONS: usize = 64;
+
+/// Starts the controller with the cluster that it runs in, or the one that the settings name.
+///
+/// # Errors
+/// When the cluster is not reached, its certificate authority cannot be used, or a port is taken.
+pub async fn start(settings: Settings) -> Result<Running> {
+    let client = connect(&settings).await?;
+    start_with(settings, client).await
+}
+
+/// The same with a given client.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Running> {
+    for warning in &settings.warnings {
+        tracing::warn!(scope = "default", "{warning}");
+    }
+    let namespace = settings.namespace.as_str();
+    let live = live::initial(settings.native_sidecars);
+    let organisation = live.load().trust_domain.clone();
+    let authority =
+        patiently(|| ca::root::load_or_create(client.clone(), namespace, &organisation, clock::wall()));
+    let authority = Arc::new(authority.await?);
+    let serving = ca::serving::Serving::new(&authority, namespace, clock::wall())?;
+    let listeners = Listeners::bind(settings.listen).await?;
+    let addresses = listeners.addresses()?;
+
+    let (tasks, registry, ready) = (Tasks::new(), Registry::new(), Ready::new(&[INJECTION]));
+    let (trigger, drain) = drain::channel();
+    let root = authority.root_pem().to_owned();
+    let owned = namespace.to_owned();
+    tasks.spawn(
+        "root certificate",
+        ca::publish::run(client.clone(), root.clone(), drain.clone()),
+    );
+    tasks.spawn(
+        "webhook bundle",
+        webhook::bundle::run(client.clone(), owned.clone(), root, drain.clone()),
+    );
+    tasks.spawn(
+        "renewal",
+        serving.clone().renew(authority, owned.clone(), drain.clone()),
+    );
+    tasks.spawn(
+        "injection settings",
+        live::run(client, owned, live.clone(), ready.clone(), drain.clone()),
+    );
+
+    let webhooks = webhook::routes(&live, &registry);
+    Server::secure(webhooks, serving.webhook).start("webhook", listeners.webhook, &tasks, drain.clone());
+    Server::plain(pages(&ready)).start("http", listeners.http, &tasks, drain.clone());
+    Server::plain(monitoring(registry)).start("monitoring", listeners.monitoring, &tasks, drain.clone());
+    let incoming = grpc::incoming(listeners.xds, serving.xds, &tasks, drain.clone());
+    let (sessions, _taken) = mpsc::channel::<Session>(SESSIONS);
+    let mut stopping = drain.clone();
+    let discovery = discovery(settings.connection_age, sessions);
+    tasks.spawn("xds", async move {
+        if let Err(error) = discovery
+            .serve_with_incoming_shutdown(incoming, async move { stopping.wait().await })
+            .await
+        {
+            tracing::error!(scope = "ads", %error, "the discovery server has ended");
+        }
+    });
+    tracing::info!(scope = "default", ?addresses, "controller started");
+    Ok(Running {
+        addresses,
+        drain: trigger,
+        tasks,
+    })
+}
+
+async fn connect(settings: &Settings) -> Result<kube::Client> {
+    let configuration = match &settings.kubeconfig {
+        None => kube::Config::incluster()
+            .context("not in a cluster, and neither --kubeconfig nor KUBECONFIG is set")?,
+        Some(path) => {
+            let file =
+                kube::config::Kubeconfig::read_from(path).with_context(|| path.display().to_string())?;
+            kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+                .await
+                .with_context(|| path.display().to_string())?
+        }
+    };
+    Ok(kube::Client::try_from(configuration)?)
+}
+
+/// Tries again while the API server may still be starting.
+async fn patiently<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> Result<T> {
+    let deadline = clock::now() + START;
+    loop {
+        match work().await {
+            Ok(value) => return Ok(value),
+            Err(error) if clock::now() >= deadline => return Err(error),
+            Err(error) => tracing::warn!(scope = "default", "{error:#}; trying again"),
+        }
+        clock::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn discovery(age: Duration, sessions: mpsc::Sender<Session>) -> tonic::transport::server::Router {
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(xds::transport::STREAM_WINDOW)
+        .initial_connection_window_size(xds::transport::CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(xds::transport::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(xds::transport::KEEPALIVE_TIMEOUT))
+        .max_connection_age(age)
+        .max_connection_age_grace(Duration::from_secs(10))
+        .add_service(DeltaService::new(sessions))
+}
+
+struct Listeners {
+    http: TcpListener,
+    webhook: TcpListener,
+    xds: TcpListener,
+    monitoring: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(listen: Listen) -> Result<Self> {
+        Ok(Self {
+            http: bind(listen.http).await?,
+            webhook: bind(listen.webhook).await?,
+            xds: bind(listen.xds).await?,
+            monitoring: bind(listen.monitoring).await?,
+        })
+    }
+
+    fn addresses(&self) -> Result<BTreeMap<&'static str, SocketAddr>> {
+        Ok(BTreeMap::from([
+            ("http", self.http.local_addr()?),
+            ("webhook", self.webhook.local_addr()?),
+            ("xds", self.xds.local_addr()?),
+            ("monitoring", self.monitoring.local_addr()?),
+        ]))
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
+}
+
+fn pages(ready: &Ready) -> Routes {
+    let ready = ready.clone();
+    Routes::new().get("/ready", move |_| {
+        std::future::ready(daemon::admin::ready_page(&ready))
+    })
+}
+
+fn monitoring(registry: Registry) -> Routes {
+    registry
+        .gauges("istio_build", "The build of a component.", &["component", "tag"])
+        .with(&["pilot", env!("CARGO_PKG_VERSION")])
+        .set(1.0);
+    Routes::new()
+        .get("/metrics", move |_| {
+            std::future::ready(reply(StatusCode::OK, metrics::CONTENT_TYPE, registry.text()))
+        })
+        .get("/version", |_| {
+            std::future::ready(text(StatusCode::OK, env!("CARGO_PKG_VERSION")))
+        })
+}

@@ -116,10 +116,15 @@ pub(super) fn read(pod: &Value, settings: &Settings) -> Result<Wishes, String> {
     let proxy_config = reader.proxy_config(settings)?;
     let text = |name: &str, default: &str| reader.text(name).unwrap_or(default).to_owned();
     Ok(Wishes {
-        image: settings.values.image(&text("sidecar.istio.io/proxyImage", &proxy.image)),
+        image: settings
+            .values
+            .image(&text("sidecar.istio.io/proxyImage", &proxy.image)),
         log_level: text("sidecar.istio.io/logLevel", &proxy.log_level),
         component_log_level: text("sidecar.istio.io/componentLogLevel", &proxy.component_log_level),
-        agent_log_level: text("sidecar.istio.io/agentLogLevel", &settings.values.global.logging.level),
+        agent_log_level: text(
+            "sidecar.istio.io/agentLogLevel",
+            &settings.values.global.logging.level,
+        ),
         capture: reader.capture(settings, &mut warnings)?,
         native_sidecar: reader.native_sidecar(settings, &proxy_config, &mut warnings)?,
         probes: reader.probes(settings, &mut warnings)?,
@@ -145,20 +150,31 @@ impl<'a> Reader<'a> {
             None => Ok(None),
             Some("true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
-            Some(other) => Err(format!("annotation {name}: {other:?} is neither \"true\" nor \"false\"")),
+            Some(other) => Err(format!(
+                "annotation {name}: {other:?} is neither \"true\" nor \"false\""
+            )),
         }
     }
 
     fn number(&self, name: &str, default: u32) -> Result<u32, String> {
-        let Some(text) = self.text(name) else { return Ok(default) };
-        text.parse().map_err(|_| format!("annotation {name}: {text:?} is not a number"))
+        let Some(text) = self.text(name) else {
+            return Ok(default);
+        };
+        text.parse()
+            .map_err(|_| format!("annotation {name}: {text:?} is not a number"))
     }
 
     fn check_templates(&self) -> Result<(), String> {
         let templates = self.text("inject.istio.io/templates").unwrap_or("sidecar");
-        match templates.split(',').map(str::trim).find(|template| *template != "sidecar") {
+        match templates
+            .split(',')
+            .map(str::trim)
+            .find(|template| *template != "sidecar")
+        {
             None => Ok(()),
-            Some(other) => Err(format!("requested template {other:?} not found; have \"sidecar\"")),
+            Some(other) => Err(format!(
+                "requested template {other:?} not found; have \"sidecar\""
+            )),
         }
     }
 
@@ -166,12 +182,16 @@ impl<'a> Reader<'a> {
     fn proxy_config(&self, settings: &Settings) -> Result<Map<String, Value>, String> {
         const NAME: &str = "proxy.istio.io/config";
         let mut merged = settings.proxy_config.clone();
-        let Some(text) = self.text(NAME) else { return Ok(merged) };
+        let Some(text) = self.text(NAME) else {
+            return Ok(merged);
+        };
         let given: Map<String, Value> =
             serde_saphyr::from_str(text).map_err(|error| format!("annotation {NAME}: {error}"))?;
         for (name, value) in given {
             match (merged.get_mut(&name), value) {
-                (Some(Value::Object(base)), Value::Object(over)) if name == "proxyMetadata" => base.extend(over),
+                (Some(Value::Object(base)), Value::Object(over)) if name == "proxyMetadata" => {
+                    base.extend(over)
+                }
                 (_, value) => {
                     merged.insert(name, value);
                 }
@@ -185,8 +205,14 @@ impl<'a> Reader<'a> {
         match self.text(MODE) {
             Some("NONE") => return Ok(None),
             None | Some("REDIRECT") => {}
-            Some("TPROXY") => warnings.push(format!("annotation {MODE}: TPROXY is not supported, REDIRECT is used")),
-            Some(other) => return Err(format!("annotation {MODE}: {other:?} is not REDIRECT, TPROXY or NONE")),
+            Some("TPROXY") => warnings.push(format!(
+                "annotation {MODE}: TPROXY is not supported, REDIRECT is used"
+            )),
+            Some(other) => {
+                return Err(format!(
+                    "annotation {MODE}: {other:?} is not REDIRECT, TPROXY or NONE"
+                ));
+            }
         }
         let proxy = &settings.values.global.proxy;
         let ranges = |name: &str, default: &str| self.checked(name, default, is_range, "an IP range");
@@ -204,10 +230,20 @@ impl<'a> Reader<'a> {
     }
 
     /// A list in which every item fits; `*` for all of them where the name says `include`.
-    fn checked(&self, name: &str, default: &str, fits: fn(&str) -> bool, what: &str) -> Result<String, String> {
+    fn checked(
+        &self,
+        name: &str,
+        default: &str,
+        fits: fn(&str) -> bool,
+        what: &str,
+    ) -> Result<String, String> {
         let name = format!("traffic.sidecar.istio.io/{name}");
         let text = self.text(&name).unwrap_or(default);
-        let items: Vec<&str> = text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+        let items: Vec<&str> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .collect();
         if items == ["*"] && name.contains("include") {
             return Ok("*".to_owned());
         }
@@ -239,17 +275,20 @@ impl<'a> Reader<'a> {
         const PORT: &str = "status.sidecar.istio.io/port";
         const REWRITE: &str = "sidecar.istio.io/rewriteAppHTTPProbers";
         if self.boolean(REWRITE)? == Some(true) {
-            warnings.push(format!("annotation {REWRITE}: probes pass the sidecar as they are and are not rewritten"));
+            warnings.push(format!(
+                "annotation {REWRITE}: probes pass the sidecar as they are and are not rewritten"
+            ));
         }
         match self.number(PORT, 15020)? {
             0 => return Ok(None),
             15020 => {}
-            other => warnings.push(format!("annotation {PORT}: {other} has no effect, readiness is served on 15021")),
+            other => warnings.push(format!(
+                "annotation {PORT}: {other} has no effect, readiness is served on 15021"
+            )),
         }
         let proxy = &settings.values.global.proxy;
-        let number = |name: &str, default| {
-            self.number(&format!("readiness.status.sidecar.istio.io/{name}"), default)
-        };
+        let number =
+            |name: &str, default| self.number(&format!("readiness.status.sidecar.istio.io/{name}"), default);
         Ok(Some(Probes {
             initial_delay_seconds: number("initialDelaySeconds", proxy.readiness_initial_delay_seconds)?,
             period_seconds: number("periodSeconds", proxy.readiness_period_seconds)?,
@@ -271,19 +310,26 @@ impl<'a> Reader<'a> {
                 part[name] = text.into();
             }
         }
-        if chosen.is_empty() { defaults.clone() } else { chosen }
+        if chosen.is_empty() {
+            defaults.clone()
+        } else {
+            chosen
+        }
     }
 
     /// `{"name": {…}}` as `[{"name": "name", …}]`.
     fn named_objects(&self, annotation: &str) -> Result<Vec<Value>, String> {
-        let Some(text) = self.text(annotation) else { return Ok(Vec::new()) };
+        let Some(text) = self.text(annotation) else {
+            return Ok(Vec::new());
+        };
         let given: Map<String, Value> =
             serde_json::from_str(text).map_err(|error| format!("annotation {annotation}: {error}"))?;
         given
             .into_iter()
             .map(|(name, mut object)| {
                 let fields = object.as_object_mut();
-                let fields = fields.ok_or_else(|| format!("annotation {annotation}: {name:?} is not an object"))?;
+                let fields =
+                    fields.ok_or_else(|| format!("annotation {annotation}: {name:?} is not an object"))?;
                 fields.insert("name".to_owned(), name.into());
                 Ok(object)
             })
@@ -296,8 +342,12 @@ fn is_port(text: &str) -> bool {
 }
 
 fn is_range(text: &str) -> bool {
-    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let (address, bits) = text
+        .split_once('/')
+        .map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return false;
+    };
     let most = if address.is_ipv4() { 32 } else { 128 };
     bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
 }
@@ -309,7 +359,10 @@ mod tests {
     use super::*;
 
     fn read_one(name: &str, value: &str) -> Result<Wishes, String> {
-        read(&json!({"metadata": {"annotations": {name: value}}}), &Settings::default())
+        read(
+            &json!({"metadata": {"annotations": {name: value}}}),
+            &Settings::default(),
+        )
     }
 
     #[test]
@@ -327,7 +380,11 @@ mod tests {
             ("traffic.sidecar.istio.io/includeOutboundIPRanges", "10.0.0.0/33"),
         ] {
             let error = read_one(name, value).unwrap_err();
-            let about = if name.ends_with("templates") { "grpc-agent" } else { name };
+            let about = if name.ends_with("templates") {
+                "grpc-agent"
+            } else {
+                name
+            };
             assert!(error.contains(about), "{name}={value}: {error}");
         }
     }
@@ -335,18 +392,36 @@ mod tests {
     #[test]
     fn traffic_annotations_change_capture() {
         let capture = |name: &str, value: &str| read_one(name, value).unwrap().capture.unwrap();
-        let ranges = capture("traffic.sidecar.istio.io/includeOutboundIPRanges", "10.0.0.0/8, fd00::/8");
+        let ranges = capture(
+            "traffic.sidecar.istio.io/includeOutboundIPRanges",
+            "10.0.0.0/8, fd00::/8",
+        );
         assert_eq!(ranges.include_ip_ranges, "10.0.0.0/8,fd00::/8");
-        assert_eq!(capture("traffic.sidecar.istio.io/includeInboundPorts", "").include_inbound_ports, "");
-        assert_eq!(capture("traffic.sidecar.istio.io/excludeOutboundPorts", "25").exclude_outbound_ports, "25");
-        assert_eq!(read_one("sidecar.istio.io/interceptionMode", "NONE").unwrap().capture, None);
+        assert_eq!(
+            capture("traffic.sidecar.istio.io/includeInboundPorts", "").include_inbound_ports,
+            ""
+        );
+        assert_eq!(
+            capture("traffic.sidecar.istio.io/excludeOutboundPorts", "25").exclude_outbound_ports,
+            "25"
+        );
+        assert_eq!(
+            read_one("sidecar.istio.io/interceptionMode", "NONE")
+                .unwrap()
+                .capture,
+            None
+        );
     }
 
     #[test]
     fn holding_the_application_makes_the_sidecar_native() {
         let wishes = read_one("proxy.istio.io/config", "holdApplicationUntilProxyStarts: true").unwrap();
         assert!(wishes.native_sidecar);
-        assert!(!read_one("sidecar.istio.io/nativeSidecar", "false").unwrap().native_sidecar);
+        assert!(
+            !read_one("sidecar.istio.io/nativeSidecar", "false")
+                .unwrap()
+                .native_sidecar
+        );
     }
 
     #[test]
@@ -354,10 +429,23 @@ mod tests {
         let pod = json!({"metadata": {"annotations": {
             "sidecar.istio.io/statsInclusionPrefixes": "x", "sidecar.istio.io/inject": "true", "other/x": "y",
         }}});
-        let expected = "annotation sidecar.istio.io/statsInclusionPrefixes is not supported and has no effect";
+        let expected =
+            "annotation sidecar.istio.io/statsInclusionPrefixes is not supported and has no effect";
         assert_eq!(warnings(&pod), [expected]);
-        assert_eq!(read_one("sidecar.istio.io/interceptionMode", "TPROXY").unwrap().warnings.len(), 1);
-        assert_eq!(read_one("status.sidecar.istio.io/port", "15999").unwrap().warnings.len(), 1);
+        assert_eq!(
+            read_one("sidecar.istio.io/interceptionMode", "TPROXY")
+                .unwrap()
+                .warnings
+                .len(),
+            1
+        );
+        assert_eq!(
+            read_one("status.sidecar.istio.io/port", "15999")
+                .unwrap()
+                .warnings
+                .len(),
+            1
+        );
     }
 
     #[test]

@@ -11,7 +11,12 @@ use super::Settings;
 use crate::install::values::AutoInject;
 
 const LABEL: &str = "sidecar.istio.io/inject";
-const SYSTEM: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "local-path-storage"];
+const SYSTEM: [&str; 4] = [
+    "kube-system",
+    "kube-public",
+    "kube-node-lease",
+    "local-path-storage",
+];
 
 /// Why a pod is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +55,10 @@ pub(super) fn decide(pod: &Value, namespace: &str, settings: &Settings) -> Resul
     if SYSTEM.contains(&namespace) {
         return Err(Skipped::SystemNamespace);
     }
-    if pod.pointer("/spec/nodeSelector/kubernetes.io~1os").is_some_and(|system| system == "windows") {
+    if pod
+        .pointer("/spec/nodeSelector/kubernetes.io~1os")
+        .is_some_and(|system| system == "windows")
+    {
         return Err(Skipped::Windows);
     }
     match asked(pod) {
@@ -60,10 +68,18 @@ pub(super) fn decide(pod: &Value, namespace: &str, settings: &Settings) -> Resul
     }
     let webhook = &settings.values.sidecar_injector_webhook;
     let labels = labels(pod);
-    if webhook.never_inject_selector.iter().any(|selector| matches(selector, &labels)) {
+    if webhook
+        .never_inject_selector
+        .iter()
+        .any(|selector| matches(selector, &labels))
+    {
         return Err(Skipped::NeverInject);
     }
-    if webhook.always_inject_selector.iter().any(|selector| matches(selector, &labels)) {
+    if webhook
+        .always_inject_selector
+        .iter()
+        .any(|selector| matches(selector, &labels))
+    {
         return Ok(());
     }
     match settings.values.global.proxy.auto_inject {
@@ -127,17 +143,55 @@ mod tests {
         for (labels, annotations, with_policy, without_policy) in [
             (json!({}), json!({}), Ok(()), Err(Skipped::NotAsked)),
             (json!({LABEL: "true"}), json!({LABEL: "false"}), Ok(()), Ok(())),
-            (json!({LABEL: "false"}), json!({LABEL: "true"}), Err(Skipped::Refused), Err(Skipped::Refused)),
-            (json!({}), json!({LABEL: "false"}), Err(Skipped::Refused), Err(Skipped::Refused)),
-            (json!({LABEL: "maybe"}), none.clone(), Ok(()), Err(Skipped::NotAsked)),
-            (json!({"never": "yes"}), none.clone(), Err(Skipped::NeverInject), Err(Skipped::NeverInject)),
-            (json!({"never": "yes", LABEL: "true"}), none.clone(), Ok(()), Ok(())),
+            (
+                json!({LABEL: "false"}),
+                json!({LABEL: "true"}),
+                Err(Skipped::Refused),
+                Err(Skipped::Refused),
+            ),
+            (
+                json!({}),
+                json!({LABEL: "false"}),
+                Err(Skipped::Refused),
+                Err(Skipped::Refused),
+            ),
+            (
+                json!({LABEL: "maybe"}),
+                none.clone(),
+                Ok(()),
+                Err(Skipped::NotAsked),
+            ),
+            (
+                json!({"never": "yes"}),
+                none.clone(),
+                Err(Skipped::NeverInject),
+                Err(Skipped::NeverInject),
+            ),
+            (
+                json!({"never": "yes", LABEL: "true"}),
+                none.clone(),
+                Ok(()),
+                Ok(()),
+            ),
             (json!({"always": ""}), none.clone(), Ok(()), Ok(())),
-            (json!({"never": "yes", "always": ""}), none, Err(Skipped::NeverInject), Err(Skipped::NeverInject)),
+            (
+                json!({"never": "yes", "always": ""}),
+                none,
+                Err(Skipped::NeverInject),
+                Err(Skipped::NeverInject),
+            ),
         ] {
             let pod = pod(&labels, &annotations);
-            assert_eq!(decide(&pod, "shop", &enabled), with_policy, "{labels} {annotations}");
-            assert_eq!(decide(&pod, "shop", &disabled), without_policy, "{labels} {annotations}");
+            assert_eq!(
+                decide(&pod, "shop", &enabled),
+                with_policy,
+                "{labels} {annotations}"
+            );
+            assert_eq!(
+                decide(&pod, "shop", &disabled),
+                without_policy,
+                "{labels} {annotations}"
+            );
         }
     }
 
@@ -151,6 +205,9 @@ mod tests {
         let mut windows = pod(&asked, &json!({}));
         windows["spec"]["nodeSelector"]["kubernetes.io/os"] = "windows".into();
         assert_eq!(decide(&windows, "shop", &settings), Err(Skipped::Windows));
-        assert_eq!(decide(&pod(&asked, &json!({})), "kube-system", &settings), Err(Skipped::SystemNamespace));
+        assert_eq!(
+            decide(&pod(&asked, &json!({})), "kube-system", &settings),
+            Err(Skipped::SystemNamespace)
+        );
     }
 }

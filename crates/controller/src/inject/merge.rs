@@ -10,13 +10,19 @@ use super::{INIT, OVERRIDES, PROXY, STATUS};
 use crate::install::values::REVISION;
 
 /// Lists whose items a user's container changes one by one, with what identifies an item.
-const KEYED: [(&str, &str); 4] =
-    [("env", "name"), ("volumeMounts", "mountPath"), ("ports", "containerPort"), ("volumeDevices", "devicePath")];
+const KEYED: [(&str, &str); 4] = [
+    ("env", "name"),
+    ("volumeMounts", "mountPath"),
+    ("ports", "containerPort"),
+    ("volumeDevices", "devicePath"),
+];
 
 /// The pod as its user wrote it.
 pub(super) fn without_injection(pod: &Value) -> Value {
     let mut pod = pod.clone();
-    let Some(status) = annotation(&pod, STATUS) else { return pod };
+    let Some(status) = annotation(&pod, STATUS) else {
+        return pod;
+    };
     for list in ["initContainers", "containers", "volumes", "imagePullSecrets"] {
         let names = status[list].as_array().cloned().unwrap_or_default();
         retain(&mut pod["spec"], list, |item| !names.contains(&item["name"]));
@@ -41,7 +47,10 @@ pub(super) fn add(original: &Value, additions: &Additions, native: bool) -> Valu
     let overrides = take_overrides(&mut pod["spec"]);
     let changed = |ours: &Value| {
         let name = ours["name"].as_str().unwrap_or_default();
-        let container = overrides.iter().map(|(_, container)| container).find(|container| container["name"] == name);
+        let container = overrides
+            .iter()
+            .map(|(_, container)| container)
+            .find(|container| container["name"] == name);
         container.map_or_else(|| ours.clone(), |container| override_container(ours, container))
     };
     let proxy = changed(&additions.proxy);
@@ -49,7 +58,11 @@ pub(super) fn add(original: &Value, additions: &Additions, native: bool) -> Valu
     let captured = init.is_some();
     place(&mut pod["spec"], init, proxy, native);
     let volumes = append(&mut pod["spec"], "volumes", &additions.volumes);
-    let secrets = append(&mut pod["spec"], "imagePullSecrets", &additions.image_pull_secrets);
+    let secrets = append(
+        &mut pod["spec"],
+        "imagePullSecrets",
+        &additions.image_pull_secrets,
+    );
     let metadata = object(&mut pod, "metadata");
     let labels = object_in(metadata, "labels");
     for (name, value) in &additions.labels {
@@ -89,7 +102,12 @@ fn take_overrides(spec: &mut Value) -> Vec<(&'static str, Value)> {
     let mut taken = Vec::new();
     for list in ["initContainers", "containers"] {
         let ours = |item: &Value| item["name"] == PROXY || item["name"] == INIT;
-        let found = spec[list].as_array().into_iter().flatten().filter(|item| ours(item)).cloned();
+        let found = spec[list]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|item| ours(item))
+            .cloned();
         taken.extend(found.map(|container| (list, container)));
         retain(spec, list, |item| !ours(item));
     }
@@ -144,7 +162,9 @@ fn record(overrides: &[(&'static str, Value)]) -> String {
     let mut lists = Map::new();
     for (list, container) in overrides {
         let list = lists.entry(*list).or_insert_with(|| Value::Array(Vec::new()));
-        list.as_array_mut().expect("made as a list in the line before").push(container.clone());
+        list.as_array_mut()
+            .expect("made as a list in the line before")
+            .push(container.clone());
     }
     Value::Object(lists).to_string()
 }
@@ -156,7 +176,9 @@ fn annotation(pod: &Value, name: &str) -> Option<Value> {
 
 /// A list that becomes empty goes: the pod should be as it was before.
 fn retain(spec: &mut Value, list: &str, keep: impl Fn(&Value) -> bool) {
-    let Some(items) = spec.get_mut(list).and_then(Value::as_array_mut) else { return };
+    let Some(items) = spec.get_mut(list).and_then(Value::as_array_mut) else {
+        return;
+    };
     items.retain(|item| keep(item));
     if items.is_empty()
         && let Some(spec) = spec.as_object_mut()
@@ -172,7 +194,9 @@ fn push(spec: &mut Value, list: &str, item: Value) {
 /// Adds those whose name is not there yet, and returns their names.
 fn append(spec: &mut Value, list: &str, additions: &[Value]) -> Value {
     let known = spec[list].as_array().cloned().unwrap_or_default();
-    let missing = additions.iter().filter(|item| known.iter().all(|other| other["name"] != item["name"]));
+    let missing = additions
+        .iter()
+        .filter(|item| known.iter().all(|other| other["name"] != item["name"]));
     let missing: Vec<Value> = missing.cloned().collect();
     let names = missing.iter().map(|item| item["name"].clone()).collect();
     if !missing.is_empty() {

@@ -76,13 +76,22 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings) -> Result<Injec
 
 /// What the rest relies on: objects where a pod has objects.
 fn check_shape(pod: &Value) -> Result<(), String> {
-    let wrong = |path: &str| pod.pointer(path).is_some_and(|value| !value.is_object() && !value.is_null());
+    let wrong = |path: &str| {
+        pod.pointer(path)
+            .is_some_and(|value| !value.is_object() && !value.is_null())
+    };
     if !pod["spec"].is_object() {
         return Err("the pod has no spec".to_owned());
     }
-    match ["/metadata", "/metadata/labels", "/metadata/annotations"].iter().find(|path| wrong(path)) {
+    match ["/metadata", "/metadata/labels", "/metadata/annotations"]
+        .iter()
+        .find(|path| wrong(path))
+    {
         None => Ok(()),
-        Some(path) => Err(format!("{} of the pod is not an object", path.trim_start_matches('/'))),
+        Some(path) => Err(format!(
+            "{} of the pod is not an object",
+            path.trim_start_matches('/')
+        )),
     }
 }
 

@@ -14,11 +14,18 @@ pub(super) struct Owner {
 pub(super) fn of(pod: &Value, namespace: &str) -> Owner {
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
     let metadata = &pod["metadata"];
-    let controller = metadata["ownerReferences"]
-        .as_array()
-        .and_then(|references| references.iter().find(|reference| reference["controller"] == true));
+    let controller = metadata["ownerReferences"].as_array().and_then(|references| {
+        references
+            .iter()
+            .find(|reference| reference["controller"] == true)
+    });
     let (api_version, kind, name) = match controller {
-        Some(owner) => behind(pod, &text(owner, "apiVersion"), &text(owner, "kind"), &text(owner, "name")),
+        Some(owner) => behind(
+            pod,
+            &text(owner, "apiVersion"),
+            &text(owner, "kind"),
+            &text(owner, "name"),
+        ),
         None => ("v1".to_owned(), "Pod".to_owned(), own_name(metadata)),
     };
     let path = format!(
@@ -41,12 +48,20 @@ fn behind(pod: &Value, api_version: &str, kind: &str, name: &str) -> (String, St
         "ReplicaSet" => {
             let hash = label("pod-template-hash").map(|hash| format!("-{hash}"));
             if let Some(deployment) = hash.and_then(|hash| name.strip_suffix(hash.as_str())) {
-                return (api_version.to_owned(), "Deployment".to_owned(), deployment.to_owned());
+                return (
+                    api_version.to_owned(),
+                    "Deployment".to_owned(),
+                    deployment.to_owned(),
+                );
             }
         }
         "ReplicationController" => {
             if let Some(config) = label("deploymentconfig") {
-                return ("apps.openshift.io/v1".to_owned(), "DeploymentConfig".to_owned(), config.to_owned());
+                return (
+                    "apps.openshift.io/v1".to_owned(),
+                    "DeploymentConfig".to_owned(),
+                    config.to_owned(),
+                );
             }
         }
         "Job" => {
@@ -72,11 +87,36 @@ mod tests {
     #[test]
     fn the_workload_behind_the_owner_is_found() {
         for (api_version, kind, name, expected) in [
-            ("apps/v1", "ReplicaSet", "cart-6d4cf56db6", "apps/v1/namespaces/shop/deployments/cart"),
-            ("apps/v1", "ReplicaSet", "cart", "apps/v1/namespaces/shop/replicasets/cart"),
-            ("apps/v1", "StatefulSet", "db", "apps/v1/namespaces/shop/statefulsets/db"),
-            ("batch/v1", "Job", "report-28512345", "batch/v1/namespaces/shop/cronjobs/report"),
-            ("batch/v1", "Job", "report-once", "batch/v1/namespaces/shop/jobs/report-once"),
+            (
+                "apps/v1",
+                "ReplicaSet",
+                "cart-6d4cf56db6",
+                "apps/v1/namespaces/shop/deployments/cart",
+            ),
+            (
+                "apps/v1",
+                "ReplicaSet",
+                "cart",
+                "apps/v1/namespaces/shop/replicasets/cart",
+            ),
+            (
+                "apps/v1",
+                "StatefulSet",
+                "db",
+                "apps/v1/namespaces/shop/statefulsets/db",
+            ),
+            (
+                "batch/v1",
+                "Job",
+                "report-28512345",
+                "batch/v1/namespaces/shop/cronjobs/report",
+            ),
+            (
+                "batch/v1",
+                "Job",
+                "report-once",
+                "batch/v1/namespaces/shop/jobs/report-once",
+            ),
         ] {
             let pod = json!({"metadata": {
                 "labels": {"pod-template-hash": "6d4cf56db6"},
@@ -88,7 +128,10 @@ mod tests {
 
     #[test]
     fn a_pod_on_its_own_is_its_own_workload() {
-        assert_eq!(of(&json!({"metadata": {"name": "lonely"}}), "shop").name, "lonely");
+        assert_eq!(
+            of(&json!({"metadata": {"name": "lonely"}}), "shop").name,
+            "lonely"
+        );
         let generated = of(&json!({"metadata": {"generateName": "lonely-"}}), "shop");
         assert_eq!(generated.path, "kubernetes://apis/v1/namespaces/shop/pods/lonely");
     }

@@ -10,7 +10,7 @@ use super::owner::Owner;
 use super::{INIT, PROXY, Settings};
 use crate::install::values::{CaptureExemption, REVISION};
 
-/// The user that capture lets pass; users' network policies know it too.
+/// The user that capture lets pass, and the mark where users cannot tell; users' network policies know it too.
 const PROXY_USER: u32 = 1337;
 /// Never captured: metrics, readiness and the agent's port.
 const OWN_PORTS: &str = "15090,15021,15020";
@@ -41,7 +41,11 @@ pub(super) fn additions(subject: &Subject<'_>) -> Additions {
     Additions {
         labels: labels(subject),
         annotations: annotations(subject),
-        init: subject.wishes.capture.as_ref().map(|capture| init_container(subject, capture)),
+        init: subject
+            .wishes
+            .capture
+            .as_ref()
+            .map(|capture| init_container(subject, capture)),
         proxy: proxy_container(subject),
         volumes,
         image_pull_secrets: secrets.iter().map(|name| json!({"name": name})).collect(),
@@ -51,10 +55,18 @@ pub(super) fn additions(subject: &Subject<'_>) -> Additions {
 fn labels(subject: &Subject<'_>) -> Map<String, Value> {
     let label = |name: &str| subject.pod["metadata"]["labels"][name].as_str();
     let first = |names: &[&str], default: &str| {
-        names.iter().find_map(|name| label(name)).unwrap_or(default).to_owned()
+        names
+            .iter()
+            .find_map(|name| label(name))
+            .unwrap_or(default)
+            .to_owned()
     };
     let names = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
-    let revisions = ["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"];
+    let revisions = [
+        "service.istio.io/canonical-revision",
+        "app.kubernetes.io/version",
+        "version",
+    ];
     let mut labels = Map::new();
     labels.insert(names[0].to_owned(), first(&names, &subject.owner.name).into());
     labels.insert(revisions[0].to_owned(), first(&revisions, "latest").into());
@@ -76,7 +88,12 @@ fn annotations(subject: &Subject<'_>) -> Map<String, Value> {
         put("prometheus.io/port", "15090");
         put("prometheus.io/path", "/stats/prometheus");
     }
-    for (name, value) in &subject.settings.values.sidecar_injector_webhook.injected_annotations {
+    for (name, value) in &subject
+        .settings
+        .values
+        .sidecar_injector_webhook
+        .injected_annotations
+    {
         put(name, value);
     }
     annotations
@@ -84,27 +101,33 @@ fn annotations(subject: &Subject<'_>) -> Map<String, Value> {
 
 fn application_containers(pod: &Value) -> Vec<&str> {
     let containers = pod["spec"]["containers"].as_array();
-    let names = containers.into_iter().flatten().filter_map(|container| container["name"].as_str());
+    let names = containers
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container["name"].as_str());
     names.filter(|name| *name != PROXY).collect()
 }
 
 /// Sets up capture before anything of the application runs.
 fn init_container(subject: &Subject<'_>, capture: &Capture) -> Value {
-    with_pull_policy(subject, json!({
-        "name": INIT,
-        "image": subject.wishes.image,
-        "args": redirect_arguments(capture),
-        "resources": subject.wishes.resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "privileged": false,
-            "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
-            "readOnlyRootFilesystem": false,
-            "runAsGroup": 0,
-            "runAsNonRoot": false,
-            "runAsUser": 0,
-        },
-    }))
+    with_pull_policy(
+        subject,
+        json!({
+            "name": INIT,
+            "image": subject.wishes.image,
+            "args": redirect_arguments(capture),
+            "resources": subject.wishes.resources,
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "privileged": false,
+                "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
+                "readOnlyRootFilesystem": false,
+                "runAsGroup": 0,
+                "runAsNonRoot": false,
+                "runAsUser": 0,
+            },
+        }),
+    )
 }
 
 /// The flags of `amime redirect`, which are those of `istio-iptables`.
@@ -139,22 +162,25 @@ fn redirect_arguments(capture: &Capture) -> Vec<String> {
 
 fn proxy_container(subject: &Subject<'_>) -> Value {
     let (wishes, values) = (subject.wishes, &subject.settings.values);
-    let mut container = with_pull_policy(subject, json!({
-        "name": PROXY,
-        "image": wishes.image,
-        "args": [
-            "proxy", "sidecar",
-            "--domain", format!("$(POD_NAMESPACE).svc.{}", values.global.proxy.cluster_domain),
-            format!("--proxyLogLevel={}", wishes.log_level),
-            format!("--proxyComponentLogLevel={}", wishes.component_log_level),
-            format!("--log_output_level={}", wishes.agent_log_level),
-        ],
-        "env": environment(subject),
-        "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
-        "resources": wishes.resources,
-        "securityContext": security_context(wishes.capture.as_ref()),
-        "volumeMounts": volume_mounts(wishes),
-    }));
+    let mut container = with_pull_policy(
+        subject,
+        json!({
+            "name": PROXY,
+            "image": wishes.image,
+            "args": [
+                "proxy", "sidecar",
+                "--domain", format!("$(POD_NAMESPACE).svc.{}", values.global.proxy.cluster_domain),
+                format!("--proxyLogLevel={}", wishes.log_level),
+                format!("--proxyComponentLogLevel={}", wishes.component_log_level),
+                format!("--log_output_level={}", wishes.agent_log_level),
+            ],
+            "env": environment(subject),
+            "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
+            "resources": wishes.resources,
+            "securityContext": security_context(wishes.capture.as_ref()),
+            "volumeMounts": volume_mounts(wishes),
+        }),
+    );
     if let Some(probes) = &wishes.probes {
         add_probes(&mut container, probes, subject);
     }
@@ -205,7 +231,11 @@ fn security_context(capture: Option<&Capture>) -> Value {
 fn environment(subject: &Subject<'_>) -> Vec<Value> {
     let global = &subject.settings.values.global;
     let config = &subject.wishes.proxy_config;
-    let discovery = global_or(config, "discoveryAddress", &subject.settings.values.discovery_address());
+    let discovery = text_or(
+        config,
+        "discoveryAddress",
+        &subject.settings.values.discovery_address(),
+    );
     let mut environment = vec![
         variable("PILOT_CERT_PROVIDER", "istiod"),
         variable("CA_ADDR", &discovery),
@@ -216,7 +246,10 @@ fn environment(subject: &Subject<'_>) -> Vec<Value> {
         field("HOST_IP", "status.hostIP"),
         variable("PROXY_CONFIG", &Value::Object(config.clone()).to_string()),
         variable("ISTIO_META_POD_PORTS", &pod_ports(subject.pod).to_string()),
-        variable("ISTIO_META_APP_CONTAINERS", &application_containers(subject.pod).join(",")),
+        variable(
+            "ISTIO_META_APP_CONTAINERS",
+            &application_containers(subject.pod).join(","),
+        ),
         variable("ISTIO_META_CLUSTER_ID", &global.multi_cluster.cluster_name),
         field("ISTIO_META_NODE_NAME", "spec.nodeName"),
         variable("ISTIO_META_INTERCEPTION_MODE", mode(subject.wishes)),
@@ -224,12 +257,19 @@ fn environment(subject: &Subject<'_>) -> Vec<Value> {
         variable("ISTIO_META_OWNER", &subject.owner.path),
         variable("ISTIO_META_MESH_ID", mesh_id(subject)),
         variable("TRUST_DOMAIN", &subject.settings.trust_domain),
-        variable("AMIME_CAPTURE_EXEMPTION", exemption(global.capture_exemption)),
     ];
+    if global.capture_exemption == CaptureExemption::Mark {
+        environment.push(variable("AMIME_CAPTURE_MARK", &PROXY_USER.to_string()));
+    }
     if !global.network.is_empty() {
         environment.push(variable("ISTIO_META_NETWORK", &global.network));
     }
-    for (name, value) in config.get("proxyMetadata").and_then(Value::as_object).into_iter().flatten() {
+    for (name, value) in config
+        .get("proxyMetadata")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         environment.push(variable(name, value.as_str().unwrap_or_default()));
     }
     environment
@@ -243,23 +283,28 @@ fn field(name: &str, path: &str) -> Value {
     json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}})
 }
 
-fn global_or(config: &Map<String, Value>, name: &str, default: &str) -> String {
-    config.get(name).and_then(Value::as_str).unwrap_or(default).to_owned()
+fn text_or(config: &Map<String, Value>, name: &str, default: &str) -> String {
+    config
+        .get(name)
+        .and_then(Value::as_str)
+        .unwrap_or(default)
+        .to_owned()
 }
 
 fn mode(wishes: &Wishes) -> &'static str {
-    if wishes.capture.is_some() { "REDIRECT" } else { "NONE" }
+    if wishes.capture.is_some() {
+        "REDIRECT"
+    } else {
+        "NONE"
+    }
 }
 
 fn mesh_id<'a>(subject: &Subject<'a>) -> &'a str {
     let id = subject.settings.values.global.mesh_id.as_str();
-    if id.is_empty() { &subject.settings.trust_domain } else { id }
-}
-
-fn exemption(exemption: CaptureExemption) -> &'static str {
-    match exemption {
-        CaptureExemption::Uid => "uid",
-        CaptureExemption::Mark => "mark",
+    if id.is_empty() {
+        &subject.settings.trust_domain
+    } else {
+        id
     }
 }
 
@@ -267,7 +312,10 @@ fn exemption(exemption: CaptureExemption) -> &'static str {
 fn pod_ports(pod: &Value) -> Value {
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let applications = containers.filter(|container| container["name"] != PROXY);
-    applications.flat_map(|container| container["ports"].as_array().into_iter().flatten()).cloned().collect()
+    applications
+        .flat_map(|container| container["ports"].as_array().into_iter().flatten())
+        .cloned()
+        .collect()
 }
 
 fn volume_mounts(wishes: &Wishes) -> Vec<Value> {

@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::{Injected, INIT, NotInjected, OVERRIDES, PROXY, STATUS, Settings, Skipped, inject, patch};
+use super::{INIT, Injected, NotInjected, OVERRIDES, PROXY, STATUS, Settings, Skipped, inject, patch};
 use crate::golden;
 use crate::install::values::CaptureExemption;
 
 fn settings() -> Settings {
-    Settings { trust_domain: "cluster.local".to_owned(), ..Settings::default() }
+    Settings {
+        trust_domain: "cluster.local".to_owned(),
+        ..Settings::default()
+    }
 }
 
 /// The pod of the article's first Deployment, as its ReplicaSet makes it.
@@ -44,7 +47,12 @@ fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
 }
 
 fn container<'a>(pod: &'a Value, list: &str, name: &str) -> &'a Value {
-    pod["spec"][list].as_array().unwrap().iter().find(|item| item["name"] == name).unwrap()
+    pod["spec"][list]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|item| item["name"] == name)
+        .unwrap()
 }
 
 #[test]
@@ -61,7 +69,10 @@ fn a_native_sidecar_comes_second_among_the_init_containers() {
     let pod = injected(&pod, &settings()).pod;
     assert_eq!(names(&pod, "initContainers"), [INIT, PROXY, "migrate"]);
     assert_eq!(names(&pod, "containers"), ["echo"]);
-    assert_eq!(container(&pod, "initContainers", PROXY)["restartPolicy"], "Always");
+    assert_eq!(
+        container(&pod, "initContainers", PROXY)["restartPolicy"],
+        "Always"
+    );
 }
 
 #[test]
@@ -78,19 +89,31 @@ fn the_mark_replaces_the_user_and_keeps_one_capability() {
     let mut settings = settings();
     settings.values.global.capture_exemption = CaptureExemption::Mark;
     let pod = injected(&backend(), &settings).pod;
-    let arguments = container(&pod, "initContainers", INIT)["args"].as_array().unwrap().clone();
-    assert!(arguments.contains(&json!("--exempt-mark")) && !arguments.contains(&json!("-u")), "{arguments:?}");
+    let arguments = container(&pod, "initContainers", INIT)["args"]
+        .as_array()
+        .unwrap()
+        .clone();
+    assert!(
+        arguments.contains(&json!("--exempt-mark")) && !arguments.contains(&json!("-u")),
+        "{arguments:?}"
+    );
     let context = &container(&pod, "containers", PROXY)["securityContext"];
-    assert_eq!(context["capabilities"], json!({"add": ["NET_ADMIN"], "drop": ["ALL"]}));
+    assert_eq!(
+        context["capabilities"],
+        json!({"add": ["NET_ADMIN"], "drop": ["ALL"]})
+    );
 }
 
 #[test]
 fn injecting_twice_is_injecting_once() {
     let mut with_override = annotated("sidecar.istio.io/userVolume", r#"{"extra": {"emptyDir": {}}}"#);
-    with_override["spec"]["containers"].as_array_mut().unwrap().insert(
-        0,
-        json!({"name": PROXY, "image": "auto", "resources": {"limits": {"cpu": "1"}}}),
-    );
+    with_override["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .insert(
+            0,
+            json!({"name": PROXY, "image": "auto", "resources": {"limits": {"cpu": "1"}}}),
+        );
     let native = annotated("sidecar.istio.io/nativeSidecar", "true");
     for pod in [backend(), with_override, native] {
         let once = injected(&pod, &settings());
@@ -114,29 +137,59 @@ fn the_users_own_istio_proxy_container_changes_ours() {
     assert_eq!(names(&pod, "containers"), ["echo", PROXY]);
     let proxy = container(&pod, "containers", PROXY);
     assert_eq!(proxy["image"], "amime/proxyv2:0.0.0");
-    assert_eq!(proxy["resources"]["limits"], json!({"cpu": "1", "memory": "1024Mi"}));
+    assert_eq!(
+        proxy["resources"]["limits"],
+        json!({"cpu": "1", "memory": "1024Mi"})
+    );
     let environment = proxy["env"].as_array().unwrap();
-    let value = |name: &str| environment.iter().filter(|item| item["name"] == name).collect::<Vec<_>>();
-    assert_eq!(value("TRUST_DOMAIN"), [&json!({"name": "TRUST_DOMAIN", "value": "other"})]);
+    let value = |name: &str| {
+        environment
+            .iter()
+            .filter(|item| item["name"] == name)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        value("TRUST_DOMAIN"),
+        [&json!({"name": "TRUST_DOMAIN", "value": "other"})]
+    );
     assert_eq!(value("MINE").len(), 1);
     assert_eq!(proxy["volumeMounts"].as_array().unwrap().len(), 4);
     assert_eq!(proxy["terminationMessagePath"], "/foo");
-    assert!(pod["metadata"]["annotations"][OVERRIDES].as_str().unwrap().contains("/foo"));
+    assert!(
+        pod["metadata"]["annotations"][OVERRIDES]
+            .as_str()
+            .unwrap()
+            .contains("/foo")
+    );
 }
 
 #[test]
 fn without_capture_there_is_no_init_container() {
-    let pod = injected(&annotated("sidecar.istio.io/interceptionMode", "NONE"), &settings()).pod;
+    let pod = injected(
+        &annotated("sidecar.istio.io/interceptionMode", "NONE"),
+        &settings(),
+    )
+    .pod;
     assert!(names(&pod, "initContainers").is_empty());
-    assert!(pod["metadata"]["annotations"][STATUS].as_str().unwrap().starts_with(r#"{"initContainers":[],"#));
+    assert!(
+        pod["metadata"]["annotations"][STATUS]
+            .as_str()
+            .unwrap()
+            .starts_with(r#"{"initContainers":[],"#)
+    );
 }
 
 #[test]
 fn traffic_annotations_become_flags() {
     let pod = annotated("traffic.sidecar.istio.io/excludeInboundPorts", "9090");
     let pod = injected(&pod, &settings()).pod;
-    let arguments = container(&pod, "initContainers", INIT)["args"].as_array().unwrap();
-    assert!(arguments.contains(&json!("15090,15021,15020,9090")), "{arguments:?}");
+    let arguments = container(&pod, "initContainers", INIT)["args"]
+        .as_array()
+        .unwrap();
+    assert!(
+        arguments.contains(&json!("15090,15021,15020,9090")),
+        "{arguments:?}"
+    );
 }
 
 #[test]
@@ -151,9 +204,18 @@ fn a_volume_that_the_user_named_like_ours_is_left_alone() {
     let mut pod = backend();
     pod["spec"]["volumes"] = json!([{"name": "istio-token", "emptyDir": {}}]);
     let once = injected(&pod, &settings()).pod;
-    assert_eq!(names(&once, "volumes").iter().filter(|name| **name == "istio-token").count(), 1);
+    assert_eq!(
+        names(&once, "volumes")
+            .iter()
+            .filter(|name| **name == "istio-token")
+            .count(),
+        1
+    );
     let twice = injected(&once, &settings()).pod;
-    assert_eq!(twice["spec"]["volumes"][0], json!({"name": "istio-token", "emptyDir": {}}));
+    assert_eq!(
+        twice["spec"]["volumes"][0],
+        json!({"name": "istio-token", "emptyDir": {}})
+    );
 }
 
 #[test]
@@ -163,9 +225,15 @@ fn the_mesh_and_the_pod_both_configure_the_proxy() {
         "discoveryAddress": "istiod.istio-system.svc:15012", "proxyMetadata": {"A": "1", "B": "1"},
     }))
     .unwrap();
-    let pod = annotated("proxy.istio.io/config", "concurrency: 3\nproxyMetadata:\n  B: \"2\"\n");
+    let pod = annotated(
+        "proxy.istio.io/config",
+        "concurrency: 3\nproxyMetadata:\n  B: \"2\"\n",
+    );
     let pod = injected(&pod, &settings).pod;
-    let environment = container(&pod, "containers", PROXY)["env"].as_array().unwrap().clone();
+    let environment = container(&pod, "containers", PROXY)["env"]
+        .as_array()
+        .unwrap()
+        .clone();
     let value = |name: &str| environment.iter().find(|item| item["name"] == name).unwrap()["value"].clone();
     assert_eq!((value("A"), value("B")), (json!("1"), json!("2")));
     let config: Value = serde_json::from_str(value("PROXY_CONFIG").as_str().unwrap()).unwrap();
@@ -179,7 +247,10 @@ fn pods_that_are_not_injected_say_why() {
     let result = inject(&host, "shop", &settings());
     assert_eq!(result, Err(NotInjected::Skipped(Skipped::HostNetwork)));
     let broken = annotated("sidecar.istio.io/nativeSidecar", "perhaps");
-    assert!(matches!(inject(&broken, "shop", &settings()), Err(NotInjected::Invalid(_))));
+    assert!(matches!(
+        inject(&broken, "shop", &settings()),
+        Err(NotInjected::Invalid(_))
+    ));
 }
 
 #[test]
@@ -193,8 +264,14 @@ fn what_is_not_a_pod_is_refused() {
         json!({"spec": {}, "metadata": "x"}),
         json!({"spec": {}, "metadata": {"annotations": 1}}),
     ] {
-        assert!(matches!(inject(&broken, "shop", &settings()), Err(NotInjected::Invalid(_))), "{broken}");
+        assert!(
+            matches!(inject(&broken, "shop", &settings()), Err(NotInjected::Invalid(_))),
+            "{broken}"
+        );
     }
     let strange = json!({"spec": {"containers": "x", "initContainers": [1], "volumes": {}}, "metadata": {"labels": null}});
-    assert!(inject(&strange, "shop", &settings()).is_ok(), "the API server judges the rest");
+    assert!(
+        inject(&strange, "shop", &settings()).is_ok(),
+        "the API server judges the rest"
+    );
 }

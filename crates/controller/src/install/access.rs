@@ -90,6 +90,8 @@ fn reader_rules() -> Value {
 fn own_namespace_rules() -> Value {
     json!([
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "get", "list", "watch", "update"]},
+        // A dry run that finds out whether the validating webhook is reached.
+        {"apiGroups": ["networking.istio.io"], "resources": ["destinationrules"], "verbs": ["create"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
          "verbs": ["create", "get", "list", "watch", "update", "patch"]},
     ])

@@ -134,9 +134,7 @@ fn arguments(values: &Values) -> Vec<String> {
 }
 
 fn environment(values: &Values) -> Vec<Value> {
-    let field = |name: &str, path: &str| {
-        json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}})
-    };
+    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
     let mut environment = vec![
         json!({"name": "REVISION", "value": values::REVISION}),
         field("POD_NAME", "metadata.name"),

@@ -7,20 +7,21 @@
 mod access;
 mod control_plane;
 pub mod set;
-mod settings;
+pub(crate) mod settings;
 pub mod values;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+pub use set::values;
 pub use values::Values;
 
 /// Everything to be created, in order.
 pub fn manifests(values: &Values) -> Vec<Value> {
     let mut objects = vec![namespace(values)];
-    objects.extend(Vec::<Value>::new());
+    objects.extend(resources::crds());
     objects.extend(access::manifests(values));
     objects.extend(settings::manifests(values));
     objects.extend(control_plane::manifests(values));

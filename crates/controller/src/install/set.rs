@@ -28,13 +28,18 @@ pub enum Refused {
     #[error("unknown value {path:?}{}", suggestion(nearest))]
     Unknown { path: String, nearest: Option<String> },
     #[error("{expression:?}: {reason}")]
-    Expression { expression: String, reason: &'static str },
+    Expression {
+        expression: String,
+        reason: &'static str,
+    },
     #[error("{0}")]
     Invalid(String),
 }
 
 fn suggestion(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |nearest| format!("; did you mean {nearest:?}?"))
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |nearest| format!("; did you mean {nearest:?}?"))
 }
 
 /// The default values with `files` and then `expressions` on top.
@@ -63,9 +68,15 @@ fn merge(base: &mut Value, change: &Value, path: &str) -> Result<(), Refused> {
         }
         return Ok(());
     };
-    let open = OPEN.iter().any(|open| path == *open || path.starts_with(&format!("{open}.")));
+    let open = OPEN
+        .iter()
+        .any(|open| path == *open || path.starts_with(&format!("{open}.")));
     for (key, value) in change {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let path = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
         match base.get_mut(key) {
             Some(_) if open && value.is_null() => {
                 base.remove(key);
@@ -85,10 +96,17 @@ fn merge(base: &mut Value, change: &Value, path: &str) -> Result<(), Refused> {
 
 /// `a.b=c` as the nested object that it stands for.
 fn parse(assignment: &str) -> Result<Value, Refused> {
-    let refused = |reason| Refused::Expression { expression: assignment.to_owned(), reason };
-    let (path, value) = assignment.split_once('=').ok_or_else(|| refused("expected NAME=VALUE"))?;
+    let refused = |reason| Refused::Expression {
+        expression: assignment.to_owned(),
+        reason,
+    };
+    let (path, value) = assignment
+        .split_once('=')
+        .ok_or_else(|| refused("expected NAME=VALUE"))?;
     if path.contains('[') {
-        return Err(refused("single items of a list cannot be set; give the whole list as NAME={a,b}"));
+        return Err(refused(
+            "single items of a list cannot be set; give the whole list as NAME={a,b}",
+        ));
     }
     let keys = split(path, '.');
     if keys.iter().any(String::is_empty) {
@@ -99,7 +117,10 @@ fn parse(assignment: &str) -> Result<Value, Refused> {
         Some(items) => split(items, ',').iter().map(|item| scalar(item)).collect(),
         None => scalar(value),
     };
-    Ok(keys.into_iter().rev().fold(value, |value, key| Value::Object(Map::from_iter([(key, value)]))))
+    Ok(keys
+        .into_iter()
+        .rev()
+        .fold(value, |value, key| Value::Object(Map::from_iter([(key, value)]))))
 }
 
 fn scalar(text: &str) -> Value {
@@ -109,7 +130,9 @@ fn scalar(text: &str) -> Value {
         "null" => Value::Null,
         // A leading zero is a part of a name, not of a number.
         _ if text.len() > 1 && text.starts_with('0') => Value::from(text),
-        _ => text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from),
+        _ => text
+            .parse::<i64>()
+            .map_or_else(|_| Value::from(text), Value::from),
     }
 }
 
@@ -171,13 +194,26 @@ mod tests {
     use crate::install::values::CaptureExemption;
 
     fn set(expressions: &[&str]) -> Result<Values, Refused> {
-        values(&[], &expressions.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+        values(
+            &[],
+            &expressions
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
     fn expressions_change_what_they_name_and_nothing_else() {
-        let values = set(&["global.hub=registry.example/mesh,global.tag=v1", "pilot.replicaCount=3"]).unwrap();
-        assert_eq!((values.global.hub.as_str(), values.global.tag.as_str()), ("registry.example/mesh", "v1"));
+        let values = set(&[
+            "global.hub=registry.example/mesh,global.tag=v1",
+            "pilot.replicaCount=3",
+        ])
+        .unwrap();
+        assert_eq!(
+            (values.global.hub.as_str(), values.global.tag.as_str()),
+            ("registry.example/mesh", "v1")
+        );
         assert_eq!(values.pilot.replica_count, 3);
         assert_eq!(values.pilot.image, Values::default().pilot.image);
     }
@@ -201,9 +237,13 @@ mod tests {
 
     #[test]
     fn later_sources_win() {
-        let file = json!({"global": {"tag": "from-file", "hub": "from-file"}, "meshConfig": {"accessLogFile": "x"}});
+        let file =
+            json!({"global": {"tag": "from-file", "hub": "from-file"}, "meshConfig": {"accessLogFile": "x"}});
         let values = values(&[file], &["global.tag=from-set".to_owned()]).unwrap();
-        assert_eq!((values.global.hub.as_str(), values.global.tag.as_str()), ("from-file", "from-set"));
+        assert_eq!(
+            (values.global.hub.as_str(), values.global.tag.as_str()),
+            ("from-file", "from-set")
+        );
         assert_eq!(values.mesh_config["accessLogFile"], "x");
     }
 
@@ -214,13 +254,19 @@ mod tests {
             error.to_string(),
             r#"unknown value "global.proxy.inludeIPRanges"; did you mean "global.proxy.includeIPRanges"?"#
         );
-        assert_eq!(set(&["zzzzzz=1"]).unwrap_err().to_string(), r#"unknown value "zzzzzz""#);
+        assert_eq!(
+            set(&["zzzzzz=1"]).unwrap_err().to_string(),
+            r#"unknown value "zzzzzz""#
+        );
     }
 
     #[test]
     fn broken_expressions_are_refused() {
         for expression in ["global.hub", "=x", "global..hub=x", "a[0].b=c"] {
-            assert!(matches!(set(&[expression]), Err(Refused::Expression { .. } )), "{expression}");
+            assert!(
+                matches!(set(&[expression]), Err(Refused::Expression { .. })),
+                "{expression}"
+            );
         }
         let error = set(&["pilot.replicaCount=many"]).unwrap_err();
         assert!(matches!(error, Refused::Invalid(_)), "{error}");

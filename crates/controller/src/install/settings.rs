@@ -11,8 +11,16 @@ pub(crate) const VALUES_KEY: &str = "values";
 
 pub(super) fn manifests(values: &Values) -> Vec<Value> {
     vec![
-        config_map(values, "istio", &json!({MESH_KEY: yaml(&mesh_settings(values)), "meshNetworks": "networks: {}"})),
-        config_map(values, "istio-sidecar-injector", &json!({VALUES_KEY: injection_values(values)})),
+        config_map(
+            values,
+            "istio",
+            &json!({MESH_KEY: yaml(&mesh_settings(values)), "meshNetworks": "networks: {}"}),
+        ),
+        config_map(
+            values,
+            "istio-sidecar-injector",
+            &json!({VALUES_KEY: injection_values(values)}),
+        ),
     ]
 }
 
@@ -35,7 +43,10 @@ fn mesh_settings(values: &Values) -> Value {
     }
     let mut settings = Map::new();
     settings.insert("defaultConfig".to_owned(), default_config);
-    settings.insert("rootNamespace".to_owned(), values.global.istio_namespace.as_str().into());
+    settings.insert(
+        "rootNamespace".to_owned(),
+        values.global.istio_namespace.as_str().into(),
+    );
     settings.insert("trustDomain".to_owned(), "cluster.local".into());
     for (name, value) in &values.mesh_config {
         match (settings.get_mut(name), value) {

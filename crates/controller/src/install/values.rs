@@ -178,13 +178,17 @@ impl Default for Global {
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: "default:info".to_owned() }
+        Self {
+            level: "default:info".to_owned(),
+        }
     }
 }
 
 impl Default for MultiCluster {
     fn default() -> Self {
-        Self { cluster_name: "Kubernetes".to_owned() }
+        Self {
+            cluster_name: "Kubernetes".to_owned(),
+        }
     }
 }
 
@@ -219,7 +223,10 @@ impl Default for Proxy {
 
 impl Default for StartupProbe {
     fn default() -> Self {
-        Self { enabled: true, failure_threshold: 600 }
+        Self {
+            enabled: true,
+            failure_threshold: 600,
+        }
     }
 }
 
@@ -273,6 +280,9 @@ mod tests {
     fn an_image_with_a_registry_stays_as_it_is() {
         let values = Values::default();
         assert_eq!(values.image("proxyv2"), "amime/proxyv2:0.0.0");
-        assert_eq!(values.image("registry.example/proxy:1"), "registry.example/proxy:1");
+        assert_eq!(
+            values.image("registry.example/proxy:1"),
+            "registry.example/proxy:1"
+        );
     }
 }

@@ -21,14 +21,24 @@ pub(super) fn manifests(values: &Values) -> Vec<Value> {
 
 fn mutating(values: &Values) -> Value {
     let mut webhooks = vec![
-        injection(values, "rev.namespace", vec![revision_in(), absent("istio-injection")], vec![not_refused()]),
+        injection(
+            values,
+            "rev.namespace",
+            vec![revision_in(), absent("istio-injection")],
+            vec![not_refused()],
+        ),
         injection(
             values,
             "rev.object",
             vec![absent("istio.io/rev"), absent("istio-injection")],
             vec![not_refused(), revision_in()],
         ),
-        injection(values, "namespace", vec![is_in("istio-injection", "enabled")], vec![not_refused()]),
+        injection(
+            values,
+            "namespace",
+            vec![is_in("istio-injection", "enabled")],
+            vec![not_refused()],
+        ),
         injection(
             values,
             "object",
@@ -51,7 +61,12 @@ fn mutating(values: &Values) -> Value {
 }
 
 fn injection(values: &Values, name: &str, mut namespaces: Vec<Value>, pods: Vec<Value>) -> Value {
-    let system = ["kube-system", "kube-public", "kube-node-lease", values.global.istio_namespace.as_str()];
+    let system = [
+        "kube-system",
+        "kube-public",
+        "kube-node-lease",
+        values.global.istio_namespace.as_str(),
+    ];
     namespaces.push(json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": system}));
     json!({
         "name": format!("{name}.sidecar-injector.istio.io"),

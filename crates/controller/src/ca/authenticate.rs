@@ -1,0 +1,192 @@
+//! Who calls: a projected service account token with audience `istio-ca`, judged by the API server (TokenReview).
+
+use std::time::Duration;
+
+use daemon::clock;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
+use kube::api::{Api, PostParams};
+
+const AUDIENCE: &str = "istio-ca";
+const DEADLINE: Duration = Duration::from_secs(10);
+/// No token of Kubernetes comes near this.
+const LONGEST: usize = 16 << 10;
+
+/// A workload that has proven who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub namespace: String,
+    pub service_account: String,
+    /// The pod that the token is bound to, if it is bound to one.
+    pub pod: Option<String>,
+}
+
+/// Why a caller is not believed. The texts go back to it, and say nothing about tokens.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unauthenticated {
+    #[error("no bearer token in the authorization header")]
+    NoToken,
+    #[error("the token is not accepted: {0}")]
+    Refused(String),
+    #[error("the token belongs to {0:?}, which is not a service account")]
+    NotAServiceAccount(String),
+    #[error("the token could not be reviewed: {0}")]
+    Unavailable(String),
+}
+
+/// Asks the API server.
+#[derive(Clone)]
+pub struct Authenticator {
+    reviews: Api<TokenReview>,
+}
+
+impl Authenticator {
+    pub fn new(client: kube::Client) -> Self {
+        Self {
+            reviews: Api::all(client),
+        }
+    }
+
+    /// The caller behind a request's headers.
+    ///
+    /// # Errors
+    /// Why it is not believed; [`Unauthenticated::Unavailable`] may pass when tried again.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Unauthenticated> {
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                audiences: Some(vec![AUDIENCE.to_owned()]),
+                token: Some(bearer(headers)?.to_owned()),
+            },
+            ..TokenReview::default()
+        };
+        let parameters = PostParams::default();
+        let answer = clock::timeout(DEADLINE, self.reviews.create(&parameters, &review)).await;
+        let answer = answer.map_err(|_| Unauthenticated::Unavailable("no answer in time".to_owned()))?;
+        let answer = answer.map_err(|error| Unauthenticated::Unavailable(reason(&error)))?;
+        caller(&answer.status.unwrap_or_default())
+    }
+}
+
+/// Errors of the client may quote the request, which holds the token; a status of the API server does not.
+fn reason(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        _ => "the API server is not reached".to_owned(),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Unauthenticated> {
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (scheme, token) = value
+        .and_then(|value| value.split_once(' '))
+        .ok_or(Unauthenticated::NoToken)?;
+    let token = token.trim();
+    let fits = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= LONGEST;
+    if fits {
+        Ok(token)
+    } else {
+        Err(Unauthenticated::NoToken)
+    }
+}
+
+fn caller(status: &TokenReviewStatus) -> Result<Caller, Unauthenticated> {
+    if status.authenticated != Some(true) {
+        let reason = status.error.clone().filter(|reason| !reason.is_empty());
+        return Err(Unauthenticated::Refused(
+            reason.unwrap_or_else(|| "not authenticated".to_owned()),
+        ));
+    }
+    // An API server that does not know audiences answers without them, for any token.
+    if !status
+        .audiences
+        .iter()
+        .flatten()
+        .any(|audience| audience == AUDIENCE)
+    {
+        return Err(Unauthenticated::Refused(format!(
+            "it is not meant for {AUDIENCE}"
+        )));
+    }
+    let user = status.user.clone().unwrap_or_default();
+    let name = user.username.unwrap_or_default();
+    let account = name
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|rest| rest.split_once(':'));
+    let Some((namespace, service_account)) = account else {
+        return Err(Unauthenticated::NotAServiceAccount(name));
+    };
+    let extra = user.extra.unwrap_or_default();
+    let pod = extra
+        .get("authentication.kubernetes.io/pod-name")
+        .and_then(|values| values.first());
+    Ok(Caller {
+        namespace: namespace.to_owned(),
+        service_account: service_account.to_owned(),
+        pod: pod.cloned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn judge(status: Value) -> Result<Caller, Unauthenticated> {
+        caller(&serde_json::from_value(status).unwrap())
+    }
+
+    #[test]
+    fn a_service_account_with_the_right_audience_is_a_caller() {
+        let found = judge(json!({
+            "authenticated": true, "audiences": ["istio-ca"],
+            "user": {"username": "system:serviceaccount:shop:cart",
+                     "extra": {"authentication.kubernetes.io/pod-name": ["cart-0"]}},
+        }));
+        let expected = Caller {
+            namespace: "shop".into(),
+            service_account: "cart".into(),
+            pod: Some("cart-0".into()),
+        };
+        assert_eq!(found, Ok(expected));
+    }
+
+    #[test]
+    fn everybody_else_is_refused() {
+        let account = json!({"username": "system:serviceaccount:shop:cart"});
+        for (status, expected) in [
+            (json!({}), Unauthenticated::Refused("not authenticated".into())),
+            (
+                json!({"authenticated": false, "error": "expired"}),
+                Unauthenticated::Refused("expired".into()),
+            ),
+            (
+                json!({"authenticated": true, "user": account}),
+                Unauthenticated::Refused("it is not meant for istio-ca".into()),
+            ),
+            (
+                json!({"authenticated": true, "audiences": ["other"], "user": account}),
+                Unauthenticated::Refused("it is not meant for istio-ca".into()),
+            ),
+            (
+                json!({"authenticated": true, "audiences": ["istio-ca"], "user": {"username": "admin"}}),
+                Unauthenticated::NotAServiceAccount("admin".into()),
+            ),
+        ] {
+            assert_eq!(judge(status.clone()), Err(expected), "{status}");
+        }
+    }
+
+    #[test]
+    fn only_a_bearer_token_counts() {
+        let headers = |value: &str| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
+        assert_eq!(bearer(&headers("Bearer abc")), Ok("abc"));
+        assert_eq!(bearer(&headers("bearer abc")), Ok("abc"));
+        let long = format!("Bearer {}", "x".repeat(LONGEST + 1));
+        for value in ["Basic abc", "Bearer ", "abc", &long] {
+            assert_eq!(bearer(&headers(value)), Err(Unauthenticated::NoToken));
+        }
+        assert_eq!(bearer(&HeaderMap::new()), Err(Unauthenticated::NoToken));
+    }
+}

@@ -1,0 +1,69 @@
+//! Admission webhooks: the API server asks, over TLS, about pods (`/inject`) and about Istio's objects (`/validate`).
+
+pub(crate) mod bundle;
+pub(crate) mod injector;
+pub(crate) mod review;
+pub(crate) mod validate;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use daemon::admin::{Call, Reply, Routes, json, text};
+use daemon::metrics::Registry;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use crate::inject;
+use review::{Answer, Review};
+
+/// Injection settings that change while the controller runs.
+pub(crate) type LiveSettings = Arc<ArcSwap<inject::Settings>>;
+
+/// The pages of the webhook port.
+pub(crate) fn routes(settings: &LiveSettings, metrics: &Registry) -> Routes {
+    let injector = Arc::new(injector::Injector::new(settings.clone(), metrics));
+    let validator = Arc::new(validate::Validator::new(metrics));
+    let below = injector.clone();
+    Routes::new()
+        .post("/inject", move |call| {
+            answered(call, injector.clone(), |injector, review| injector.judge(review))
+        })
+        // Istio puts cluster and network into the path: /inject/cluster/NAME/net/NAME.
+        .post("/inject/*", move |call| {
+            answered(call, below.clone(), |injector, review| injector.judge(review))
+        })
+        .post("/validate", move |call| {
+            answered(call, validator.clone(), |validator, review| {
+                validator.judge(review)
+            })
+        })
+}
+
+fn answered<T>(
+    call: Call,
+    subject: Arc<T>,
+    judge: fn(&T, &Review) -> Answer,
+) -> impl Future<Output = Reply> + Send + use<T> {
+    std::future::ready(reply(&call, |review| judge(&subject, review)))
+}
+
+fn reply(call: &Call, judge: impl FnOnce(&Review) -> Answer) -> Reply {
+    let content_type = call
+        .request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    if !content_type.is_some_and(|value| value.starts_with("application/json")) {
+        return text(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "invalid Content-Type, want `application/json`\n",
+        );
+    }
+    match Review::parse(call.request.body()) {
+        Ok(review) => json(StatusCode::OK, &review.answer(&judge(&review))),
+        Err(reason) => text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
