@@ -6,6 +6,8 @@
 pub mod ca;
 pub mod debounce;
 #[cfg(test)]
+mod fake_api;
+#[cfg(test)]
 mod golden;
 mod grpc;
 pub mod inject;
@@ -82,7 +84,9 @@ pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Runn
     );
     tasks.spawn(
         "renewal",
-        serving.clone().renew(authority, owned.clone(), drain.clone()),
+        serving
+            .clone()
+            .renew(authority, owned.clone(), ca::serving::RENEWAL, drain.clone()),
     );
     tasks.spawn(
         "injection settings",
@@ -205,3 +209,6 @@ fn monitoring(registry: Registry) -> Routes {
             std::future::ready(text(StatusCode::OK, env!("CARGO_PKG_VERSION")))
         })
 }
+
+#[cfg(test)]
+mod tests;

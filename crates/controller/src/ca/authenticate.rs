@@ -56,7 +56,7 @@ impl Authenticator {
         let review = TokenReview {
             spec: TokenReviewSpec {
                 audiences: Some(vec![AUDIENCE.to_owned()]),
-                token: Some(bearer(headers)?.to_owned()),
+                token: bearer(headers)?.to_owned(),
             },
             ..TokenReview::default()
         };
@@ -188,5 +188,34 @@ mod tests {
             assert_eq!(bearer(&headers(value)), Err(Unauthenticated::NoToken));
         }
         assert_eq!(bearer(&HeaderMap::new()), Err(Unauthenticated::NoToken));
+    }
+
+    #[tokio::test]
+    async fn the_api_server_is_asked_for_our_audience() {
+        let client = crate::fake_api::client(|_, path, mut body| {
+            assert!(
+                path.ends_with("/apis/authentication.k8s.io/v1/tokenreviews"),
+                "{path}"
+            );
+            assert_eq!(body["spec"], json!({"audiences": ["istio-ca"], "token": "abc"}));
+            body["status"] = json!({"authenticated": true, "audiences": ["istio-ca"],
+                                    "user": {"username": "system:serviceaccount:shop:cart"}});
+            (201, body)
+        });
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer abc".parse().unwrap())]);
+        let caller = Authenticator::new(client).authenticate(&headers).await.unwrap();
+        assert_eq!(
+            (caller.namespace.as_str(), caller.service_account.as_str()),
+            ("shop", "cart")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failing_api_server_is_not_a_refusal() {
+        let client =
+            crate::fake_api::client(|_, _, _| crate::fake_api::failure(500, "InternalError", "broken"));
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer abc".parse().unwrap())]);
+        let outcome = Authenticator::new(client).authenticate(&headers).await;
+        assert_eq!(outcome, Err(Unauthenticated::Unavailable("broken".to_owned())));
     }
 }

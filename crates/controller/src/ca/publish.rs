@@ -124,7 +124,10 @@ fn config_map(namespace: &str, root: &str) -> Result<ConfigMap> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::fake_api;
 
     #[test]
     fn only_maps_that_are_wrong_or_gone_are_repaired() {
@@ -158,5 +161,56 @@ mod tests {
         );
         assert_eq!(namespace_to_supply(Ok(Event::Apply(going))), None);
         assert_eq!(namespace_to_supply(Ok(Event::Delete(alive))), None);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_certificate_is_repaired_and_a_missing_one_made() {
+        for (found, expected) in [
+            (Some("ROOT"), vec!["GET"]),
+            (Some("other"), vec!["GET", "PATCH"]),
+            (None, vec!["GET", "POST"]),
+        ] {
+            let calls = Arc::new(Mutex::new(Vec::new()));
+            let seen = calls.clone();
+            let client = fake_api::client(move |method, _, body| {
+                seen.lock().unwrap().push(method.to_string());
+                match (method.as_str(), found) {
+                    ("GET", Some(root)) => (200, json!(config_map("shop", root).unwrap())),
+                    ("GET", None) => fake_api::failure(404, "NotFound", "not found"),
+                    _ => {
+                        assert_eq!(body["data"][KEY], "ROOT");
+                        (200, json!(config_map("shop", "ROOT").unwrap()))
+                    }
+                }
+            });
+            supply(&client, "shop", "ROOT").await.unwrap();
+            assert_eq!(*calls.lock().unwrap(), expected, "{found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_vanished_is_no_error_and_a_refusal_is_one() {
+        let answering = |status: u16, reason: &'static str, message: &'static str| {
+            fake_api::client(move |method, _, _| match method.as_str() {
+                "GET" => fake_api::failure(404, "NotFound", "not found"),
+                _ => fake_api::failure(status, reason, message),
+            })
+        };
+        let terminating = "unable to create new content in namespace shop because it is being terminated";
+        assert!(
+            supply(&answering(403, "Forbidden", terminating), "shop", "ROOT")
+                .await
+                .is_ok()
+        );
+        assert!(
+            supply(&answering(404, "NotFound", "namespace not found"), "shop", "ROOT")
+                .await
+                .is_ok()
+        );
+        assert!(
+            supply(&answering(403, "Forbidden", "no"), "shop", "ROOT")
+                .await
+                .is_err()
+        );
     }
 }

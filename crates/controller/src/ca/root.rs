@@ -132,7 +132,13 @@ fn from_secret(secret: &Secret) -> Result<Authority> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::fake_api;
 
     fn authority() -> Authority {
         Authority::generate("cluster.local", LIFETIME, daemon::clock::wall()).unwrap()
@@ -185,5 +191,66 @@ mod tests {
                 .unwrap();
             assert!(error.contains("entries "), "{error}");
         }
+    }
+
+    async fn load(client: kube::Client) -> Result<Authority> {
+        load_or_create(client, "istio-system", "cluster.local", daemon::clock::wall()).await
+    }
+
+    #[tokio::test]
+    async fn the_first_start_makes_an_authority_and_the_second_finds_it() {
+        let stored = Arc::new(Mutex::new(None::<Value>));
+        let state = stored.clone();
+        let client = fake_api::client(move |method, path, body| {
+            let mut stored = state.lock().unwrap();
+            match (
+                method.as_str(),
+                path.ends_with("/secrets/istio-ca-secret"),
+                stored.clone(),
+            ) {
+                ("POST", _, None) => {
+                    *stored = Some(body.clone());
+                    (201, body)
+                }
+                ("GET", true, Some(secret)) => (200, secret),
+                _ => fake_api::failure(404, "NotFound", "not found"),
+            }
+        });
+        let first = load(client.clone()).await.unwrap();
+        let second = load(client).await.unwrap();
+        assert_eq!(first.root_pem(), second.root_pem());
+        assert_eq!(
+            stored.lock().unwrap().as_ref().unwrap()["type"],
+            "istio.io/ca-root"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_replica_that_comes_second_uses_what_the_first_stored() {
+        let first = authority();
+        let secret = serde_json::to_value(to_secret(&first, "istio-system")).unwrap();
+        let asked = AtomicUsize::new(0);
+        let client = fake_api::client(move |method, path, _| {
+            // The Secret appears between the question and the creation.
+            let there = path.ends_with("istio-ca-secret") && asked.fetch_add(1, Ordering::SeqCst) > 0;
+            match (method.as_str(), there) {
+                ("POST", _) => fake_api::failure(409, "AlreadyExists", "already exists"),
+                (_, true) => (200, secret.clone()),
+                _ => fake_api::failure(404, "NotFound", "not found"),
+            }
+        });
+        assert_eq!(load(client).await.unwrap().root_pem(), first.root_pem());
+    }
+
+    #[tokio::test]
+    async fn a_plugged_in_authority_comes_first() {
+        let theirs = authority();
+        let mut secret = serde_json::to_value(to_secret(&theirs, "istio-system")).unwrap();
+        secret["metadata"]["name"] = "cacerts".into();
+        let client = fake_api::client(move |_, path, _| {
+            assert!(path.ends_with("/secrets/cacerts"), "{path}");
+            (200, secret.clone())
+        });
+        assert_eq!(load(client).await.unwrap().root_pem(), theirs.root_pem());
     }
 }

@@ -25,31 +25,31 @@ fn mutating(values: &Values) -> Value {
             values,
             "rev.namespace",
             vec![revision_in(), absent("istio-injection")],
-            vec![not_refused()],
+            &[not_refused()],
         ),
         injection(
             values,
             "rev.object",
             vec![absent("istio.io/rev"), absent("istio-injection")],
-            vec![not_refused(), revision_in()],
+            &[not_refused(), revision_in()],
         ),
         injection(
             values,
             "namespace",
             vec![is_in("istio-injection", "enabled")],
-            vec![not_refused()],
+            &[not_refused()],
         ),
         injection(
             values,
             "object",
             vec![absent("istio-injection"), absent("istio.io/rev")],
-            vec![is_in("sidecar.istio.io/inject", "true"), absent("istio.io/rev")],
+            &[is_in("sidecar.istio.io/inject", "true"), absent("istio.io/rev")],
         ),
     ];
     if values.sidecar_injector_webhook.enable_namespaces_by_default {
         let unlabelled = vec![absent("istio-injection"), absent("istio.io/rev")];
-        let undecided = vec![absent("sidecar.istio.io/inject"), absent("istio.io/rev")];
-        webhooks.push(injection(values, "auto", unlabelled, undecided));
+        let undecided = [absent("sidecar.istio.io/inject"), absent("istio.io/rev")];
+        webhooks.push(injection(values, "auto", unlabelled, &undecided));
     }
     let mut labels = labels();
     labels.insert("app", "sidecar-injector");
@@ -60,7 +60,7 @@ fn mutating(values: &Values) -> Value {
     })
 }
 
-fn injection(values: &Values, name: &str, mut namespaces: Vec<Value>, pods: Vec<Value>) -> Value {
+fn injection(values: &Values, name: &str, mut namespaces: Vec<Value>, pods: &[Value]) -> Value {
     let system = [
         "kube-system",
         "kube-public",
@@ -89,14 +89,14 @@ fn validating(values: &Values) -> Value {
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": validator(&values.global.istio_namespace), "labels": labels()},
         "webhooks": [
-            validation(values, "rev.validation.istio.io", revision_in()),
-            validation(values, "validation.istio.io", absent("istio.io/rev")),
+            validation(values, "rev.validation.istio.io", &revision_in()),
+            validation(values, "validation.istio.io", &absent("istio.io/rev")),
         ],
     })
 }
 
 /// Begins by ignoring failures, so that the mesh can be installed; the controller ends that once it serves.
-fn validation(values: &Values, name: &str, objects: Value) -> Value {
+fn validation(values: &Values, name: &str, objects: &Value) -> Value {
     json!({
         "name": name,
         "admissionReviewVersions": ["v1"],

@@ -145,7 +145,11 @@ fn resource(group: &str, version: &str, kind: &str) -> ApiResource {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+    use crate::fake_api;
 
     fn webhook(bundle: &str, policy: &str) -> Value {
         json!({"name": "w", "clientConfig": {"caBundle": bundle}, "failurePolicy": policy})
@@ -184,5 +188,57 @@ mod tests {
             "ValidatingWebhookConfiguration",
         );
         assert_eq!(configuration.plural, "validatingwebhookconfigurations");
+    }
+
+    #[tokio::test]
+    async fn a_configuration_is_patched_once_and_an_absent_one_left_alone() {
+        let patched = Arc::new(AtomicBool::new(false));
+        let state = patched.clone();
+        let client = fake_api::client(move |method, path, body| {
+            if path.ends_with("/absent") {
+                return fake_api::failure(404, "NotFound", "not found");
+            }
+            if method == "PATCH" {
+                assert_eq!(
+                    body,
+                    Value::Array(corrections(&json!([webhook("", "Ignore")]), "CA", true))
+                );
+                assert!(!state.swap(true, Ordering::SeqCst), "patched twice");
+            }
+            let right = state.load(Ordering::SeqCst);
+            let webhook = if right {
+                webhook("CA", "Fail")
+            } else {
+                webhook("", "Ignore")
+            };
+            (
+                200,
+                json!({"metadata": {"name": "present"}, "webhooks": [webhook]}),
+            )
+        });
+        let present = Target::new(&client, "ValidatingWebhookConfiguration", "present");
+        present.settle("CA", true).await.unwrap();
+        present.settle("CA", true).await.unwrap();
+        assert!(patched.load(Ordering::SeqCst));
+        Target::new(&client, "ValidatingWebhookConfiguration", "absent")
+            .settle("CA", true)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn validation_counts_as_served_when_our_own_refusal_comes_back() {
+        let refusing = |message: &'static str| {
+            fake_api::client(move |_, path, body| {
+                assert!(path.contains("dryRun=All"), "{path}");
+                assert!(body["metadata"]["annotations"][PROBE].is_string());
+                fake_api::failure(400, "BadRequest", message)
+            })
+        };
+        let ours = "admission webhook \"validation.istio.io\" denied the request: validation is served";
+        assert!(is_served(&refusing(ours), "istio-system").await);
+        assert!(!is_served(&refusing("something else"), "istio-system").await);
+        let admitting = fake_api::client(|_, _, body| (201, body));
+        assert!(!is_served(&admitting, "istio-system").await);
     }
 }

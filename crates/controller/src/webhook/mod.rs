@@ -5,6 +5,7 @@ pub(crate) mod injector;
 pub(crate) mod review;
 pub(crate) mod validate;
 
+use std::future::ready;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -22,29 +23,19 @@ pub(crate) type LiveSettings = Arc<ArcSwap<inject::Settings>>;
 /// The pages of the webhook port.
 pub(crate) fn routes(settings: &LiveSettings, metrics: &Registry) -> Routes {
     let injector = Arc::new(injector::Injector::new(settings.clone(), metrics));
-    let validator = Arc::new(validate::Validator::new(metrics));
     let below = injector.clone();
+    let validator = validate::Validator::new(metrics);
     Routes::new()
         .post("/inject", move |call| {
-            answered(call, injector.clone(), |injector, review| injector.judge(review))
+            ready(reply(&call, |review| injector.judge(review)))
         })
         // Istio puts cluster and network into the path: /inject/cluster/NAME/net/NAME.
         .post("/inject/*", move |call| {
-            answered(call, below.clone(), |injector, review| injector.judge(review))
+            ready(reply(&call, |review| below.judge(review)))
         })
         .post("/validate", move |call| {
-            answered(call, validator.clone(), |validator, review| {
-                validator.judge(review)
-            })
+            ready(reply(&call, |review| validator.judge(review)))
         })
-}
-
-fn answered<T>(
-    call: Call,
-    subject: Arc<T>,
-    judge: fn(&T, &Review) -> Answer,
-) -> impl Future<Output = Reply> + Send + use<T> {
-    std::future::ready(reply(&call, |review| judge(&subject, review)))
 }
 
 fn reply(call: &Call, judge: impl FnOnce(&Review) -> Answer) -> Reply {

@@ -44,15 +44,16 @@ impl Review {
         }
         let mut review: Value =
             serde_json::from_slice(body).map_err(|error| format!("could not decode body: {error}"))?;
-        let request = &mut review["request"];
-        let Some(uid) = request["uid"].as_str().map(str::to_owned) else {
-            return Err("could not decode body: no request with a uid".to_owned());
+        let Some(request) = review.get_mut("request").and_then(Value::as_object_mut) else {
+            return Err("could not decode body: there is no request".to_owned());
         };
+        let text = |field: &str| request.get(field).and_then(Value::as_str).map(str::to_owned);
+        let uid = text("uid").ok_or("could not decode body: the request has no uid")?;
         Ok(Self {
             uid,
-            namespace: request["namespace"].as_str().unwrap_or_default().to_owned(),
-            dry_run: request["dryRun"] == true,
-            object: request["object"].take(),
+            namespace: text("namespace").unwrap_or_default(),
+            dry_run: request.get("dryRun") == Some(&Value::Bool(true)),
+            object: request.remove("object").unwrap_or_default(),
         })
     }
 

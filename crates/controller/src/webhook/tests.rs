@@ -1,7 +1,6 @@
 //! The webhooks over TLS on loopback, called as the API server calls them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;

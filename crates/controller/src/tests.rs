@@ -1,0 +1,72 @@
+//! The whole controller against an API server that is a function.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use daemon::clock;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Listen, Settings, fake_api, start_with};
+
+/// An API server with nothing in it, in which everything can be created.
+fn empty_cluster() -> kube::Client {
+    fake_api::client(|method, path, body| match method.as_str() {
+        "GET" if path.contains('?') => (200, json!({"metadata": {"resourceVersion": "1"}, "items": []})),
+        "GET" => fake_api::failure(404, "NotFound", "not found"),
+        _ => (201, body),
+    })
+}
+
+fn settings() -> Settings {
+    let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    Settings {
+        listen: Listen {
+            http: any,
+            webhook: any,
+            xds: any,
+            monitoring: any,
+        },
+        ..Settings::default()
+    }
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn it_starts_shows_its_metrics_and_stops() {
+    let running = start_with(settings(), empty_cluster()).await.unwrap();
+    let metrics = get(running.addresses["monitoring"], "/metrics").await;
+    assert!(metrics.contains("istio_build{component=\"pilot\""), "{metrics}");
+    assert!(
+        get(running.addresses["http"], "/ready")
+            .await
+            .starts_with("HTTP/1.1 ")
+    );
+    let tasks = running.tasks.clone();
+    running.stop(Duration::from_secs(5)).await;
+    assert_eq!(tasks.count(), 0);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings();
+    settings.listen.webhook = taken.local_addr().unwrap();
+    let started = clock::timeout(Duration::from_secs(30), start_with(settings, empty_cluster()))
+        .await
+        .unwrap();
+    let error = format!("{:#}", started.err().unwrap());
+    assert!(
+        error.contains(&format!("cannot listen on {}", taken.local_addr().unwrap())),
+        "{error}"
+    );
+}
