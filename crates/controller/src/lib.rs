@@ -63,58 +63,108 @@ pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Runn
     let namespace = settings.namespace.as_str();
     let live = live::initial(settings.native_sidecars);
     let organisation = live.load().trust_domain.clone();
-    let authority =
-        patiently(|| ca::root::load_or_create(client.clone(), namespace, &organisation, clock::wall()));
-    let authority = Arc::new(authority.await?);
+    let load = || ca::root::load_or_create(client.clone(), namespace, &organisation, clock::wall());
+    let authority = Arc::new(patiently(load).await?);
     let serving = ca::serving::Serving::new(&authority, namespace, clock::wall())?;
     let listeners = Listeners::bind(settings.listen).await?;
     let addresses = listeners.addresses()?;
-
-    let (tasks, registry, ready) = (Tasks::new(), Registry::new(), Ready::new(&[INJECTION]));
     let (trigger, drain) = drain::channel();
-    let root = authority.root_pem().to_owned();
-    let owned = namespace.to_owned();
-    tasks.spawn(
-        "root certificate",
-        ca::publish::run(client.clone(), root.clone(), drain.clone()),
-    );
-    tasks.spawn(
-        "webhook bundle",
-        webhook::bundle::run(client.clone(), owned.clone(), root, drain.clone()),
-    );
-    tasks.spawn(
-        "renewal",
-        serving
-            .clone()
-            .renew(authority, owned.clone(), ca::serving::RENEWAL, drain.clone()),
-    );
-    tasks.spawn(
-        "injection settings",
-        live::run(client, owned, live.clone(), ready.clone(), drain.clone()),
-    );
-
-    let webhooks = webhook::routes(&live, &registry);
-    Server::secure(webhooks, serving.webhook).start("webhook", listeners.webhook, &tasks, drain.clone());
-    Server::plain(pages(&ready)).start("http", listeners.http, &tasks, drain.clone());
-    Server::plain(monitoring(registry)).start("monitoring", listeners.monitoring, &tasks, drain.clone());
-    let incoming = grpc::incoming(listeners.xds, serving.xds, &tasks, drain.clone());
-    let (sessions, _taken) = mpsc::channel::<Session>(SESSIONS);
-    let mut stopping = drain.clone();
-    let discovery = discovery(settings.connection_age, sessions);
-    tasks.spawn("xds", async move {
-        if let Err(error) = discovery
-            .serve_with_incoming_shutdown(incoming, async move { stopping.wait().await })
-            .await
-        {
-            tracing::error!(scope = "ads", %error, "the discovery server has ended");
-        }
-    });
+    let controller = Controller {
+        settings,
+        client,
+        authority,
+        serving,
+        live,
+        registry: Registry::new(),
+        ready: Ready::new(&[INJECTION]),
+        tasks: Tasks::new(),
+        drain,
+    };
+    controller.start_keepers();
+    controller.start_servers(listeners);
     tracing::info!(scope = "default", ?addresses, "controller started");
     Ok(Running {
         addresses,
         drain: trigger,
-        tasks,
+        tasks: controller.tasks.clone(),
     })
+}
+
+/// What its parts share.
+struct Controller {
+    settings: Settings,
+    client: kube::Client,
+    authority: Arc<identity::Authority>,
+    serving: ca::serving::Serving,
+    live: webhook::LiveSettings,
+    registry: Registry,
+    ready: Ready,
+    tasks: Tasks,
+    drain: drain::Drain,
+}
+
+impl Controller {
+    /// Starts what keeps something in the cluster, or in here, as it should be.
+    fn start_keepers(&self) {
+        let (client, drain) = (|| self.client.clone(), || self.drain.clone());
+        let (namespace, root) = (
+            || self.settings.namespace.clone(),
+            || self.authority.root_pem().to_owned(),
+        );
+        let renewal = ca::serving::RENEWAL;
+        let renew = self
+            .serving
+            .clone()
+            .renew(self.authority.clone(), namespace(), renewal, drain());
+        let follow = live::run(
+            client(),
+            namespace(),
+            self.live.clone(),
+            self.ready.clone(),
+            drain(),
+        );
+        self.tasks.spawn("renewal", renew);
+        self.tasks.spawn("injection settings", follow);
+        self.tasks
+            .spawn("root certificate", ca::publish::run(client(), root(), drain()));
+        self.tasks.spawn(
+            "webhook bundle",
+            webhook::bundle::run(client(), namespace(), root(), drain()),
+        );
+    }
+
+    fn start_servers(&self, listeners: Listeners) {
+        let (tasks, drain) = (&self.tasks, || self.drain.clone());
+        let webhooks = webhook::routes(&self.live, &self.registry);
+        let webhooks = Server::secure(webhooks, self.serving.webhook.clone());
+        webhooks.start("webhook", listeners.webhook, tasks, drain());
+        Server::plain(pages(&self.ready)).start("http", listeners.http, tasks, drain());
+        Server::plain(monitoring(self.registry.clone())).start(
+            "monitoring",
+            listeners.monitoring,
+            tasks,
+            drain(),
+        );
+        self.start_discovery(listeners.xds);
+    }
+
+    fn start_discovery(&self, listener: TcpListener) {
+        let (sessions, _taken) = mpsc::channel::<Session>(SESSIONS);
+        let server = discovery(self.settings.connection_age, sessions);
+        let incoming = grpc::incoming(
+            listener,
+            self.serving.xds.clone(),
+            &self.tasks,
+            self.drain.clone(),
+        );
+        let mut drain = self.drain.clone();
+        self.tasks.spawn("xds", async move {
+            let stop = async move { drain.wait().await };
+            if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop).await {
+                tracing::error!(scope = "ads", %error, "the discovery server has ended");
+            }
+        });
+    }
 }
 
 async fn connect(settings: &Settings) -> Result<kube::Client> {

@@ -70,3 +70,19 @@ async fn a_port_that_is_taken_is_named() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn discovery_is_served_over_tls_only() {
+    let running = start_with(settings(), empty_cluster()).await.unwrap();
+    // The root that the controller made is in nobody's hands here, so the handshake must fail on trust, not on TLS.
+    let other = identity::Authority::generate("other", Duration::from_secs(60), clock::wall()).unwrap();
+    let tls = identity::tls::client_config(other.root_pem(), None, &[b"h2"]).unwrap();
+    let stream = TcpStream::connect(running.addresses["xds"]).await.unwrap();
+    let name = "istiod.istio-system.svc".try_into().unwrap();
+    let error = tokio_rustls::TlsConnector::from(tls)
+        .connect(name, stream)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    running.stop(Duration::from_secs(5)).await;
+}

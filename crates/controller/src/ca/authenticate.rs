@@ -35,6 +35,17 @@ pub enum Unauthenticated {
     Unavailable(String),
 }
 
+impl From<Unauthenticated> for tonic::Status {
+    fn from(reason: Unauthenticated) -> Self {
+        match reason {
+            Unauthenticated::Unavailable(_) => Self::unavailable(reason.to_string()),
+            Unauthenticated::NoToken
+            | Unauthenticated::Refused(_)
+            | Unauthenticated::NotAServiceAccount(_) => Self::unauthenticated(reason.to_string()),
+        }
+    }
+}
+
 /// Asks the API server.
 #[derive(Clone)]
 pub struct Authenticator {
@@ -217,5 +228,13 @@ mod tests {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer abc".parse().unwrap())]);
         let outcome = Authenticator::new(client).authenticate(&headers).await;
         assert_eq!(outcome, Err(Unauthenticated::Unavailable("broken".to_owned())));
+        assert_eq!(
+            tonic::Status::from(outcome.unwrap_err()).code(),
+            tonic::Code::Unavailable
+        );
+        assert_eq!(
+            tonic::Status::from(Unauthenticated::NoToken).code(),
+            tonic::Code::Unauthenticated
+        );
     }
 }
