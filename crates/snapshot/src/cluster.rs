@@ -69,7 +69,7 @@ pub enum UpstreamHttp {
 }
 
 /// A service, as named in `destination_service_*` of Istio's metrics.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ServiceRef {
     /// `backend.shop.svc.cluster.local`.
     pub host: String,

@@ -44,7 +44,7 @@ pub struct Port {
 }
 
 /// The port of the pod, by number or by the name of a container port.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(untagged)]
 pub enum TargetPort {
     Number(u16),

@@ -1,0 +1,36 @@
+//! The texts of findings, in one table. Where Istio has a text, it is Istio's, because people search for it.
+//!
+//! <https://istio.io/latest/docs/reference/config/analysis/>
+
+/// IST0101: a host, or a subset of one.
+pub fn referenced_resource_not_found(kind: &str, name: &str) -> String {
+    format!("Referenced {kind} not found: {name:?}")
+}
+
+/// IST0109.
+pub fn conflicting_mesh_gateway_virtual_service_hosts(virtual_services: &str, host: &str) -> String {
+    format!(
+        "The VirtualServices {virtual_services} associated with mesh gateway define the same host {host} which can \
+         lead to undefined behavior. This can be fixed by merging the conflicting VirtualServices into a single resource."
+    )
+}
+
+/// IST0112.
+pub fn destination_port_selector_required(host: &str, ports: &[u16]) -> String {
+    let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
+    format!(
+        "This VirtualService routes to a service {host:?} that exposes multiple ports [{ports}]. Specifying a port in \
+         the destination is required to disambiguate."
+    )
+}
+
+/// IST0174.
+pub fn unknown_destination_rule_host(host: &str) -> String {
+    format!("The host {host} defined in the DestinationRule does not match any services in the mesh.")
+}
+
+/// AMI0004.
+pub fn not_supported_yet(field: &str, what_happens: &str) -> String {
+    let name = field.rsplit('.').next().unwrap_or(field);
+    format!("{name} is not supported yet: {what_happens}")
+}

@@ -1,0 +1,252 @@
+//! What would happen to a call: walks a Snapshot as the proxy would, without sockets. It asks the same compiled route
+//! table as the data path, so that what it says is what the proxy does.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use serde::Serialize;
+use snapshot::chain::RouteSource;
+use snapshot::route::{CompiledTable, RequestView};
+use snapshot::{
+    Action, Chain, ClusterName, Direction, Discovery, Handler, Health, Listener, Origin, RouteTable,
+    Snapshot, Weighted,
+};
+
+/// A call, as the proxy would see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub direction: Direction,
+    /// Where the connection was going before it was captured. Without a known address, an unspecified one with the
+    /// port will do for HTTP.
+    pub destination: SocketAddr,
+    /// The request; `None` for a connection that does not speak HTTP.
+    pub request: Option<Request>,
+}
+
+/// The head of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub method: String,
+    /// With query.
+    pub path: String,
+    pub authority: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What happens to a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    pub listener: String,
+    pub chain: String,
+    /// The virtual host, for HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The rule that decided; `None` when it was a default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    pub answer: Answer,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// One of these, by weight.
+    Forward(Vec<Target>),
+    /// The proxy itself, with Envoy's flag for the reason, if there is one.
+    Respond { status: u16, flag: String, body: String },
+    /// Nobody: the connection is closed.
+    Close,
+}
+
+/// A cluster that a call may go to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    pub cluster: ClusterName,
+    pub weight: u32,
+    /// Who may be picked; empty for the original destination.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<SocketAddr>,
+    /// Why the call fails if it goes here: `NC` (no such cluster) or `UH` (no healthy endpoint), both 503.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<&'static str>,
+}
+
+impl RequestView for Request {
+    fn method(&self) -> &str {
+        &self.method
+    }
+
+    fn path_and_query(&self) -> &str {
+        &self.path
+    }
+
+    fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    fn scheme(&self) -> &str {
+        "http"
+    }
+
+    fn header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        self.headers
+            .iter()
+            .filter(|(known, _)| known == name)
+            .for_each(|(_, value)| each(value));
+    }
+}
+
+/// What would happen to that call. `None` when the snapshot has no listener for its direction.
+pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
+    let listener = find_listener(snapshot, call)?;
+    let mut outcome = Outcome {
+        listener: listener.name.to_string(),
+        chain: String::new(),
+        host: None,
+        route: None,
+        origin: None,
+        answer: Answer::Close,
+    };
+    let Some(chain) = find_chain(listener, call) else {
+        return Some(outcome);
+    };
+    outcome.chain = chain.name.clone();
+    match (&chain.handler, &call.request) {
+        (Handler::Tcp(tcp), _) => {
+            let target = target(
+                snapshot,
+                &Weighted {
+                    cluster: tcp.cluster.clone(),
+                    weight: 1,
+                },
+            );
+            // A connection cannot be told that nobody is there.
+            let closed = target.failure.is_some();
+            outcome.answer = if closed {
+                Answer::Close
+            } else {
+                Answer::Forward(vec![target])
+            };
+        }
+        (Handler::Http(_), None) => outcome.answer = respond(400, "DPE"),
+        (Handler::Http(http), Some(request)) => {
+            let table = match &http.routes {
+                RouteSource::Inline(table) => Some(table),
+                RouteSource::Named(name) => snapshot.routes.get(name.as_str()),
+            };
+            route(snapshot, table, request, &mut outcome);
+        }
+    }
+    Some(outcome)
+}
+
+/// The virtual listener of the original destination, else that of its port, else the one that captured it.
+fn find_listener<'a>(snapshot: &'a Snapshot, call: &Call) -> Option<&'a Listener> {
+    let at = |address: SocketAddr| {
+        let virtual_ones = snapshot.listeners.iter().filter(|listener| !listener.bind);
+        virtual_ones
+            .filter(|listener| listener.direction == call.direction)
+            .find(|listener| listener.address == address)
+    };
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), call.destination.port());
+    let bound = || {
+        snapshot
+            .listeners
+            .iter()
+            .find(|listener| listener.bind && listener.direction == call.direction)
+    };
+    at(call.destination)
+        .or_else(|| at(any))
+        .or_else(bound)
+        .map(Arc::as_ref)
+}
+
+/// The most specific chain: port before protocol.
+fn find_chain<'a>(listener: &'a Listener, call: &Call) -> Option<&'a Chain> {
+    let detected = call
+        .request
+        .as_ref()
+        .filter(|_| listener.detect_http)
+        .map(|_| "http/1.1");
+    let fits = |chain: &&Chain| {
+        let port = chain
+            .matches
+            .destination_port
+            .is_none_or(|port| port == call.destination.port());
+        let protocols = &chain.matches.application_protocols;
+        port && (protocols.is_empty()
+            || detected.is_some_and(|name| protocols.iter().any(|known| known == name)))
+    };
+    let rank = |chain: &&Chain| {
+        (
+            chain.matches.destination_port.is_some(),
+            !chain.matches.application_protocols.is_empty(),
+        )
+    };
+    listener
+        .chains
+        .iter()
+        .filter(fits)
+        .max_by_key(rank)
+        .or(listener.default_chain.as_ref())
+}
+
+fn route(snapshot: &Snapshot, table: Option<&Arc<RouteTable>>, request: &Request, outcome: &mut Outcome) {
+    let compiled = table.map(|table| CompiledTable::new(table.clone()).0);
+    let Some(found) = compiled.as_ref().and_then(|table| table.find(request)) else {
+        outcome.answer = respond(404, "NR");
+        return;
+    };
+    outcome.host = Some(found.host.name.clone());
+    outcome.route = Some(found.route.name.clone());
+    outcome.origin.clone_from(&found.route.origin);
+    outcome.answer = match &found.route.action {
+        Action::Respond(response) => Answer::Respond {
+            status: response.status,
+            flag: "-".into(),
+            body: response.body.clone(),
+        },
+        Action::Forward(forward) => Answer::Forward(
+            forward
+                .clusters
+                .iter()
+                .map(|weighted| target(snapshot, weighted))
+                .collect(),
+        ),
+    };
+}
+
+fn respond(status: u16, flag: &str) -> Answer {
+    Answer::Respond {
+        status,
+        flag: flag.into(),
+        body: String::new(),
+    }
+}
+
+fn target(snapshot: &Snapshot, weighted: &Weighted) -> Target {
+    let name = weighted.cluster.as_str();
+    let discovery = snapshot.clusters.get(name).map(|cluster| cluster.discovery);
+    let members = snapshot.endpoints.get(name);
+    let healthy = members
+        .iter()
+        .flat_map(|members| members.iter())
+        .filter(|one| one.health == Health::Healthy);
+    let endpoints: Vec<_> = healthy.map(|endpoint| endpoint.address).collect();
+    let failure = match discovery {
+        None => Some("NC"),
+        Some(Discovery::Nobody) => Some("UH"),
+        Some(Discovery::Endpoints) if endpoints.is_empty() => Some("UH"),
+        Some(Discovery::Endpoints | Discovery::OriginalDestination) => None,
+    };
+    Target {
+        cluster: weighted.cluster.clone(),
+        weight: weighted.weight,
+        endpoints,
+        failure,
+    }
+}

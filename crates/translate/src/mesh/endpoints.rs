@@ -1,0 +1,160 @@
+//! Index of endpoints: who stands behind a service, with labels, place and health.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use resources::kubernetes::{Conditions, Endpoint, EndpointSlice, Node, Pod};
+use resources::{Kind, Resource};
+use snapshot::endpoint::Workload;
+use snapshot::{Health, Host, Locality};
+
+use super::Mesh;
+use super::services::service_host;
+use crate::workload_of;
+
+/// Members by service.
+#[derive(Debug, Default)]
+pub struct EndpointIndex {
+    by_service: BTreeMap<Host, Arc<Members>>,
+}
+
+/// Who stands behind one service.
+#[derive(Debug, Default)]
+pub struct Members {
+    groups: Vec<Group>,
+    /// Changes whenever anything in `groups` does.
+    pub(crate) fingerprint: u64,
+}
+
+/// Members that share port numbers: one EndpointSlice.
+#[derive(Debug, Hash)]
+struct Group {
+    /// Port name → number.
+    ports: BTreeMap<String, u16>,
+    members: Vec<Member>,
+}
+
+/// One address.
+#[derive(Debug, Hash)]
+pub struct Member {
+    pub address: IpAddr,
+    pub health: Health,
+    pub labels: BTreeMap<String, String>,
+    pub workload: Workload,
+    pub locality: Locality,
+}
+
+impl EndpointIndex {
+    pub(super) fn derive(mesh: &Mesh) -> Self {
+        let nodes: BTreeMap<&str, &Node> = mesh
+            .kind(Kind::Node)
+            .filter_map(|stored| match &stored.resource {
+                Resource::Node(node) => Some((node.metadata.name.as_str(), &**node)),
+                _ => None,
+            })
+            .collect();
+        let mut groups: BTreeMap<Host, Vec<Group>> = BTreeMap::new();
+        for stored in mesh.kind(Kind::EndpointSlice) {
+            if let Resource::EndpointSlice(slice) = &stored.resource
+                && let Some(service) = slice.metadata.labels.get("kubernetes.io/service-name")
+            {
+                let host = service_host(service, &slice.metadata.namespace);
+                groups
+                    .entry(host)
+                    .or_default()
+                    .push(Group::of(slice, mesh, &nodes));
+            }
+        }
+        let by_service = groups.into_iter().map(|(host, groups)| {
+            let mut hasher = DefaultHasher::new();
+            groups.hash(&mut hasher);
+            (
+                host,
+                Arc::new(Members {
+                    groups,
+                    fingerprint: hasher.finish(),
+                }),
+            )
+        });
+        Self {
+            by_service: by_service.collect(),
+        }
+    }
+
+    /// Who stands behind that host.
+    pub fn get(&self, host: &Host) -> Option<&Arc<Members>> {
+        self.by_service.get(host)
+    }
+}
+
+impl Members {
+    /// Members that serve the service port of that name, with the address that they serve it on.
+    pub fn of_port<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (SocketAddr, &'a Member)> {
+        self.groups.iter().flat_map(move |group| {
+            let port = group.ports.get(name).copied();
+            let address = move |member: &'a Member| Some((SocketAddr::new(member.address, port?), member));
+            group.members.iter().filter_map(address)
+        })
+    }
+}
+
+impl Group {
+    fn of(slice: &EndpointSlice, mesh: &Mesh, nodes: &BTreeMap<&str, &Node>) -> Self {
+        let tcp = slice
+            .ports
+            .iter()
+            .filter(|port| ["", "TCP"].contains(&port.protocol.as_str()));
+        let ports = tcp
+            .filter_map(|port| Some((port.name.clone(), port.port?)))
+            .collect();
+        let members = slice.endpoints.iter().filter_map(|endpoint| {
+            // Consumers read the first address only: the others name the same endpoint.
+            let address = endpoint.addresses.first()?.parse().ok()?;
+            let reference = endpoint
+                .target_ref
+                .as_ref()
+                .filter(|reference| reference.kind == "Pod");
+            let pod = reference.and_then(|reference| mesh.pod(&slice.metadata.namespace, &reference.name));
+            Some(Member {
+                address,
+                health: health(&endpoint.conditions)?,
+                labels: pod.map(|pod| pod.metadata.labels.clone()).unwrap_or_default(),
+                workload: pod.map(|pod| workload_of(pod)).unwrap_or_default(),
+                locality: locality(endpoint, pod.map(Arc::as_ref), nodes),
+            })
+        });
+        Self {
+            ports,
+            members: members.collect(),
+        }
+    }
+}
+
+/// A pod that terminates but still serves finishes what it has; one that does not serve is left out.
+fn health(conditions: &Conditions) -> Option<Health> {
+    let terminating = conditions.terminating.unwrap_or(false);
+    if conditions.ready.unwrap_or(true) {
+        Some(Health::Healthy)
+    } else {
+        (terminating && conditions.serving.unwrap_or(false)).then_some(Health::Draining)
+    }
+}
+
+fn locality(endpoint: &Endpoint, pod: Option<&Pod>, nodes: &BTreeMap<&str, &Node>) -> Locality {
+    let name = endpoint
+        .node_name
+        .as_deref()
+        .or(pod.map(|pod| pod.spec.node_name.as_str()));
+    let node = name.and_then(|name| nodes.get(name));
+    let label = |name: &str| node.and_then(|node| node.metadata.labels.get(name)).cloned();
+    Locality {
+        region: label("topology.kubernetes.io/region").unwrap_or_default(),
+        zone: label("topology.kubernetes.io/zone")
+            .or_else(|| endpoint.zone.clone())
+            .unwrap_or_default(),
+        sub_zone: label("topology.istio.io/subzone").unwrap_or_default(),
+    }
+}

@@ -1,0 +1,156 @@
+//! The Mesh: an immutable picture of everything known, with indexes.
+//!
+//! A change makes the next Mesh; indexes whose inputs did not change are shared with the one before. An object that
+//! is written again without saying anything new is no change.
+//!
+//! | index | derived from |
+//! | --- | --- |
+//! | services | Service |
+//! | endpoints | EndpointSlice, Pod, Node |
+//! | routes | VirtualService |
+//! | policies | DestinationRule |
+
+pub mod endpoints;
+pub mod policies;
+pub mod routes;
+pub mod services;
+pub mod visibility;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use resources::kubernetes::Pod;
+use resources::{Key, Kind, Resource};
+
+use endpoints::EndpointIndex;
+use policies::Policies;
+use routes::Routes;
+use services::Services;
+
+/// One resource is new, different, or gone (`None`).
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub key: Key,
+    pub resource: Option<Resource>,
+}
+
+impl From<Resource> for Change {
+    fn from(resource: Resource) -> Self {
+        Self {
+            key: resource.key(),
+            resource: Some(resource),
+        }
+    }
+}
+
+/// A resource, with the number of the Mesh that brought it in this form.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) resource: Resource,
+    pub(crate) revision: u64,
+}
+
+pub(crate) type Resources = BTreeMap<Key, Stored>;
+
+/// Everything known. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Mesh {
+    revision: u64,
+    resources: BTreeMap<Kind, Arc<Resources>>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) endpoints: Arc<EndpointIndex>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) policies: Arc<Policies>,
+}
+
+impl Mesh {
+    /// A mesh of these resources.
+    pub fn of(resources: impl IntoIterator<Item = Resource>) -> Self {
+        let changes: Vec<_> = resources.into_iter().map(Change::from).collect();
+        Self::default().next(&changes)
+    }
+
+    /// The mesh after these changes.
+    #[must_use]
+    pub fn next(&self, changes: &[Change]) -> Self {
+        let mut next = self.clone();
+        next.revision += 1;
+        let changed: BTreeSet<Kind> = changes
+            .iter()
+            .filter(|change| next.store(change))
+            .map(|change| change.key.kind)
+            .collect();
+        let any = |kinds: &[Kind]| kinds.iter().any(|kind| changed.contains(kind));
+        if any(&[Kind::Service]) {
+            next.services = Arc::new(Services::derive(next.kind(Kind::Service)));
+        }
+        if any(&[Kind::EndpointSlice, Kind::Pod, Kind::Node]) {
+            next.endpoints = Arc::new(EndpointIndex::derive(&next));
+        }
+        if any(&[Kind::VirtualService]) {
+            next.routes = Arc::new(Routes::derive(next.kind(Kind::VirtualService)));
+        }
+        if any(&[Kind::DestinationRule]) {
+            next.policies = Arc::new(Policies::derive(next.kind(Kind::DestinationRule)));
+        }
+        next
+    }
+
+    /// Whether the change says anything new.
+    fn store(&mut self, change: &Change) -> bool {
+        let resources = self.resources.entry(change.key.kind).or_default();
+        let known = resources.get(&change.key).map(|stored| &stored.resource);
+        if known == change.resource.as_ref() {
+            return false;
+        }
+        let resources = Arc::make_mut(resources);
+        match &change.resource {
+            Some(resource) => {
+                let stored = Stored {
+                    resource: resource.clone(),
+                    revision: self.revision,
+                };
+                resources.insert(change.key.clone(), stored);
+            }
+            None => {
+                resources.remove(&change.key);
+            }
+        }
+        true
+    }
+
+    pub(crate) fn kind(&self, kind: Kind) -> impl Iterator<Item = &Stored> {
+        self.resources
+            .get(&kind)
+            .into_iter()
+            .flat_map(|resources| resources.values())
+    }
+
+    /// The resource with that key.
+    pub fn get(&self, key: &Key) -> Option<&Resource> {
+        self.resources
+            .get(&key.kind)?
+            .get(key)
+            .map(|stored| &stored.resource)
+    }
+
+    /// All resources, in the order of their keys.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.resources
+            .values()
+            .flat_map(|resources| resources.values())
+            .map(|stored| &stored.resource)
+    }
+
+    /// How often the mesh has changed.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(crate) fn pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
+        match self.get(&Key::new(Kind::Pod, namespace, name)) {
+            Some(Resource::Pod(pod)) => Some(pod),
+            _ => None,
+        }
+    }
+}

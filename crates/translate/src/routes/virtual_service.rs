@@ -1,0 +1,131 @@
+//! VirtualService → routes of an HTTP port, or the cluster of a TCP port.
+
+use std::sync::Arc;
+
+use resources::istio::virtual_service::{HttpMatch, HttpRoute, TcpMatch};
+use resources::{Key, Kind};
+use snapshot::route::{DirectResponse, Forward};
+use snapshot::{Action, ClusterName, Origin, Route, RouteMatch, Weighted};
+
+use super::matching::{Asked, conditions};
+use crate::destination::cluster_name;
+use crate::mesh::routes::IndexedRoutes;
+use crate::retry::retry;
+use crate::scope::Scope;
+use crate::timeout::timeout;
+
+/// The routes that sidecars of this scope apply on that port; none when every rule is for somebody else.
+/// Nothing follows a rule that takes every request.
+pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listener_port: u16) -> Vec<Route> {
+    let meta = &virtual_service.object.metadata;
+    let resource: Arc<str> = Key::new(Kind::VirtualService, &meta.namespace, &meta.name)
+        .path()
+        .into();
+    let mut routes = Vec::new();
+    for (index, rule) in virtual_service.object.spec.http.iter().enumerate() {
+        let action = action(scope, rule, &meta.namespace, listener_port);
+        let mut add = |name: &str, matches: RouteMatch| {
+            let takes_all = matches == RouteMatch::default();
+            routes.push(Route {
+                name: [rule.name.as_str(), name]
+                    .into_iter()
+                    .filter(|name| !name.is_empty())
+                    .collect::<Vec<_>>()
+                    .join("."),
+                matches,
+                action: action.clone(),
+                origin: Some(Origin {
+                    resource: resource.clone(),
+                    field: format!("spec.http[{index}]").into(),
+                }),
+            });
+            takes_all
+        };
+        let applies = |matches: &&HttpMatch| Asked::from(*matches).applies(scope, listener_port);
+        let takes_all = if rule.matches.is_empty() {
+            add("", RouteMatch::default())
+        } else {
+            let mut matches = rule.matches.iter().filter(applies);
+            matches.any(|matches| add(&matches.name, conditions(matches)))
+        };
+        if takes_all {
+            break;
+        }
+    }
+    routes
+}
+
+fn action(scope: &Scope, rule: &HttpRoute, namespace: &str, listener_port: u16) -> Action {
+    if let Some(response) = &rule.direct_response {
+        let body = response.body.as_ref().and_then(|body| body.string.clone());
+        let status = u16::try_from(response.status).unwrap_or(500);
+        return Action::Respond(DirectResponse {
+            status,
+            body: body.unwrap_or_default(),
+        });
+    }
+    if rule.route.is_empty() {
+        // A redirect or a delegate, which `analyze` reports as not supported yet. To fall through to the next rule
+        // would send the request somewhere that its author did not mean.
+        let what = if rule.redirect.is_some() {
+            "redirect"
+        } else {
+            "delegate"
+        };
+        let body = format!("{what} is not supported yet");
+        return Action::Respond(DirectResponse { status: 503, body });
+    }
+    let targets = rule.route.iter().map(|target| {
+        (
+            cluster_name(scope, &target.destination, namespace, listener_port),
+            target.weight,
+        )
+    });
+    Action::Forward(Forward {
+        clusters: weighted(targets.collect()),
+        timeout: timeout(rule.timeout),
+        retry: retry(rule.retries.as_ref()),
+    })
+}
+
+/// A single target takes everything; of several those without weight take nothing.
+fn weighted(targets: Vec<(ClusterName, i32)>) -> Vec<Weighted> {
+    let is_single = targets.len() == 1;
+    let weighted = targets.into_iter().map(|(cluster, weight)| {
+        let weight = if is_single {
+            1
+        } else {
+            u32::try_from(weight).unwrap_or(0)
+        };
+        Weighted { cluster, weight }
+    });
+    weighted.filter(|target| target.weight > 0).collect()
+}
+
+/// The cluster that connections to a TCP port go to, when a rule says so. Of several weighted targets the heaviest
+/// is taken; `analyze` reports that weights are not supported for TCP yet.
+pub(crate) fn tcp_cluster(
+    scope: &Scope,
+    virtual_service: &IndexedRoutes,
+    listener_port: u16,
+) -> Option<ClusterName> {
+    let object = &virtual_service.object;
+    let asked = |matches: &TcpMatch| {
+        let asked = Asked {
+            gateways: &matches.gateways,
+            port: matches.port,
+            source_labels: &matches.source_labels,
+            source_namespace: &matches.source_namespace,
+        };
+        asked.applies(scope, listener_port)
+    };
+    let mut rules = object.spec.tcp.iter();
+    let rule = rules.find(|rule| rule.matches.is_empty() || rule.matches.iter().any(asked))?;
+    let target = rule.route.iter().rev().max_by_key(|target| target.weight)?;
+    Some(cluster_name(
+        scope,
+        &target.destination,
+        &object.metadata.namespace,
+        listener_port,
+    ))
+}

@@ -1,0 +1,204 @@
+//! The part of the Mesh that one class of proxies may see, with everything already looked up that depends on who asks.
+//!
+//! Two proxies with equal hash get the same Snapshot; the hash is the key of the cache. So labels count only when a
+//! rule asks for them, and addresses of the proxy do not count at all: replicas of a Deployment share one Scope.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use resources::kubernetes::{Pod, TargetPort};
+use snapshot::Host;
+use snapshot::cluster::ServiceRef;
+
+use crate::mesh::endpoints::Members;
+use crate::mesh::policies::{Client, Policy};
+use crate::mesh::routes::{IndexedRoutes, specificity};
+use crate::mesh::services::{Service, ServicePort};
+use crate::{Mesh, Node, Protocol, Role};
+
+/// What one class of proxies may see.
+#[derive(Debug)]
+pub struct Scope {
+    pub(crate) role: Role,
+    pub(crate) namespace: String,
+    /// Labels of the workload that rules ask for.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Visible services, oldest first.
+    pub(crate) services: Vec<VisibleService>,
+    /// Positions in `services`.
+    by_host: BTreeMap<Host, usize>,
+    /// Visible VirtualServices that sidecars apply, oldest first.
+    pub(crate) routes: Vec<Arc<IndexedRoutes>>,
+    /// Ports of this workload that services declare.
+    pub(crate) inbound: Vec<InboundPort>,
+    hash: u64,
+}
+
+/// A service with what this proxy applies to it.
+#[derive(Debug)]
+pub(crate) struct VisibleService {
+    pub(crate) service: Arc<Service>,
+    pub(crate) members: Option<Arc<Members>>,
+    pub(crate) policy: Option<Arc<Policy>>,
+    /// The VirtualService with the most specific host.
+    pub(crate) routes: Option<Arc<IndexedRoutes>>,
+}
+
+/// A port that this workload serves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct InboundPort {
+    pub(crate) target: u16,
+    pub(crate) service_port: u16,
+    pub(crate) protocol: Protocol,
+    pub(crate) service: ServiceRef,
+}
+
+impl Scope {
+    /// What that proxy may see of the mesh.
+    pub fn of(mesh: &Mesh, node: &Node) -> Arc<Self> {
+        let pod = mesh.pod(&node.namespace, &node.pod_name);
+        // The API's word on labels counts; the proxy's own is for workloads that the API does not know.
+        let labels = pod.map_or(&node.labels, |pod| &pod.metadata.labels);
+        let client = Client {
+            namespace: &node.namespace,
+            labels,
+        };
+        let routes: Vec<_> = mesh.routes.for_sidecars(&node.namespace).cloned().collect();
+        let visible = mesh
+            .services
+            .iter()
+            .filter(|service| service.visibility.includes(&node.namespace));
+        let services: Vec<_> = visible
+            .map(|service| VisibleService {
+                members: mesh.endpoints.get(&service.host).cloned(),
+                policy: mesh.policies.find(client, service).cloned(),
+                routes: most_specific(&routes, service.host.as_str()).cloned(),
+                service: service.clone(),
+            })
+            .collect();
+        let mut asked = mesh.policies.asked_labels(&node.namespace);
+        asked.extend(
+            routes
+                .iter()
+                .flat_map(|routes| routes.asked_labels.iter().cloned()),
+        );
+        let mut scope = Self {
+            role: node.role,
+            namespace: node.namespace.clone(),
+            labels: asked_only(labels, &asked),
+            by_host: services
+                .iter()
+                .enumerate()
+                .map(|(at, seen)| (seen.service.host.clone(), at))
+                .collect(),
+            inbound: inbound_ports(mesh, &node.namespace, labels, pod.map(Arc::as_ref)),
+            services,
+            routes,
+            hash: 0,
+        };
+        scope.hash = scope.fingerprint();
+        Arc::new(scope)
+    }
+
+    /// Equal for proxies that get the same Snapshot from meshes of one lineage.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.role, &self.namespace, &self.labels, &self.inbound).hash(&mut hasher);
+        for seen in &self.services {
+            seen.service.hash(&mut hasher);
+            seen.members
+                .as_ref()
+                .map(|members| members.fingerprint)
+                .hash(&mut hasher);
+            seen.policy
+                .as_ref()
+                .map(|policy| &policy.sources)
+                .hash(&mut hasher);
+        }
+        for routes in &self.routes {
+            (
+                &routes.object.metadata.name,
+                &routes.object.metadata.namespace,
+                routes.revision,
+            )
+                .hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    pub(crate) fn service(&self, host: &str) -> Option<&VisibleService> {
+        self.by_host.get(host).map(|at| &self.services[*at])
+    }
+}
+
+/// Of VirtualServices in order of preference, the one whose host fits best; of equals the first.
+fn most_specific<'a>(routes: &'a [Arc<IndexedRoutes>], host: &str) -> Option<&'a Arc<IndexedRoutes>> {
+    let best = |routes: &IndexedRoutes| {
+        routes
+            .hosts
+            .iter()
+            .filter_map(|known| specificity(known, host))
+            .max()
+    };
+    let ranked = routes.iter().filter_map(|routes| Some((best(routes)?, routes)));
+    ranked
+        .rev()
+        .max_by_key(|(rank, _)| *rank)
+        .map(|(_, routes)| routes)
+}
+
+fn asked_only(labels: &BTreeMap<String, String>, asked: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let known = labels.iter().filter(|(name, _)| asked.contains(*name));
+    known.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Ports that services declare for this workload; of several services for one port the oldest names it.
+fn inbound_ports(
+    mesh: &Mesh,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+    pod: Option<&Pod>,
+) -> Vec<InboundPort> {
+    let mut ports: BTreeMap<u16, InboundPort> = BTreeMap::new();
+    for service in mesh
+        .services
+        .iter()
+        .filter(|service| service.selects(namespace, labels))
+    {
+        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+            let Some(target) = target_port(port, pod) else {
+                continue;
+            };
+            ports.entry(target).or_insert_with(|| InboundPort {
+                target,
+                service_port: port.port,
+                protocol: port.protocol,
+                service: service.reference(),
+            });
+        }
+    }
+    ports.into_values().collect()
+}
+
+/// The number of the port in the pod; a name that no container has leads nowhere.
+fn target_port(port: &ServicePort, pod: Option<&Pod>) -> Option<u16> {
+    match &port.target {
+        None => Some(port.port),
+        Some(TargetPort::Number(0)) => Some(port.port),
+        Some(TargetPort::Number(number)) => Some(*number),
+        Some(TargetPort::Name(name)) => {
+            let spec = &pod?.spec;
+            let containers = spec.containers.iter().chain(&spec.init_containers);
+            let mut ports = containers.flat_map(|container| &container.ports);
+            ports
+                .find(|port| port.name == *name)
+                .map(|port| port.container_port)
+        }
+    }
+}

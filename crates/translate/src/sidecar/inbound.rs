@@ -1,0 +1,132 @@
+//! Inbound: `virtualInbound`, with chains for each port that services declare, and passage for the other ports.
+//!
+//! Requests go on to the address they were sent to (the pod's own), as the application's neighbours would reach it;
+//! they leave from 127.0.0.6, by which the capture rules know them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use snapshot::chain::RouteSource;
+use snapshot::{
+    Chain, ChainMatch, Cluster, ClusterName, Direction, Discovery, Handler, HttpFilter, HttpHandler,
+    Listener, Retry, RouteTable, Snapshot, VirtualHost,
+};
+
+use super::clusters::special;
+use super::{INBOUND_PORT, default_route, detected_http, tcp};
+use crate::Protocol;
+use crate::retry::inbound_retry;
+use crate::scope::{InboundPort, Scope};
+
+/// Source of the proxy's connections to its own workload.
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
+
+pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
+    let passthrough = special(ClusterName::INBOUND_PASSTHROUGH, Discovery::OriginalDestination);
+    snapshot.clusters.insert(Cluster {
+        source_address: Some(SOURCE),
+        ..passthrough
+    });
+    let mut chains = vec![Chain {
+        name: "virtualInbound-blackhole".into(),
+        matches: ChainMatch {
+            destination_port: Some(INBOUND_PORT),
+            ..ChainMatch::default()
+        },
+        handler: tcp(ClusterName::BLACK_HOLE.into()),
+    }];
+    for port in &scope.inbound {
+        snapshot.clusters.insert(cluster(port));
+        chains.extend(port_chains(port));
+    }
+    chains.push(catch_all_http());
+    snapshot.listeners.insert(Listener {
+        name: "virtualInbound".into(),
+        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), INBOUND_PORT),
+        bind: true,
+        use_original_destination: false,
+        direction: Direction::Inbound,
+        detect_http: true,
+        chains,
+        default_chain: Some(Chain {
+            name: "virtualInbound".into(),
+            matches: ChainMatch::default(),
+            handler: tcp(ClusterName::INBOUND_PASSTHROUGH.into()),
+        }),
+    });
+}
+
+fn cluster(port: &InboundPort) -> Cluster {
+    let name = ClusterName::inbound(port.target);
+    Cluster {
+        http: port.protocol.upstream_http(),
+        source_address: Some(SOURCE),
+        service: Some(port.service.clone()),
+        ..special(name.as_str(), Discovery::OriginalDestination)
+    }
+}
+
+fn port_chains(port: &InboundPort) -> Vec<Chain> {
+    let name = format!("0.0.0.0_{}", port.target);
+    let cluster = ClusterName::inbound(port.target);
+    let host = format!("inbound|http|{}", port.service_port);
+    // gRPC and HTTP/2 tell by themselves which requests were not handled.
+    let retry = (port.protocol != Protocol::Http2).then(inbound_retry);
+    let matches = ChainMatch {
+        destination_port: Some(port.target),
+        ..ChainMatch::default()
+    };
+    let as_http = |matches: ChainMatch, name: String| Chain {
+        handler: http(&name, &host, cluster.clone(), retry.clone()),
+        name,
+        matches,
+    };
+    let as_tcp = |matches: ChainMatch| Chain {
+        name: name.clone(),
+        matches,
+        handler: tcp(cluster.clone()),
+    };
+    match port.protocol {
+        Protocol::Http | Protocol::Http2 => vec![as_http(matches, name.clone())],
+        Protocol::Unknown => {
+            let detected = ChainMatch {
+                application_protocols: detected_http(),
+                ..matches.clone()
+            };
+            vec![as_http(detected, format!("{name}-http")), as_tcp(matches)]
+        }
+        Protocol::Tcp | Protocol::Tls | Protocol::Udp => vec![as_tcp(matches)],
+    }
+}
+
+/// HTTP to ports that no service declares.
+fn catch_all_http() -> Chain {
+    let cluster: ClusterName = ClusterName::INBOUND_PASSTHROUGH.into();
+    Chain {
+        name: "virtualInbound-catchall-http".into(),
+        matches: ChainMatch {
+            application_protocols: detected_http(),
+            ..ChainMatch::default()
+        },
+        handler: http("0.0.0.0_0", "inbound|http|0", cluster, None),
+    }
+}
+
+/// One host, one route: everything to the workload. The table has the name of its cluster.
+fn http(chain: &str, host: &str, cluster: ClusterName, retry: Option<Retry>) -> Handler {
+    let table = RouteTable {
+        name: cluster.as_str().into(),
+        hosts: vec![VirtualHost {
+            name: host.into(),
+            domains: vec!["*".into()],
+            routes: vec![default_route("default", cluster, retry)],
+        }],
+    };
+    Handler::Http(HttpHandler {
+        stat_prefix: format!("inbound_{chain}"),
+        routes: RouteSource::Inline(Arc::new(table)),
+        filters: vec![HttpFilter::Stats],
+        server_name: "istio-envoy".into(),
+        stream_idle_timeout: None,
+    })
+}

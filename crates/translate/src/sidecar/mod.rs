@@ -1,0 +1,57 @@
+//! The Snapshot of a sidecar: names and structure are Istio's, because dashboards, logs and scripts know them.
+
+mod clusters;
+mod hosts;
+mod inbound;
+mod outbound;
+
+use std::time::Duration;
+
+use snapshot::route::Forward;
+use snapshot::{Action, ClusterName, Handler, Route, RouteMatch, Snapshot, TcpHandler, Weighted};
+
+use crate::scope::Scope;
+
+/// Ports of a sidecar that captured connections are redirected to.
+pub(crate) const OUTBOUND_PORT: u16 = 15001;
+pub(crate) const INBOUND_PORT: u16 = 15006;
+
+/// Limit for establishing a connection, unless a DestinationRule has one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) fn snapshot(scope: &Scope) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    clusters::add(scope, &mut snapshot);
+    outbound::add(scope, &mut snapshot);
+    inbound::add(scope, &mut snapshot);
+    snapshot
+}
+
+/// Opaque bytes to a cluster.
+fn tcp(cluster: ClusterName) -> Handler {
+    Handler::Tcp(TcpHandler {
+        stat_prefix: cluster.to_string(),
+        cluster,
+        idle_timeout: None,
+    })
+}
+
+/// A route that nobody wrote: every request to one cluster.
+fn default_route(name: &str, cluster: ClusterName, retry: Option<snapshot::Retry>) -> Route {
+    let clusters = vec![Weighted { cluster, weight: 1 }];
+    Route {
+        name: name.into(),
+        matches: RouteMatch::default(),
+        action: Action::Forward(Forward {
+            clusters,
+            timeout: None,
+            retry,
+        }),
+        origin: None,
+    }
+}
+
+/// Protocols by which [`snapshot::Listener::detect_http`] tells HTTP from the rest.
+fn detected_http() -> Vec<String> {
+    ["http/1.0", "http/1.1", "h2c"].map(String::from).into()
+}

@@ -1,0 +1,272 @@
+//! Outbound: `virtualOutbound`, one wildcard listener and one route table for each HTTP port, and listeners of their
+//! own for the addresses of TCP services and of services that do not say what they speak.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use snapshot::chain::RouteSource;
+use snapshot::{
+    Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpFilter, HttpHandler, Listener, Retry,
+    Route, RouteTable, RouteTableName, Snapshot, VirtualHost,
+};
+
+use super::hosts::{domains, host_domains};
+use super::{OUTBOUND_PORT, default_route, detected_http, tcp};
+use crate::Protocol;
+use crate::mesh::services::ServicePort;
+use crate::routes::{http_routes, tcp_cluster};
+use crate::scope::{Scope, VisibleService};
+
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Where the HTTP routes of hosts that no service has are found: Istio puts them on port 80 only.
+const UNKNOWN_HOSTS_PORT: u16 = 80;
+
+pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
+    snapshot.listeners.insert(virtual_outbound());
+    let mut http_ports = BTreeSet::new();
+    for seen in scope
+        .services
+        .iter()
+        .filter(|seen| seen.service.external_name.is_none())
+    {
+        for port in &seen.service.ports {
+            match port.protocol {
+                Protocol::Http | Protocol::Http2 => drop(http_ports.insert(port.port)),
+                Protocol::Tcp | Protocol::Tls => add_tcp(scope, seen, port, snapshot),
+                Protocol::Unknown if seen.service.is_headless() => add_tcp(scope, seen, port, snapshot),
+                Protocol::Unknown => add_detected(scope, seen, port, snapshot),
+                Protocol::Udp => {}
+            }
+        }
+    }
+    let aliases = aliases(scope);
+    for port in http_ports {
+        snapshot.listeners.insert(wildcard_http(port));
+        snapshot.routes.insert(route_table(scope, port, &aliases));
+    }
+}
+
+fn virtual_outbound() -> Listener {
+    Listener {
+        name: "virtualOutbound".into(),
+        address: SocketAddr::new(ANY, OUTBOUND_PORT),
+        bind: true,
+        use_original_destination: true,
+        direction: Direction::Outbound,
+        detect_http: false,
+        // Somebody who connects to the port itself would make the proxy call itself without end.
+        chains: vec![Chain {
+            name: "virtualOutbound-blackhole".into(),
+            matches: ChainMatch {
+                destination_port: Some(OUTBOUND_PORT),
+                ..ChainMatch::default()
+            },
+            handler: tcp(ClusterName::BLACK_HOLE.into()),
+        }],
+        default_chain: Some(Chain {
+            name: "virtualOutbound-catchall-tcp".into(),
+            matches: ChainMatch::default(),
+            handler: tcp(ClusterName::PASSTHROUGH.into()),
+        }),
+    }
+}
+
+/// The listener that all HTTP services with that port share: requests are told apart by their host.
+fn wildcard_http(port: u16) -> Listener {
+    let name = format!("0.0.0.0_{port}");
+    let handler = http(&name, port.to_string().into());
+    let chain = Chain {
+        name: name.clone(),
+        matches: ChainMatch::default(),
+        handler,
+    };
+    virtual_listener(name, SocketAddr::new(ANY, port), vec![], chain)
+}
+
+fn http(listener: &str, table: RouteTableName) -> Handler {
+    Handler::Http(HttpHandler {
+        stat_prefix: format!("outbound_{listener}"),
+        routes: RouteSource::Named(table),
+        filters: vec![HttpFilter::Stats],
+        server_name: "envoy".into(),
+        stream_idle_timeout: None,
+    })
+}
+
+fn virtual_listener(name: String, address: SocketAddr, chains: Vec<Chain>, default_chain: Chain) -> Listener {
+    Listener {
+        name: name.into(),
+        address,
+        bind: false,
+        use_original_destination: false,
+        direction: Direction::Outbound,
+        detect_http: !chains.is_empty(),
+        chains,
+        default_chain: Some(default_chain),
+    }
+}
+
+/// Where connections to a port go that is not HTTP.
+fn opaque_cluster(scope: &Scope, seen: &VisibleService, port: &ServicePort) -> ClusterName {
+    let by_rule = seen
+        .routes
+        .as_ref()
+        .and_then(|routes| tcp_cluster(scope, routes, port.port));
+    by_rule.unwrap_or_else(|| ClusterName::outbound(port.port, "", &seen.service.host))
+}
+
+/// A listener for each address of the service; without address of its own, for each of its endpoints.
+fn add_tcp(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: &mut Snapshot) {
+    let cluster = opaque_cluster(scope, seen, port);
+    let addresses: BTreeSet<IpAddr> = if seen.service.is_headless() {
+        let members = seen
+            .members
+            .iter()
+            .flat_map(|members| members.of_port(&port.name));
+        members.map(|(address, _)| address.ip()).collect()
+    } else {
+        seen.service.addresses.iter().copied().collect()
+    };
+    for address in addresses {
+        let name = format!("{address}_{}", port.port);
+        let chain = Chain {
+            name: name.clone(),
+            matches: ChainMatch::default(),
+            handler: tcp(cluster.clone()),
+        };
+        insert_unless_taken(
+            snapshot,
+            virtual_listener(name, SocketAddr::new(address, port.port), vec![], chain),
+        );
+    }
+}
+
+/// HTTP if the first bytes look like it, else opaque.
+fn add_detected(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: &mut Snapshot) {
+    let host = &seen.service.host;
+    let table: RouteTableName = format!("{host}:{}", port.port).into();
+    for address in &seen.service.addresses {
+        let name = format!("{address}_{}", port.port);
+        let detected = Chain {
+            name: format!("{name}-http"),
+            matches: ChainMatch {
+                application_protocols: detected_http(),
+                ..ChainMatch::default()
+            },
+            handler: http(&name, table.clone()),
+        };
+        let otherwise = Chain {
+            name: name.clone(),
+            matches: ChainMatch::default(),
+            handler: tcp(opaque_cluster(scope, seen, port)),
+        };
+        let address = SocketAddr::new(*address, port.port);
+        insert_unless_taken(
+            snapshot,
+            virtual_listener(name, address, vec![detected], otherwise),
+        );
+    }
+    let only_host = VirtualHost {
+        name: table.to_string(),
+        domains: vec!["*".into()],
+        routes: service_routes(scope, seen, port.port),
+    };
+    snapshot.routes.insert(RouteTable {
+        name: table,
+        hosts: vec![only_host],
+    });
+}
+
+/// Services come oldest first, and the oldest keeps an address that several claim.
+fn insert_unless_taken(snapshot: &mut Snapshot, listener: Listener) {
+    if snapshot.listeners.get(listener.name.as_str()).is_none() {
+        snapshot.listeners.insert(listener);
+    }
+}
+
+/// Routes of its VirtualService; without one, or when none of its rules is for us, everything to the service.
+fn service_routes(scope: &Scope, seen: &VisibleService, port: u16) -> Vec<Route> {
+    let routes = seen
+        .routes
+        .as_ref()
+        .map(|routes| http_routes(scope, routes, port))
+        .unwrap_or_default();
+    if routes.is_empty() {
+        let cluster = ClusterName::outbound(port, "", &seen.service.host);
+        return vec![default_route("default", cluster, Some(Retry::default()))];
+    }
+    routes
+}
+
+/// All HTTP hosts of a port, and what becomes of the others. The first host to claim a domain keeps it.
+fn route_table(scope: &Scope, port: u16, aliases: &BTreeMap<&Host, Vec<Host>>) -> RouteTable {
+    let mut hosts = Vec::new();
+    for seen in &scope.services {
+        let known = seen
+            .service
+            .port(port.into())
+            .filter(|port| port.protocol.is_http());
+        if known.is_none() || seen.service.external_name.is_some() {
+            continue;
+        }
+        let aliases = aliases.get(&seen.service.host).map_or(&[][..], Vec::as_slice);
+        hosts.push(VirtualHost {
+            name: format!("{}:{port}", seen.service.host),
+            domains: domains(&seen.service, aliases, &scope.namespace),
+            routes: service_routes(scope, seen, port),
+        });
+    }
+    if port == UNKNOWN_HOSTS_PORT {
+        hosts.extend(unknown_hosts(scope, port));
+    }
+    hosts.push(VirtualHost {
+        name: "allow_any".into(),
+        domains: vec!["*".into()],
+        routes: vec![default_route("allow_any", ClusterName::PASSTHROUGH.into(), None)],
+    });
+    let mut taken = BTreeSet::new();
+    for host in &mut hosts {
+        host.domains.retain(|domain| taken.insert(domain.clone()));
+    }
+    hosts.retain(|host| !host.domains.is_empty());
+    RouteTable {
+        name: port.to_string().into(),
+        hosts,
+    }
+}
+
+/// Hosts of VirtualServices that fit no service.
+fn unknown_hosts(scope: &Scope, port: u16) -> Vec<VirtualHost> {
+    let mut hosts = Vec::new();
+    for routes in &scope.routes {
+        for host in &routes.hosts {
+            let known =
+                |seen: &VisibleService| crate::mesh::routes::specificity(host, seen.service.host.as_str());
+            if scope.services.iter().any(|seen| known(seen).is_some()) {
+                continue;
+            }
+            let routes = http_routes(scope, routes, port);
+            if !routes.is_empty() {
+                let domains = host_domains(host, &scope.namespace);
+                hosts.push(VirtualHost {
+                    name: format!("{host}:{port}"),
+                    domains,
+                    routes,
+                });
+            }
+        }
+    }
+    hosts
+}
+
+/// Names that ExternalName services give to services of the mesh.
+fn aliases(scope: &Scope) -> BTreeMap<&Host, Vec<Host>> {
+    let mut aliases: BTreeMap<&Host, Vec<Host>> = BTreeMap::new();
+    for seen in &scope.services {
+        if let Some(target) = &seen.service.external_name {
+            aliases.entry(target).or_default().push(seen.service.host.clone());
+        }
+    }
+    aliases
+}
