@@ -5,6 +5,7 @@
 
 pub mod ca;
 pub mod debounce;
+pub mod debug;
 #[cfg(test)]
 mod fake_api;
 #[cfg(test)]
@@ -13,7 +14,9 @@ mod grpc;
 pub mod inject;
 pub mod install;
 mod live;
+pub mod push;
 mod settings;
+pub mod status;
 pub mod store;
 pub mod watch;
 mod webhook;

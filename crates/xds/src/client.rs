@@ -7,14 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::config::core::v3::Node;
 use snapshot::{Cluster, ClusterName, Discovery, Endpoints, Named, RouteTable, RouteTableName, Snapshot};
 
 use crate::convert::{self, Resource};
 use crate::encoded::tables_of;
 use crate::message::{self, Request, Response, Status};
 use crate::rejected::Reason;
-use crate::{Kind, Rejected};
+use crate::{Kind, Node, Rejected};
 
 /// What a proxy has and waits for.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ impl Client {
 
     /// The messages that open a stream; with the versions that an earlier stream left.
     pub fn open(&self) -> Vec<Request> {
-        let mut node = Some(self.node.clone());
+        let mut node = Some(self.node.to_proto());
         let wanted = Kind::ALL
             .into_iter()
             .filter(|kind| kind.wildcard() || !self.state(*kind).names.is_empty());

@@ -22,7 +22,7 @@ mod simulation;
 pub mod transport;
 
 pub use client::Client;
-pub use convert::Dialect;
+pub use convert::{Dialect, Node};
 pub use encoded::Encoded;
 pub use kind::Kind;
 pub use rejected::Rejected;

@@ -7,17 +7,17 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::config::core::v3 as core;
 use prost::Message;
 
-use crate::{Kind, Rejected, rejected::Reason};
+use crate::{Kind, Node, Rejected, rejected::Reason};
 
 /// `envoy.service.discovery.v3.DeltaDiscoveryRequest`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Request {
     /// Who asks; in the first message of a stream.
     #[prost(message, optional, tag = "1")]
-    pub node: Option<Node>,
+    pub node: Option<core::Node>,
     /// What kind this is about.
     #[prost(string, tag = "2")]
     pub type_url: String,
@@ -118,6 +118,13 @@ pub struct Refusal {
     /// What is wrong with it.
     #[prost(string, tag = "3")]
     pub problem: String,
+}
+
+impl Request {
+    /// Who asks, in the first message of a stream.
+    pub fn introduction(&self) -> Option<Node> {
+        self.node.as_ref().map(Node::from_proto)
+    }
 }
 
 const REFUSALS: &str = "type.googleapis.com/amime.xds.v1.Refusals";

@@ -82,6 +82,11 @@ impl Server {
         self.impatient = false;
     }
 
+    /// What the proxy should have.
+    pub fn target(&self) -> Option<&Arc<Encoded>> {
+        self.target.as_ref()
+    }
+
     /// Takes a message of the client. Kinds that we do not serve are ignored, as are answers to pushes of which
     /// we know nothing.
     pub fn request(&mut self, request: &Request) -> Option<Answer> {

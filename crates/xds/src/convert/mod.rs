@@ -18,12 +18,15 @@ mod listener;
 mod load_balancing;
 mod matching;
 mod metadata;
+mod node;
 mod proto;
 mod retry;
 mod route;
 
 #[cfg(test)]
 mod tests;
+
+pub use node::Node;
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config;

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3::Node;
 use snapshot::Snapshot;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -20,7 +19,7 @@ use super::dial::{chain, connect};
 use super::{LARGEST_RESPONSE, METHOD};
 use crate::client::Step;
 use crate::message::{Request, Response};
-use crate::{Client, Rejected};
+use crate::{Client, Node, Rejected};
 
 /// How long a named resource is waited for before its users go without (Envoy's `initial_fetch_timeout`).
 const PATIENCE: Duration = Duration::from_secs(15);

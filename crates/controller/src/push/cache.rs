@@ -1,0 +1,81 @@
+//! Encodings by view: proxies whose scopes are equal share one snapshot and one encoding.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use translate::Scope;
+use xds::{Dialect, Encoded};
+
+use super::{Peer, World};
+
+/// The memo. Entries that no picture of late used are dropped.
+#[derive(Debug, Default)]
+pub struct Cache {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_view: HashMap<View, Entry>,
+    latest: u64,
+}
+
+/// The hash of a scope, and who reads.
+type View = (u64, Dialect);
+
+#[derive(Debug)]
+struct Entry {
+    encoded: Arc<OnceLock<Arc<Encoded>>>,
+    used: u64,
+}
+
+impl Cache {
+    /// What a proxy should have. `before`, what it had until now, saves the work for what is the same.
+    pub fn encoded(&self, world: &World, peer: &Peer, before: Option<&Encoded>) -> Arc<Encoded> {
+        let scope = Scope::of(&world.mesh, &peer.node);
+        let cell = self.cell((hash(&scope), peer.dialect), world.number);
+        // Outside of the lock: others with the same view wait for this one, and nobody else does.
+        let make = || {
+            let snapshot = Arc::new(translate::snapshot(&scope));
+            Arc::new(Encoded::new(snapshot, peer.dialect, before))
+        };
+        cell.get_or_init(make).clone()
+    }
+
+    /// How many encodings are kept.
+    pub fn len(&self) -> usize {
+        self.lock().by_view.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn cell(&self, view: View, number: u64) -> Arc<OnceLock<Arc<Encoded>>> {
+        let mut entries = self.lock();
+        if number > entries.latest {
+            let before = entries.latest;
+            entries.latest = number;
+            entries.by_view.retain(|_, entry| entry.used >= before);
+        }
+        let entry = entries.by_view.entry(view).or_insert_with(|| Entry {
+            encoded: Arc::default(),
+            used: number,
+        });
+        entry.used = entry.used.max(number);
+        entry.encoded.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Only ever compared within this process.
+fn hash(scope: &Scope) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    scope.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,98 @@
+//! From changes to pictures: the one task that makes the next mesh and publishes it.
+
+use std::sync::Arc;
+
+use daemon::clock::{self, Instant};
+use daemon::ready::Ready;
+use resources::{Key, Kind, Resource};
+use tokio::sync::{mpsc, watch};
+use translate::Change;
+
+use super::{Metrics, World};
+use crate::debounce::{self, Debounce};
+use crate::store::Store;
+use crate::watch::Event;
+
+/// The readiness condition that is met once every kind has been listed.
+pub const SYNCED: &str = "resources";
+
+/// Makes pictures of what watches tell.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Where pictures go.
+    pub worlds: watch::Sender<Option<World>>,
+    /// When to make one.
+    pub debounce: debounce::Settings,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Learns when the first picture is out.
+    pub ready: Ready,
+}
+
+impl Publisher {
+    /// Runs until no watch is left.
+    pub async fn run(self, mut events: mpsc::Receiver<Event>) {
+        let mut store = Store::new();
+        let mut debounce = Debounce::new(self.debounce);
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => if self.apply(&mut store, event) { debounce.change(clock::now()) },
+                    None => return,
+                },
+                () = until(debounce.due().filter(|_| store.synced())) => {
+                    if let Some(since) = debounce.pushed() {
+                        self.publish(&mut store, since);
+                    }
+                }
+            }
+        }
+    }
+
+    fn apply(&self, store: &mut Store, event: Event) -> bool {
+        let kind = match &event {
+            Event::Present { key, .. } | Event::Gone(key) => key.kind,
+            Event::Listed(kind, _) => *kind,
+        };
+        let changed = store.apply(event);
+        if changed {
+            self.metrics.updated(kind);
+        }
+        changed
+    }
+
+    fn publish(&self, store: &mut Store, since: Instant) {
+        let begun = clock::now();
+        self.metrics.set_objects(store.count(Kind::Service), store.count(Kind::VirtualService));
+        let changes: Vec<_> = store.take_changes().into_iter().map(change).collect();
+        let problems: Vec<_> = store.problems().cloned().collect();
+        let before = self.worlds.borrow().clone();
+        if changes.is_empty() && before.as_ref().is_some_and(|before| *before.problems == problems) {
+            return;
+        }
+        let number = before.as_ref().map_or(1, |world| world.number + 1);
+        let mesh = before.map_or_else(Arc::default, |world| world.mesh);
+        let mesh = Arc::new(mesh.next(&changes));
+        let made = clock::now();
+        self.metrics.published(begun - since, made - begun);
+        tracing::info!(number, changes = changes.len(), "pushing");
+        self.worlds.send_replace(Some(World {
+            mesh,
+            problems: Arc::new(problems),
+            number,
+            changed: since,
+        }));
+        self.ready.set(SYNCED);
+    }
+}
+
+fn change((key, resource): (Key, Option<Resource>)) -> Change {
+    Change { key, resource }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => clock::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
