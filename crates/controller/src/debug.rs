@@ -1,9 +1,10 @@
-//! Pages for people and for `amime`: who has what, what is known, readiness and metrics. Paths are istiod's.
+//! Pages for people and for `amime`: readiness, who has what, and what is known. Paths are istiod's.
+//!
+//! What the mesh knows is shown to the controller's own pod only (`kubectl port-forward`, `exec`); readiness to all.
 
 use std::collections::BTreeMap;
 
 use daemon::admin::{self, Call, Reply, Routes};
-use daemon::metrics::{CONTENT_TYPE, Registry};
 use daemon::ready::Ready;
 use http::StatusCode;
 use resources::kubernetes::{EndpointSlice, Service};
@@ -13,7 +14,10 @@ use serde_json::{Value, json};
 use crate::push::{Pusher, World, status::Connection};
 
 const INDEX: &[(&str, &str)] = &[
-    ("/debug/config_dump", "?proxyID=POD.NAMESPACE: everything that a proxy should do"),
+    (
+        "/debug/config_dump",
+        "?proxyID=POD.NAMESPACE: everything that a proxy should do",
+    ),
     ("/debug/configz", "Istio objects, with what is wrong with them"),
     ("/debug/connections", "connected proxies"),
     ("/debug/endpointz", "endpoints by service"),
@@ -21,39 +25,52 @@ const INDEX: &[(&str, &str)] = &[
     ("/debug/syncz", "which proxy has what"),
 ];
 
-/// The pages. Where they listen decides who may see them.
-pub fn routes(pusher: &Pusher, ready: &Ready, registry: &Registry) -> Routes {
-    let (ready, registry) = (ready.clone(), registry.clone());
+/// The pages.
+pub fn routes(pusher: &Pusher, ready: &Ready) -> Routes {
+    let ready = ready.clone();
     let of_world = |page: fn(&World) -> Value| {
         let worlds = pusher.worlds.clone();
-        move |_: Call| {
+        guarded(move |_| {
             let value = worlds.borrow().as_ref().map_or(Value::Array(Vec::new()), page);
-            std::future::ready(admin::json(StatusCode::OK, &value))
-        }
+            admin::json(StatusCode::OK, &value)
+        })
     };
     let of_connections = |page: fn(&Connection) -> Value| {
         let connections = pusher.connections.clone();
-        move |_: Call| {
-            let value = connections.all().iter().map(page).collect();
-            std::future::ready(admin::json(StatusCode::OK, &Value::Array(value)))
-        }
+        guarded(move |_| {
+            let rows = connections.all().iter().map(page).collect();
+            admin::json(StatusCode::OK, &Value::Array(rows))
+        })
     };
     let connections = pusher.connections.clone();
+    let dump = move |call: &Call| {
+        let proxy = query(call, "proxyID");
+        config_dump(proxy.and_then(|name| connections.find(&name)), call)
+    };
     Routes::new()
         .get("/ready", move |_| std::future::ready(admin::ready_page(&ready)))
-        .get("/metrics", move |_| {
-            std::future::ready(admin::reply(StatusCode::OK, CONTENT_TYPE, registry.text()))
-        })
-        .get("/debug", |_| std::future::ready(index()))
+        .get("/debug", guarded(|_| index()))
         .get("/debug/syncz", of_connections(sync))
         .get("/debug/connections", of_connections(connection))
         .get("/debug/registryz", of_world(services))
         .get("/debug/configz", of_world(objects))
         .get("/debug/endpointz", of_world(endpoints))
-        .get("/debug/config_dump", move |call| {
-            let proxy = query(&call, "proxyID");
-            std::future::ready(config_dump(proxy.and_then(|name| connections.find(&name)), &call))
+        .get("/debug/config_dump", guarded(dump))
+}
+
+/// A page for callers on this machine's loopback only.
+fn guarded(
+    page: impl Fn(&Call) -> Reply + Send + Sync + 'static,
+) -> impl Fn(Call) -> std::future::Ready<Reply> + Send + Sync + 'static {
+    move |call| {
+        std::future::ready(match call.peer.ip().to_canonical().is_loopback() {
+            true => page(&call),
+            false => admin::text(
+                StatusCode::FORBIDDEN,
+                "debug pages are open to this pod only; use port-forward\n",
+            ),
         })
+    }
 }
 
 fn index() -> Reply {
@@ -64,7 +81,10 @@ fn index() -> Reply {
 /// The value of a query parameter; ids need no escapes but `%7E` for `~`.
 fn query(call: &Call, name: &str) -> Option<String> {
     let pairs = call.request.uri().query()?.split('&');
-    let value = pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?.1;
+    let value = pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)?
+        .1;
     Some(value.replace("%7E", "~").replace("%7e", "~"))
 }
 
@@ -152,10 +172,13 @@ fn endpoints(world: &World) -> Value {
 fn objects(world: &World) -> Value {
     let found = translate::analyze(&world.mesh);
     let problems: Vec<&Problem> = found.iter().chain(world.problems.iter()).collect();
-    let istio = |resource: &&Resource| matches!(resource.kind(), Kind::VirtualService | Kind::DestinationRule);
+    let istio =
+        |resource: &&Resource| matches!(resource.kind(), Kind::VirtualService | Kind::DestinationRule);
     let row = |resource: &Resource| {
         let (key, meta) = (resource.key(), resource.meta());
-        let own = problems.iter().filter(|problem| problem.key.as_ref() == Some(&key));
+        let own = problems
+            .iter()
+            .filter(|problem| problem.key.as_ref() == Some(&key));
         json!({
             "apiVersion": key.kind.api_version(),
             "kind": key.kind.as_str(),

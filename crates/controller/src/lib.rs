@@ -79,7 +79,7 @@ pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Runn
         serving,
         live,
         registry: Registry::new(),
-        ready: Ready::new(&[INJECTION]),
+        ready: Ready::new(&[INJECTION, push::publish::SYNCED]),
         tasks: Tasks::new(),
         drain,
     };
@@ -141,18 +141,36 @@ impl Controller {
         let webhooks = webhook::routes(&self.live, &self.registry);
         let webhooks = Server::secure(webhooks, self.serving.webhook.clone());
         webhooks.start("webhook", listeners.webhook, tasks, drain());
-        Server::plain(pages(&self.ready)).start("http", listeners.http, tasks, drain());
+        let pusher = self.start_pushes();
+        let pages = debug::routes(&pusher, &self.ready);
+        Server::plain(pages).start("http", listeners.http, tasks, drain());
         Server::plain(monitoring(self.registry.clone())).start(
             "monitoring",
             listeners.monitoring,
             tasks,
             drain(),
         );
-        self.start_discovery(listeners.xds);
+        self.start_discovery(listeners.xds, pusher);
     }
 
-    fn start_discovery(&self, listener: TcpListener) {
-        let (sessions, _taken) = mpsc::channel::<Session>(SESSIONS);
+    fn start_pushes(&self) -> push::Pusher {
+        let debounce = debounce::Settings {
+            quiet: self.settings.debounce_after,
+            longest: self.settings.debounce_max,
+            ..debounce::Settings::default()
+        };
+        push::Pusher::start(&self.client, debounce, &self.registry, &self.ready, &self.tasks)
+    }
+
+    fn start_discovery(&self, listener: TcpListener, pusher: push::Pusher) {
+        let (sessions, taken) = mpsc::channel::<Session>(SESSIONS);
+        let authenticator = ca::authenticate::Authenticator::new(self.client.clone());
+        let authenticate = move |headers: http::HeaderMap| {
+            let authenticator = authenticator.clone();
+            async move { Ok(authenticator.authenticate(&headers).await?) }
+        };
+        let serve = pusher.serve(taken, authenticate, self.tasks.clone(), self.drain.clone());
+        self.tasks.spawn("xds sessions", serve);
         let server = discovery(self.settings.connection_age, sessions);
         let incoming = grpc::incoming(
             listener,
@@ -240,13 +258,6 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))
-}
-
-fn pages(ready: &Ready) -> Routes {
-    let ready = ready.clone();
-    Routes::new().get("/ready", move |_| {
-        std::future::ready(daemon::admin::ready_page(&ready))
-    })
 }
 
 fn monitoring(registry: Registry) -> Routes {

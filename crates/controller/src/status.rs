@@ -43,7 +43,9 @@ pub async fn write_events(client: kube::Client, mut worlds: watch::Receiver<Opti
             return;
         }
         clock::sleep(QUIET).await;
-        let Some(world) = worlds.borrow_and_update().clone() else { continue };
+        let Some(world) = worlds.borrow_and_update().clone() else {
+            continue;
+        };
         let found = findings(&world);
         told.retain(|key, problems| {
             let still = found.get(key);
@@ -56,7 +58,10 @@ pub async fn write_events(client: kube::Client, mut worlds: watch::Receiver<Opti
 
 fn findings(world: &World) -> Findings {
     let mut findings = Findings::new();
-    for problem in translate::analyze(&world.mesh).into_iter().chain(world.problems.iter().cloned()) {
+    for problem in translate::analyze(&world.mesh)
+        .into_iter()
+        .chain(world.problems.iter().cloned())
+    {
         let worth_telling = problem.level() != Level::Info;
         if let Some(key) = problem.key.clone().filter(|_| worth_telling) {
             findings.entry(key).or_default().insert(problem);
@@ -109,7 +114,9 @@ async fn write(client: &kube::Client, event: &Event) -> Result<(), kube::Error> 
                 "count": before.count.unwrap_or(1).saturating_add(1),
                 "lastTimestamp": event.last_timestamp,
             });
-            api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+            api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+                .map(drop)
         }
         created => created.map(drop),
     }
@@ -117,7 +124,11 @@ async fn write(client: &kube::Client, event: &Event) -> Result<(), kube::Error> 
 
 fn event(key: &Key, problem: &Problem, meta: Option<&Meta>, now: Timestamp) -> Event {
     // Events of cluster-wide objects live in `default`.
-    let namespace = if key.namespace.is_empty() { "default" } else { &key.namespace };
+    let namespace = if key.namespace.is_empty() {
+        "default"
+    } else {
+        &key.namespace
+    };
     let present = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Event {
         metadata: ObjectMeta {
@@ -162,7 +173,9 @@ fn message(problem: &Problem) -> String {
         "" => format!("[{}] {}", problem.code.as_str(), problem.message),
         field => format!("[{}] {field}: {}", problem.code.as_str(), problem.message),
     };
-    let end = (0..=LONGEST_MESSAGE).rev().find(|end| text.is_char_boundary(*end));
+    let end = (0..=LONGEST_MESSAGE)
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
     text.truncate(end.unwrap_or_default());
     text
 }
@@ -176,14 +189,22 @@ mod tests {
     #[test]
     fn an_event_names_object_code_and_field_and_is_always_the_same() {
         let key = Key::new(Kind::VirtualService, "shop", "backend");
-        let problem = Problem::new(Code::ReferencedResourceNotFound, &key, "spec.http[0]", "no such subset");
+        let problem = Problem::new(
+            Code::ReferencedResourceNotFound,
+            &key,
+            "spec.http[0]",
+            "no such subset",
+        );
         let meta = Meta {
             uid: "u1".into(),
             ..Meta::default()
         };
         let first = event(&key, &problem, Some(&meta), Timestamp::UNIX_EPOCH);
         assert_eq!(first.reason.as_deref(), Some("ReferencedResourceNotFound"));
-        assert_eq!(first.message.as_deref(), Some("[IST0101] spec.http[0]: no such subset"));
+        assert_eq!(
+            first.message.as_deref(),
+            Some("[IST0101] spec.http[0]: no such subset")
+        );
         assert_eq!(first.involved_object.uid.as_deref(), Some("u1"));
         assert_eq!(first, event(&key, &problem, Some(&meta), Timestamp::UNIX_EPOCH));
         let reborn = event(&key, &problem, None, Timestamp::UNIX_EPOCH);

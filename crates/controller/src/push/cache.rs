@@ -1,7 +1,6 @@
 //! Encodings by view: proxies whose scopes are equal share one snapshot and one encoding.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use translate::Scope;
@@ -34,7 +33,7 @@ impl Cache {
     /// What a proxy should have. `before`, what it had until now, saves the work for what is the same.
     pub fn encoded(&self, world: &World, peer: &Peer, before: Option<&Encoded>) -> Arc<Encoded> {
         let scope = Scope::of(&world.mesh, &peer.node);
-        let cell = self.cell((hash(&scope), peer.dialect), world.number);
+        let cell = self.cell((scope.hash(), peer.dialect), world.number);
         // Outside of the lock: others with the same view wait for this one, and nobody else does.
         let make = || {
             let snapshot = Arc::new(translate::snapshot(&scope));
@@ -71,11 +70,4 @@ impl Cache {
     fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Only ever compared within this process.
-fn hash(scope: &Scope) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    scope.hash(&mut hasher);
-    hasher.finish()
 }

@@ -6,7 +6,9 @@ use daemon::metrics::{Counters, Gauges, Histograms, Registry};
 use xds::Kind;
 
 /// Upper bounds in seconds: our aim is a third of one, istiod's dashboards reach to minutes.
-const SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0];
+const SECONDS: &[f64] = &[
+    0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0,
+];
 
 /// The families of the control plane's push side.
 #[derive(Clone, Debug)]
@@ -27,17 +29,49 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Self {
         let seconds = |name, help| registry.histograms(name, help, &[], SECONDS);
         Self {
-            connected: registry.gauges("pilot_xds", "Number of endpoints connected to this pilot using XDS.", &["version"]),
-            pushes: registry.counters("pilot_xds_pushes", "Pilot build and send errors for lds, rds, cds and eds.", &["type"]),
-            rejects: registry.counters("pilot_total_xds_rejects", "Total number of XDS responses from pilot rejected by proxy.", &["type"]),
-            convergence: seconds("pilot_proxy_convergence_time", "Delay in seconds between config change and a proxy receiving all required configuration."),
-            push_time: seconds("pilot_xds_push_time", "Total time in seconds Pilot takes to push lds, rds, cds and eds."),
-            debounce: seconds("pilot_debounce_time", "Delay in seconds between the first config entering debouncing and the merged push request being pushed into the push queue."),
-            mesh_time: seconds("pilot_pushcontext_init_seconds", "Total time in seconds Pilot takes to init pushContext."),
-            updates: registry.counters("pilot_inbound_updates", "Total number of updates received by pilot.", &["type"]),
+            connected: registry.gauges(
+                "pilot_xds",
+                "Number of endpoints connected to this pilot using XDS.",
+                &["version"],
+            ),
+            pushes: registry.counters(
+                "pilot_xds_pushes",
+                "Pilot build and send errors for lds, rds, cds and eds.",
+                &["type"],
+            ),
+            rejects: registry.counters(
+                "pilot_total_xds_rejects",
+                "Total number of XDS responses from pilot rejected by proxy.",
+                &["type"],
+            ),
+            convergence: seconds(
+                "pilot_proxy_convergence_time",
+                "Delay in seconds between config change and a proxy receiving all required configuration.",
+            ),
+            push_time: seconds(
+                "pilot_xds_push_time",
+                "Total time in seconds Pilot takes to push lds, rds, cds and eds.",
+            ),
+            debounce: seconds(
+                "pilot_debounce_time",
+                "Delay in seconds between the first config entering debouncing and the merged push request being pushed into the push queue.",
+            ),
+            mesh_time: seconds(
+                "pilot_pushcontext_init_seconds",
+                "Total time in seconds Pilot takes to init pushContext.",
+            ),
+            updates: registry.counters(
+                "pilot_inbound_updates",
+                "Total number of updates received by pilot.",
+                &["type"],
+            ),
             objects: [
                 registry.gauges("pilot_services", "Total services known to pilot.", &[]),
-                registry.gauges("pilot_virt_services", "Total virtual services known to pilot.", &[]),
+                registry.gauges(
+                    "pilot_virt_services",
+                    "Total virtual services known to pilot.",
+                    &[],
+                ),
             ],
         }
     }
@@ -47,12 +81,16 @@ impl Metrics {
     }
 
     pub(super) fn pushed(&self, kind: Kind, time: Duration) {
-        self.pushes.with(&[&kind.short().to_ascii_lowercase()]).increment();
+        self.pushes
+            .with(&[&kind.short().to_ascii_lowercase()])
+            .increment();
         self.push_time.with(&[]).observe(time.as_secs_f64());
     }
 
     pub(super) fn rejected(&self, kind: Kind) {
-        self.rejects.with(&[&kind.short().to_ascii_lowercase()]).increment();
+        self.rejects
+            .with(&[&kind.short().to_ascii_lowercase()])
+            .increment();
     }
 
     pub(super) fn converged(&self, after: Duration) {
@@ -64,7 +102,9 @@ impl Metrics {
         let label = match kind {
             Resource::EndpointSlice | Resource::Pod => "eds",
             Resource::Service => "svc",
-            Resource::Namespace | Resource::Node | Resource::VirtualService | Resource::DestinationRule => "config",
+            Resource::Namespace | Resource::Node | Resource::VirtualService | Resource::DestinationRule => {
+                "config"
+            }
         };
         self.updates.with(&[label]).increment();
     }

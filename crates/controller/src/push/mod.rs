@@ -15,14 +15,17 @@ mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use daemon::clock::Instant;
+use daemon::metrics::Registry;
+use daemon::ready::Ready;
 use daemon::{Drain, Tasks};
 use resources::Problem;
 use tokio::sync::{mpsc, watch};
 use translate::Mesh;
 use xds::transport::Session;
+
+use crate::debounce;
 
 pub use cache::Cache;
 pub use metrics::Metrics;
@@ -54,11 +57,43 @@ pub struct Pusher {
     pub connections: Connections,
     /// What is counted.
     pub metrics: Metrics,
-    /// When a proxy is asked to connect anew, so that replicas share the load.
-    pub connection_age: Duration,
 }
 
+/// Changes between watches and the publisher.
+const EVENTS: usize = 1024;
+
 impl Pusher {
+    /// Starts to watch the cluster and to make pictures of it. `ready` learns when the first one is out.
+    pub fn start(
+        client: &kube::Client,
+        debounce: debounce::Settings,
+        registry: &Registry,
+        ready: &Ready,
+        tasks: &Tasks,
+    ) -> Self {
+        let (events, changes) = mpsc::channel(EVENTS);
+        let (publish, worlds) = watch::channel(None);
+        let metrics = Metrics::new(registry);
+        let publisher = Publisher {
+            worlds: publish,
+            debounce,
+            metrics: metrics.clone(),
+            ready: ready.clone(),
+        };
+        crate::watch::start(client, &events, tasks);
+        tasks.spawn("publisher", publisher.run(changes));
+        tasks.spawn(
+            "findings",
+            crate::status::write_events(client.clone(), worlds.clone()),
+        );
+        Self {
+            worlds,
+            cache: Arc::default(),
+            connections: Connections::default(),
+            metrics,
+        }
+    }
+
     /// Serves every stream that comes, until the drain begins or nobody can send any more. `authenticate` tells
     /// from the headers of a stream who it is.
     pub async fn serve<A, F>(

@@ -111,7 +111,13 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for id in ["", "sidecar", "sidecar~x~a.b~c", "sidecar~10.0.0.1~ab~c", "ztunnel~10.0.0.1~a.b~c"] {
+        for id in [
+            "",
+            "sidecar",
+            "sidecar~x~a.b~c",
+            "sidecar~10.0.0.1~ab~c",
+            "ztunnel~10.0.0.1~a.b~c",
+        ] {
             assert_eq!(peer(id), Err(Refused::Malformed(id.into())));
         }
         assert_eq!(Peer::of(None), Err(Refused::NoNode));

@@ -63,7 +63,8 @@ impl Publisher {
 
     fn publish(&self, store: &mut Store, since: Instant) {
         let begun = clock::now();
-        self.metrics.set_objects(store.count(Kind::Service), store.count(Kind::VirtualService));
+        self.metrics
+            .set_objects(store.count(Kind::Service), store.count(Kind::VirtualService));
         let changes: Vec<_> = store.take_changes().into_iter().map(change).collect();
         let problems: Vec<_> = store.problems().cloned().collect();
         let before = self.worlds.borrow().clone();

@@ -74,7 +74,10 @@ impl Connection {
 }
 
 fn position(kind: Kind) -> usize {
-    Kind::ALL.iter().position(|known| *known == kind).expect("all kinds are listed")
+    Kind::ALL
+        .iter()
+        .position(|known| *known == kind)
+        .expect("all kinds are listed")
 }
 
 /// Removes its proxy when dropped, however the stream ends.
@@ -111,7 +114,11 @@ impl Connections {
     /// The newest connection of a proxy, by its id or by `pod.namespace`.
     pub fn find(&self, name: &str) -> Option<Connection> {
         let named = |peer: &Peer| peer.id == name || peer.name() == name;
-        self.lock().values().rev().find(|connection| named(&connection.peer)).cloned()
+        self.lock()
+            .values()
+            .rev()
+            .find(|connection| named(&connection.peer))
+            .cloned()
     }
 
     /// How many there are.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use daemon::clock::{self, Instant};
 use daemon::Drain;
+use daemon::clock::{self, Instant};
 use tonic::Status;
 use xds::message::{Request, Response};
 use xds::transport::Session;
@@ -29,13 +29,14 @@ pub(super) async fn serve(
     let first = clock::timeout(INTRODUCTION, session.requests.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("the first request did not come in time"))??;
     let Some(first) = first else { return Ok(()) };
-    let peer = Peer::of(first.introduction().as_ref()).map_err(|refused| Status::invalid_argument(refused.to_string()))?;
-    let peer = peer.confirm(caller).map_err(|refused| Status::permission_denied(refused.to_string()))?;
+    let peer = Peer::of(first.introduction().as_ref())
+        .map_err(|refused| Status::invalid_argument(refused.to_string()))?;
+    let peer = peer
+        .confirm(caller)
+        .map_err(|refused| Status::permission_denied(refused.to_string()))?;
     tracing::info!(proxy = peer.id, "connected");
     let mut stream = Stream::new(pusher.clone(), peer);
     stream.take(&first);
-    let retire = clock::sleep(pusher.connection_age);
-    tokio::pin!(retire);
     loop {
         stream.adopt_latest();
         stream.send_what_is_due(&session).await?;
@@ -46,7 +47,6 @@ pub(super) async fn serve(
             },
             changed = stream.pusher.worlds.changed() => if changed.is_err() { break },
             () = until(stream.patience) => stream.give_up_waiting(),
-            () = &mut retire => return Err(Status::unavailable("connect anew, so that replicas share the load")),
             () = drain.wait() => return Err(Status::unavailable("the controller is stopping")),
         }
     }
@@ -94,7 +94,11 @@ impl Stream {
     fn adopt_latest(&mut self) {
         let latest = self.pusher.worlds.borrow_and_update().clone();
         let Some(latest) = latest else { return };
-        if self.world.as_ref().is_some_and(|world| world.number == latest.number) {
+        if self
+            .world
+            .as_ref()
+            .is_some_and(|world| world.number == latest.number)
+        {
             return;
         }
         let before = self.server.target().cloned();
@@ -109,7 +113,9 @@ impl Stream {
     }
 
     fn take(&mut self, request: &Request) {
-        let Some(answer) = self.server.request(request) else { return };
+        let Some(answer) = self.server.request(request) else {
+            return;
+        };
         for rejected in &answer.rejected {
             self.pusher.metrics.rejected(answer.kind);
             tracing::warn!(proxy = self.peer.id, %rejected, "a proxy refuses a resource");

@@ -36,7 +36,9 @@ impl Node {
     pub(crate) fn to_proto(&self) -> pb::Node {
         let mut metadata = structure(&self.metadata);
         let labels = Kind::StructValue(structure(&self.labels));
-        metadata.fields.insert(LABELS.into(), Value { kind: Some(labels) });
+        metadata
+            .fields
+            .insert(LABELS.into(), Value { kind: Some(labels) });
         pb::Node {
             id: self.id.clone(),
             metadata: Some(metadata),
@@ -53,7 +55,11 @@ impl Node {
     pub(crate) fn from_proto(node: &pb::Node) -> Self {
         let none = Struct::default();
         let metadata = node.metadata.as_ref().unwrap_or(&none);
-        let labels = match metadata.fields.get(LABELS).and_then(|labels| labels.kind.as_ref()) {
+        let labels = match metadata
+            .fields
+            .get(LABELS)
+            .and_then(|labels| labels.kind.as_ref())
+        {
             Some(Kind::StructValue(labels)) => texts(labels),
             _ => BTreeMap::new(),
         };
@@ -77,15 +83,21 @@ fn structure(texts: &BTreeMap<String, String>) -> Struct {
         kind: Some(Kind::StringValue(text.clone())),
     };
     Struct {
-        fields: texts.iter().map(|(name, text)| (name.clone(), value(text))).collect(),
+        fields: texts
+            .iter()
+            .map(|(name, text)| (name.clone(), value(text)))
+            .collect(),
     }
 }
 
 fn texts(fields: &Struct) -> BTreeMap<String, String> {
-    let pairs = fields.fields.iter().filter_map(|(name, value)| match &value.kind {
-        Some(Kind::StringValue(text)) => Some((name.clone(), text.clone())),
-        _ => None,
-    });
+    let pairs = fields
+        .fields
+        .iter()
+        .filter_map(|(name, value)| match &value.kind {
+            Some(Kind::StringValue(text)) => Some((name.clone(), text.clone())),
+            _ => None,
+        });
     pairs.collect()
 }
 
