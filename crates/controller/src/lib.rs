@@ -43,6 +43,8 @@ pub use settings::{Listen, Settings};
 pub(crate) const INJECTION: &str = "injection";
 /// How long the start waits for the API server.
 const START: Duration = Duration::from_secs(60);
+/// Streams of one connection: a proxy needs one for discovery and one for certificates.
+const STREAMS: u32 = 16;
 /// Streams that wait to be taken.
 const SESSIONS: usize = 64;
 
@@ -222,6 +224,7 @@ fn discovery(age: Duration, sessions: mpsc::Sender<Session>) -> tonic::transport
         .initial_connection_window_size(xds::transport::CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(xds::transport::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(xds::transport::KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(STREAMS)
         .max_connection_age(age)
         .max_connection_age_grace(Duration::from_secs(10))
         .add_service(DeltaService::new(sessions))

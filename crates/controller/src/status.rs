@@ -1,9 +1,9 @@
 //! What is wrong with users' objects, written back as Kubernetes events, where `kubectl describe` shows it.
 //!
 //! After a quiet moment the findings of the latest picture are compared with those told before. A finding is one
-//! event, told once; when it went away and came back, or another controller told it, its count goes up.
+//! event, told once; when it went away and came back, its count goes up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use resources::{Key, Level, Meta, Problem};
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::push::World;
@@ -26,6 +27,8 @@ const RETRY: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Events written in one round; the others follow in the next.
 const ROUND: usize = 100;
+/// Events whose counts are kept.
+const REMEMBERED: usize = 10_000;
 /// The longest message that the API takes.
 const LONGEST_MESSAGE: usize = 1024;
 
@@ -34,7 +37,11 @@ type Findings = BTreeMap<Key, BTreeSet<Problem>>;
 
 /// Writes events until no picture will come any more.
 pub async fn write_events(client: kube::Client, mut worlds: watch::Receiver<Option<World>>) {
-    let mut told = Findings::new();
+    let mut writer = Writer {
+        client,
+        told: Findings::new(),
+        counts: HashMap::new(),
+    };
     let mut left = false;
     loop {
         if left {
@@ -43,17 +50,18 @@ pub async fn write_events(client: kube::Client, mut worlds: watch::Receiver<Opti
             return;
         }
         clock::sleep(QUIET).await;
-        let Some(world) = worlds.borrow_and_update().clone() else {
-            continue;
-        };
-        let found = findings(&world);
-        told.retain(|key, problems| {
-            let still = found.get(key);
-            problems.retain(|problem| still.is_some_and(|still| still.contains(problem)));
-            !problems.is_empty()
-        });
-        left = tell(&client, &world, &found, &mut told).await;
+        let latest = worlds.borrow_and_update().clone();
+        if let Some(world) = latest {
+            left = writer.tell(&world, &findings(&world)).await;
+        }
     }
+}
+
+struct Writer {
+    client: kube::Client,
+    told: Findings,
+    /// How often each event was told, by its name.
+    counts: HashMap<String, i32>,
 }
 
 fn findings(world: &World) -> Findings {
@@ -70,23 +78,32 @@ fn findings(world: &World) -> Findings {
     findings
 }
 
-/// Writes what was not told. Whether something is left for later.
-async fn tell(client: &kube::Client, world: &World, found: &Findings, told: &mut Findings) -> bool {
-    let mut written = 0;
-    for (key, problems) in found {
-        for problem in problems {
-            if told.get(key).is_some_and(|told| told.contains(problem)) {
-                continue;
-            }
-            if written == ROUND {
-                return true;
-            }
-            written += 1;
+impl Writer {
+    /// Writes what was not told. Whether something is left for later.
+    async fn tell(&mut self, world: &World, found: &Findings) -> bool {
+        self.told.retain(|key, problems| {
+            let still = found.get(key);
+            problems.retain(|problem| still.is_some_and(|still| still.contains(problem)));
+            !problems.is_empty()
+        });
+        let all = found
+            .iter()
+            .flat_map(|(key, problems)| problems.iter().map(move |problem| (key, problem)));
+        let is_told =
+            |key: &Key, problem: &Problem| self.told.get(key).is_some_and(|told| told.contains(problem));
+        let new: Vec<_> = all
+            .filter(|(key, problem)| !is_told(key, problem))
+            .take(ROUND + 1)
+            .collect();
+        for (key, problem) in new.iter().take(ROUND) {
             let meta = world.mesh.get(key).map(resources::Resource::meta);
             let event = event(key, problem, meta, now());
-            match clock::timeout(DEADLINE, write(client, &event)).await {
+            match clock::timeout(DEADLINE, self.write(event)).await {
                 Ok(Ok(())) => {
-                    told.entry(key.clone()).or_default().insert(problem.clone());
+                    self.told
+                        .entry((*key).clone())
+                        .or_default()
+                        .insert((*problem).clone());
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(object = %key, %error, "an event could not be written");
@@ -95,31 +112,39 @@ async fn tell(client: &kube::Client, world: &World, found: &Findings, told: &mut
                 Err(_) => return true,
             }
         }
+        new.len() > ROUND
     }
-    false
+
+    /// Creates the event, or, where it exists, counts it. One that an earlier controller wrote is only refreshed.
+    async fn write(&mut self, event: Event) -> Result<(), kube::Error> {
+        if self.counts.len() >= REMEMBERED {
+            self.counts.clear();
+        }
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let name = event.metadata.name.as_deref().unwrap_or_default();
+        match api.create(&PostParams::default(), &event).await {
+            Ok(_) => {
+                self.counts.insert(name.to_owned(), 1);
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let mut patch = json!({"lastTimestamp": event.last_timestamp});
+                if let Some(count) = self.counts.get_mut(name) {
+                    *count = count.saturating_add(1);
+                    patch["count"] = json!(count);
+                }
+                api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await
+                    .map(drop)
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 fn now() -> Timestamp {
     Timestamp::try_from(clock::wall()).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-async fn write(client: &kube::Client, event: &Event) -> Result<(), kube::Error> {
-    let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
-    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    match api.create(&PostParams::default(), event).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            let name = event.metadata.name.as_deref().unwrap_or_default();
-            let before = api.get(name).await?;
-            let patch = serde_json::json!({
-                "count": before.count.unwrap_or(1).saturating_add(1),
-                "lastTimestamp": event.last_timestamp,
-            });
-            api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
-                .await
-                .map(drop)
-        }
-        created => created.map(drop),
-    }
 }
 
 fn event(key: &Key, problem: &Problem, meta: Option<&Meta>, now: Timestamp) -> Event {
@@ -182,9 +207,13 @@ fn message(problem: &Problem) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::Method;
     use resources::{Code, Kind};
 
     use super::*;
+    use crate::fake_api;
 
     #[test]
     fn an_event_names_object_code_and_field_and_is_always_the_same() {
@@ -209,6 +238,42 @@ mod tests {
         assert_eq!(first, event(&key, &problem, Some(&meta), Timestamp::UNIX_EPOCH));
         let reborn = event(&key, &problem, None, Timestamp::UNIX_EPOCH);
         assert_ne!(first.metadata.name, reborn.metadata.name);
+    }
+
+    #[tokio::test]
+    async fn a_finding_is_told_once_and_counted_when_it_comes_back() {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let seen = calls.clone();
+        let client = fake_api::client(move |method, _, body| {
+            let mut seen = seen.lock().unwrap();
+            let exists = seen.iter().any(|(method, _)| *method == Method::POST);
+            seen.push((method.clone(), body.clone()));
+            match *method == Method::POST && exists {
+                true => fake_api::failure(409, "AlreadyExists", "it is there"),
+                false => (200, json!({"metadata": {}, "involvedObject": {}})),
+            }
+        });
+        let key = Key::new(Kind::VirtualService, "shop", "backend");
+        let problem = Problem::new(Code::ReferencedResourceNotFound, &key, "", "no such subset");
+        let found = Findings::from([(key, BTreeSet::from([problem]))]);
+        let world = World {
+            mesh: Arc::default(),
+            problems: Arc::default(),
+            number: 1,
+            changed: clock::now(),
+        };
+        let mut writer = Writer {
+            client,
+            told: Findings::new(),
+            counts: HashMap::new(),
+        };
+        for found in [&found, &found, &Findings::new(), &found] {
+            assert!(!writer.tell(&world, found).await);
+        }
+        let calls = calls.lock().unwrap();
+        let methods: Vec<_> = calls.iter().map(|(method, _)| method.as_str()).collect();
+        assert_eq!(methods, ["POST", "POST", "PATCH"]);
+        assert_eq!(calls[2].1["count"], 2);
     }
 
     #[test]

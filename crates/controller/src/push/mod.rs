@@ -123,7 +123,7 @@ impl Pusher {
                     Err(status) => Err(status),
                 };
                 if let Err(status) = served {
-                    tracing::info!(reason = status.message(), "a proxy's stream is refused");
+                    tracing::info!(target: "ads", reason = status.message(), "a proxy's stream is refused");
                     // The proxy may be gone already.
                     let _ = responses.try_send(Err(status));
                 }

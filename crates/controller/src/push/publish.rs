@@ -76,7 +76,7 @@ impl Publisher {
         let mesh = Arc::new(mesh.next(&changes));
         let made = clock::now();
         self.metrics.published(begun - since, made - begun);
-        tracing::info!(number, changes = changes.len(), "pushing");
+        tracing::info!(target: "ads", number, changes = changes.len(), "pushing");
         self.worlds.send_replace(Some(World {
             mesh,
             problems: Arc::new(problems),

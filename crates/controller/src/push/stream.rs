@@ -17,7 +17,7 @@ const INTRODUCTION: Duration = Duration::from_secs(10);
 /// For a message to leave; a proxy that takes none for so long is gone.
 const SEND: Duration = Duration::from_secs(60);
 /// For the questions that a push should raise.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves a stream until it ends. An error is told to the proxy.
 pub(super) async fn serve(
@@ -34,7 +34,7 @@ pub(super) async fn serve(
     let peer = peer
         .confirm(caller)
         .map_err(|refused| Status::permission_denied(refused.to_string()))?;
-    tracing::info!(proxy = peer.id, "connected");
+    tracing::info!(target: "ads", proxy = peer.id, "connected");
     let mut stream = Stream::new(pusher.clone(), peer);
     stream.take(&first);
     loop {
@@ -50,7 +50,7 @@ pub(super) async fn serve(
             () = drain.wait() => return Err(Status::unavailable("the controller is stopping")),
         }
     }
-    tracing::info!(proxy = stream.peer.id, "disconnected");
+    tracing::info!(target: "ads", proxy = stream.peer.id, "disconnected");
     Ok(())
 }
 
@@ -118,7 +118,7 @@ impl Stream {
         };
         for rejected in &answer.rejected {
             self.pusher.metrics.rejected(answer.kind);
-            tracing::warn!(proxy = self.peer.id, %rejected, "a proxy refuses a resource");
+            tracing::warn!(target: "ads", proxy = self.peer.id, %rejected, "a proxy refuses a resource");
         }
         if let Some(pushed) = self.pushed.take() {
             self.pusher.metrics.pushed(answer.kind, clock::now() - pushed);

@@ -17,6 +17,8 @@ use crate::watch::Event;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
+type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
+
 /// A controller without a cluster: changes go in by hand.
 struct Controller {
     events: mpsc::Sender<Event>,
@@ -88,7 +90,7 @@ impl Controller {
         }
     }
 
-    fn proxy(&self, id: &str) -> (watch::Receiver<Option<Arc<Snapshot>>>, mpsc::Receiver<ProxyEvent>) {
+    fn proxy(&self, id: &str) -> (Snapshots, mpsc::Receiver<ProxyEvent>) {
         let settings = Settings {
             address: self.address.to_string(),
             server_name: "istiod".into(),

@@ -189,10 +189,41 @@ fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
 }
 
 fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
+    check_forward(&message)?;
+    let timeout = to_limit(message.timeout, ROUTE_TIMEOUT, "RouteAction.timeout")?;
+    if let Some(stream) = message.max_stream_duration {
+        let field = "MaxStreamDuration.max_stream_duration";
+        let longest = to_limit(stream.max_stream_duration, Duration::ZERO, field)?;
+        if longest.is_some() && longest != timeout {
+            return Err(Reason::unsupported(format!("{field} other than the timeout")));
+        }
+    }
+    let clusters = match message.cluster_specifier {
+        Some(ClusterSpecifier::Cluster(name)) => vec![Weighted {
+            cluster: name.into(),
+            weight: SOLE_WEIGHT,
+        }],
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted_from_proto(weighted)?,
+        Some(_) => {
+            let field = "RouteAction.cluster_specifier other than names";
+            return Err(Reason::unsupported(field));
+        }
+        None => return Err(Reason::missing("RouteAction.cluster_specifier")),
+    };
+    Ok(Forward {
+        clusters,
+        timeout,
+        retry: message.retry_policy.map(retry::from_proto).transpose()?,
+    })
+}
+
+fn check_forward(message: &pb::RouteAction) -> Result<(), Reason> {
     refuse!(
         message,
         "RouteAction",
         [
+            // 0 is 503 for a missing cluster, which is what we answer.
+            cluster_not_found_response_code,
             metadata_match,
             prefix_rewrite,
             regex_rewrite,
@@ -215,41 +246,7 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
             host_rewrite_specifier,
         ]
     );
-    // The code for a missing cluster: 0 is 503, what we answer; 1 is 404.
-    if message.cluster_not_found_response_code > 0 {
-        return Err(Reason::unsupported("RouteAction.cluster_not_found_response_code"));
-    }
-    let timeout = to_limit(message.timeout, ROUTE_TIMEOUT, "RouteAction.timeout")?;
-    if let Some(stream) = message.max_stream_duration {
-        let longest = to_limit(
-            stream.max_stream_duration,
-            Duration::ZERO,
-            "MaxStreamDuration.max_stream_duration",
-        )?;
-        if longest.is_some() && longest != timeout {
-            return Err(Reason::unsupported(
-                "MaxStreamDuration.max_stream_duration other than the timeout",
-            ));
-        }
-    }
-    let clusters = match message.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => vec![Weighted {
-            cluster: name.into(),
-            weight: SOLE_WEIGHT,
-        }],
-        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted_from_proto(weighted)?,
-        Some(_) => {
-            return Err(Reason::unsupported(
-                "RouteAction.cluster_specifier other than names",
-            ));
-        }
-        None => return Err(Reason::missing("RouteAction.cluster_specifier")),
-    };
-    Ok(Forward {
-        clusters,
-        timeout,
-        retry: message.retry_policy.map(retry::from_proto).transpose()?,
-    })
+    Ok(())
 }
 
 fn weighted_to_proto(weighted: &Weighted) -> ClusterWeight {
