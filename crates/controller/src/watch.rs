@@ -180,6 +180,43 @@ mod tests {
         assert_eq!(done, Some(Event::Listed(Kind::Service, BTreeSet::from([key]))));
     }
 
+    #[tokio::test]
+    async fn a_kind_that_comes_later_counts_as_empty_until_then() {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let client = crate::fake_api::client(move |_, path, _| {
+            let first = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+            let list = serde_json::json!({
+                "metadata": {"resourceVersion": "1"},
+                "items": [{"metadata": {"name": "backend", "namespace": "shop"}, "spec": {"hosts": ["backend"]}}],
+            });
+            match (first, path.contains("watch=true")) {
+                (true, _) => {
+                    crate::fake_api::failure(404, "NotFound", "the server could not find the resource")
+                }
+                (false, false) => (200, list),
+                (false, true) => (200, Value::Null),
+            }
+        });
+        let (events, mut told) = mpsc::channel(4);
+        let tasks = Tasks::new();
+        tasks.spawn("watch", watch(client, Kind::VirtualService, events));
+        let key = Key::new(Kind::VirtualService, "shop", "backend");
+        assert_eq!(
+            told.recv().await,
+            Some(Event::Listed(Kind::VirtualService, BTreeSet::new()))
+        );
+        let Some(Event::Present {
+            key: found, resource, ..
+        }) = told.recv().await
+        else {
+            panic!("no object");
+        };
+        assert_eq!((found, resource.is_some()), (key.clone(), true));
+        let done = Event::Listed(Kind::VirtualService, BTreeSet::from([key]));
+        assert_eq!(told.recv().await, Some(done));
+        tasks.stop(Duration::from_secs(5)).await;
+    }
+
     #[test]
     fn an_object_that_cannot_be_read_becomes_a_problem_with_its_field() {
         let broken = object(serde_json::json!({

@@ -178,3 +178,69 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::service::discovery::v3 as envoy;
+    use envoy_types::pb::google::rpc;
+
+    use super::*;
+
+    #[test]
+    fn requests_and_responses_are_envoys_on_the_wire() {
+        let theirs = envoy::DeltaDiscoveryRequest {
+            node: Some(core::Node::default()),
+            type_url: "t".into(),
+            resource_names_subscribe: vec!["a".into()],
+            resource_names_unsubscribe: vec!["b".into()],
+            initial_resource_versions: HashMap::from([("c".into(), "1".into())]),
+            response_nonce: "n".into(),
+            error_detail: Some(rpc::Status {
+                code: 3,
+                message: "m".into(),
+                details: Vec::new(),
+            }),
+            ..Default::default()
+        };
+        let ours = Request::decode(theirs.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(ours.encode_to_vec(), theirs.encode_to_vec());
+        assert_eq!(
+            (ours.subscribe, ours.unsubscribe),
+            (vec!["a".into()], vec!["b".into()])
+        );
+
+        let resource = Resource {
+            version: "1".into(),
+            name: "a".into(),
+            body: Some(Body {
+                type_url: "t".into(),
+                value: Bytes::from_static(b"x"),
+            }),
+        };
+        let ours = Response {
+            system_version: "1".into(),
+            resources: vec![resource],
+            type_url: "t".into(),
+            nonce: "n".into(),
+            removed: vec!["b".into()],
+        };
+        let theirs = envoy::DeltaDiscoveryResponse::decode(ours.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(
+            (theirs.nonce.as_str(), theirs.removed_resources.as_slice()),
+            ("n", ["b".to_owned()].as_slice())
+        );
+        assert_eq!(theirs.encode_to_vec(), ours.encode_to_vec());
+    }
+
+    #[test]
+    fn a_refusal_names_its_resources_exactly() {
+        let rejected = vec![Rejected {
+            kind: Kind::Routes,
+            name: "9090".into(),
+            reason: Reason::unsupported("RouteAction.cors"),
+        }];
+        let status = Status::of(&rejected);
+        assert_eq!(status.message, "RDS 9090: RouteAction.cors: is not supported");
+        assert_eq!(status.rejected(Kind::Routes), Some(rejected));
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::route::v3 as pb;
-use pb::route_action::{ClusterSpecifier, MaxStreamDuration};
+use pb::route_action::ClusterSpecifier;
 use pb::weighted_cluster::ClusterWeight;
 use snapshot::route::{DirectResponse, Forward};
 use snapshot::{Action, Route, RouteTable, VirtualHost, Weighted};
@@ -177,12 +177,8 @@ fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
     pb::RouteAction {
         cluster_specifier: Some(clusters),
         timeout: limit(forward.timeout),
-        // The deadline of a gRPC caller may shorten the limit, never lengthen it.
-        max_stream_duration: Some(MaxStreamDuration {
-            max_stream_duration: limit(forward.timeout),
-            grpc_timeout_header_max: limit(forward.timeout),
-            grpc_timeout_header_offset: None,
-        }),
+        // The deadline of a gRPC caller may shorten the limit, never lengthen it; Istio says it in this old field.
+        max_grpc_timeout: limit(forward.timeout),
         retry_policy: forward.retry.as_ref().map(retry::to_proto),
         ..Default::default()
     }
@@ -194,8 +190,8 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
     if let Some(stream) = message.max_stream_duration {
         let field = "MaxStreamDuration.max_stream_duration";
         let longest = to_limit(stream.max_stream_duration, Duration::ZERO, field)?;
-        if longest.is_some() && longest != timeout {
-            return Err(Reason::unsupported(format!("{field} other than the timeout")));
+        if longest.is_some() {
+            return Err(Reason::unsupported(field));
         }
     }
     let clusters = match message.cluster_specifier {
