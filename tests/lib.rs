@@ -1,1 +1,1 @@
-//! Shared pieces of the test binaries.
+//! The test binaries of this package stand in its folders; nothing is shared yet.

@@ -131,9 +131,12 @@ fn narrow<T: DeserializeOwned>(key: &Key, object: &Value) -> Result<Arc<T>, Prob
         .map_err(|error| undecodable(key, &error.path().to_string(), &error.into_inner()))
 }
 
+/// An object, and warnings about its unknown fields.
+type Complete<T> = (Arc<T>, Vec<Problem>);
+
 /// An Istio object, with its unknown fields. `null` is as good as absent, except as the value of a map, where
 /// protobuf's JSON has no meaning for it.
-fn complete<T: DeserializeOwned>(key: &Key, object: &Value) -> Result<(Arc<T>, Vec<Problem>), Problem> {
+fn complete<T: DeserializeOwned>(key: &Key, object: &Value) -> Result<Complete<T>, Problem> {
     let mut object = object.clone();
     remove_nulls(&mut object);
     let mut unknown = Vec::new();

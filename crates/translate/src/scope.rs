@@ -4,7 +4,7 @@
 //! rule asks for them, and addresses of the proxy do not count at all: replicas of a Deployment share one Scope.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use snapshot::cluster::ServiceRef;
 
 use crate::mesh::endpoints::Members;
 use crate::mesh::policies::{Client, Policy};
-use crate::mesh::routes::{IndexedRoutes, specificity};
+use crate::mesh::routes::IndexedRoutes;
 use crate::mesh::services::{Service, ServicePort};
 use crate::{Mesh, Node, Protocol, Role};
 
@@ -66,6 +66,7 @@ impl Scope {
             labels,
         };
         let routes: Vec<_> = mesh.routes.for_sidecars(&node.namespace).cloned().collect();
+        let by_host = RoutesByHost::of(&routes);
         let visible = mesh
             .services
             .iter()
@@ -74,7 +75,7 @@ impl Scope {
             .map(|service| VisibleService {
                 members: mesh.endpoints.get(&service.host).cloned(),
                 policy: mesh.policies.find(client, service).cloned(),
-                routes: most_specific(&routes, service.host.as_str()).cloned(),
+                routes: by_host.find(service.host.as_str()).cloned(),
                 service: service.clone(),
             })
             .collect();
@@ -137,20 +138,38 @@ impl Scope {
     }
 }
 
-/// Of VirtualServices in order of preference, the one whose host fits best; of equals the first.
-fn most_specific<'a>(routes: &'a [Arc<IndexedRoutes>], host: &str) -> Option<&'a Arc<IndexedRoutes>> {
-    let best = |routes: &IndexedRoutes| {
-        routes
-            .hosts
-            .iter()
-            .filter_map(|known| specificity(known, host))
-            .max()
-    };
-    let ranked = routes.iter().filter_map(|routes| Some((best(routes)?, routes)));
-    ranked
-        .rev()
-        .max_by_key(|(rank, _)| *rank)
-        .map(|(_, routes)| routes)
+/// VirtualServices by host. Of several for one host the first, that is the oldest, counts.
+struct RoutesByHost<'a> {
+    exact: HashMap<&'a str, &'a Arc<IndexedRoutes>>,
+    /// By what follows the star; longest first.
+    wildcards: Vec<(&'a str, &'a Arc<IndexedRoutes>)>,
+}
+
+impl<'a> RoutesByHost<'a> {
+    fn of(routes: &'a [Arc<IndexedRoutes>]) -> Self {
+        let mut exact = HashMap::new();
+        let mut wildcards = Vec::new();
+        for routes in routes {
+            for host in &routes.hosts {
+                match host.strip_prefix('*') {
+                    Some(suffix) => wildcards.push((suffix, routes)),
+                    None => drop(exact.entry(host.as_str()).or_insert(routes)),
+                }
+            }
+        }
+        // Stable: of equally long ones the oldest stays first.
+        wildcards.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        Self { exact, wildcards }
+    }
+
+    /// Exact beats every wildcard, and a longer wildcard beats a shorter one.
+    fn find(&self, host: &str) -> Option<&'a Arc<IndexedRoutes>> {
+        let by_wildcard = || self.wildcards.iter().find(|(suffix, _)| host.ends_with(suffix));
+        self.exact
+            .get(host)
+            .copied()
+            .or_else(|| by_wildcard().map(|(_, routes)| *routes))
+    }
 }
 
 fn asked_only(labels: &BTreeMap<String, String>, asked: &BTreeSet<String>) -> BTreeMap<String, String> {

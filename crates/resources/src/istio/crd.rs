@@ -16,11 +16,13 @@ struct Definition {
     short_name: &'static str,
     description: &'static str,
     spec: Value,
-    /// Name, path, type and description of printer columns.
-    columns: &'static [(&'static str, &'static str, &'static str, &'static str)],
+    columns: &'static [Column],
 }
 
-const AGE: (&str, &str, &str, &str) = (
+/// Name, path, type and description of a printer column.
+type Column = (&'static str, &'static str, &'static str, &'static str);
+
+const AGE: Column = (
     "Age",
     ".metadata.creationTimestamp",
     "date",
@@ -168,7 +170,7 @@ mod tests {
     use super::*;
 
     /// Calls `each` for every schema in a schema, with its path.
-    fn walk(path: &str, schema: &Value, each: &mut dyn FnMut(&str, &Value)) {
+    fn walk(path: &str, schema: &Value, each: &mut impl FnMut(&str, &Value)) {
         each(path, schema);
         if let Some(properties) = schema["properties"].as_object() {
             properties

@@ -19,7 +19,7 @@ impl Duration {
 
     /// Istio's proxies count in milliseconds; finer values are refused.
     pub(super) fn is_whole_milliseconds(self) -> bool {
-        self.0.subsec_nanos() % 1_000_000 == 0
+        self.0.subsec_nanos().is_multiple_of(1_000_000)
     }
 
     fn parse(text: &str) -> Result<Self, String> {

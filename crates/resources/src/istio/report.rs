@@ -60,7 +60,14 @@ impl Report {
                 format!("regex is too large, max length allowed is {MAX_REGEX}"),
             );
         } else if let Err(error) = regex::Regex::new(pattern) {
-            self.error(field, format!("invalid regex: {error}"));
+            // The first lines draw an arrow below the pattern; the last one says what is wrong.
+            let text = error.to_string();
+            let reason = text
+                .lines()
+                .next_back()
+                .unwrap_or(&text)
+                .trim_start_matches("error: ");
+            self.error(field, format!("invalid regex {pattern:?}: {reason}"));
         }
     }
 

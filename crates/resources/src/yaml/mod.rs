@@ -48,6 +48,8 @@ pub fn read(text: &str) -> Read {
                     .location()
                     .map_or(first_line, |location| location.line() + first_line - 1);
                 let message = error.without_snippet().to_string();
+                // The parser counts from the start of the document; we say the line of the file instead.
+                let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
                 read.problems.push(unreadable(Some(line), message));
             }
         }

@@ -73,8 +73,9 @@ impl CompiledTable {
             prefixes: Vec::new(),
             any: None,
             conditions: Vec::with_capacity(table.hosts.len()),
-            table: table.clone(),
+            table,
         };
+        let table = compiled.table.clone();
         for (position, host) in table.hosts.iter().enumerate() {
             let problem = |route, reason| RouteProblem {
                 table: table.name.to_string(),

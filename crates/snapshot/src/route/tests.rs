@@ -65,7 +65,10 @@ fn respond(status: u16, matches: RouteMatch) -> Route {
     }
 }
 
-fn table(hosts: &[(&[&str], Vec<RouteMatch>)]) -> (CompiledTable, Vec<RouteProblem>) {
+/// Domains, and the conditions of one route each.
+type HostOf<'a> = (&'a [&'a str], Vec<RouteMatch>);
+
+fn table(hosts: &[HostOf<'_>]) -> (CompiledTable, Vec<RouteProblem>) {
     let hosts = hosts
         .iter()
         .enumerate()
@@ -304,7 +307,7 @@ proptest! {
         authority in "[abAB.]{0,5}(:[0-9]{1,3})?",
     ) {
         let routes: Vec<Vec<&str>> = hosts.iter().map(|d| d.iter().map(String::as_str).collect()).collect();
-        let all: Vec<(&[&str], Vec<RouteMatch>)> = routes.iter().map(|d| (d.as_slice(), vec![])).collect();
+        let all: Vec<HostOf<'_>> = routes.iter().map(|d| (d.as_slice(), vec![])).collect();
         prop_assert_eq!(table(&all).0.find_host(&authority), naive_host(&hosts, &authority));
     }
 

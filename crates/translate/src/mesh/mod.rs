@@ -14,6 +14,8 @@ pub mod endpoints;
 pub mod policies;
 pub mod routes;
 pub mod services;
+#[cfg(test)]
+mod tests;
 pub mod visibility;
 
 use std::collections::{BTreeMap, BTreeSet};

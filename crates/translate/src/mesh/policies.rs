@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use resources::istio::destination_rule::{Subset, TrafficPolicy};
-use resources::istio::resolve_host;
+use resources::istio::{has_wildcard, resolve_host};
 use resources::{DestinationRule, Key, Kind, Resource};
 
 use super::Stored;
@@ -16,7 +16,14 @@ use crate::{DOMAIN, ROOT_NAMESPACE};
 /// Merged rules by namespace.
 #[derive(Debug, Default)]
 pub struct Policies {
-    by_namespace: BTreeMap<String, Vec<Arc<Policy>>>,
+    by_namespace: BTreeMap<String, OfNamespace>,
+}
+
+/// Merged rules of one namespace, oldest first.
+#[derive(Debug, Default)]
+struct OfNamespace {
+    exact: BTreeMap<String, Vec<Arc<Policy>>>,
+    wildcards: Vec<Arc<Policy>>,
 }
 
 /// What one or several DestinationRules say about a host.
@@ -42,22 +49,27 @@ impl Policies {
             })
             .collect();
         all.sort_by(|(a, _), (b, _)| a.metadata.age_order().cmp(&b.metadata.age_order()));
-        let mut by_namespace: BTreeMap<String, Vec<Policy>> = BTreeMap::new();
+        let mut merged: BTreeMap<(String, String), Vec<Policy>> = BTreeMap::new();
         for (rule, revision) in all {
-            let policies = by_namespace.entry(rule.metadata.namespace.clone()).or_default();
+            let host = resolve_host(&rule.spec.host, &rule.metadata.namespace, DOMAIN);
+            let policies = merged.entry((rule.metadata.namespace.clone(), host)).or_default();
             let policy = Policy::of(rule, revision);
             match policies.iter_mut().find(|known| known.merges_with(&policy)) {
                 Some(known) => known.merge(policy),
                 None => policies.push(policy),
             }
         }
-        let shared = |policies: Vec<Policy>| policies.into_iter().map(Arc::new).collect();
-        Self {
-            by_namespace: by_namespace
-                .into_iter()
-                .map(|(name, policies)| (name, shared(policies)))
-                .collect(),
+        let mut by_namespace: BTreeMap<String, OfNamespace> = BTreeMap::new();
+        for ((namespace, host), policies) in merged {
+            let of_namespace = by_namespace.entry(namespace).or_default();
+            let policies = policies.into_iter().map(Arc::new);
+            if has_wildcard(&host) {
+                of_namespace.wildcards.extend(policies);
+            } else {
+                of_namespace.exact.insert(host, policies.collect());
+            }
         }
+        Self { by_namespace }
     }
 
     /// The policy that a client applies to a service. The first namespace that has any counts alone: the client's
@@ -86,10 +98,15 @@ impl Policies {
         let rank = |policy: &Arc<Policy>| {
             specificity(&policy.host, host).map(|specific| (specific, !policy.selector.is_empty()))
         };
-        let policies = self.by_namespace.get(namespace)?;
+        let of_namespace = self.by_namespace.get(namespace)?;
+        let policies = of_namespace
+            .exact
+            .get(host)
+            .into_iter()
+            .flatten()
+            .chain(&of_namespace.wildcards);
         // Of equals the first, that is the oldest, wins; `max_by_key` would take the last.
         let ranked = policies
-            .iter()
             .filter(fits)
             .filter_map(|policy| Some((rank(policy)?, policy)));
         ranked
@@ -100,10 +117,13 @@ impl Policies {
 
     /// Labels that any `workloadSelector` in that namespace asks for.
     pub(crate) fn asked_labels(&self, namespace: &str) -> BTreeSet<String> {
-        let policies = self.by_namespace.get(namespace).into_iter().flatten();
-        policies
-            .flat_map(|policy| policy.selector.keys().cloned())
-            .collect()
+        let of_namespace = self.by_namespace.get(namespace);
+        let exact = of_namespace
+            .into_iter()
+            .flat_map(|policies| policies.exact.values().flatten());
+        let wildcards = of_namespace.into_iter().flat_map(|policies| &policies.wildcards);
+        let selectors = exact.chain(wildcards).flat_map(|policy| policy.selector.keys());
+        selectors.cloned().collect()
     }
 }
 

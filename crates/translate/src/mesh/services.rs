@@ -27,8 +27,10 @@ pub struct Service {
     pub host: Host,
     pub name: String,
     pub namespace: String,
-    /// Virtual addresses; none when headless.
+    /// Virtual addresses.
     pub addresses: Vec<IpAddr>,
+    /// Without virtual address, on purpose: clients connect to the pods themselves.
+    pub is_headless: bool,
     /// Of type ExternalName: another name for this host.
     pub external_name: Option<Host>,
     pub ports: Vec<ServicePort>,
@@ -101,6 +103,7 @@ impl Service {
             name: meta.name.clone(),
             namespace: meta.namespace.clone(),
             addresses,
+            is_headless: spec.cluster_ip == "None" && external_name.is_none(),
             external_name,
             ports: ports.collect(),
             selector: spec.selector.clone(),
@@ -115,11 +118,6 @@ impl Service {
             name: self.name.clone(),
             namespace: self.namespace.clone(),
         }
-    }
-
-    /// Without virtual address: clients connect to the pods themselves.
-    pub fn is_headless(&self) -> bool {
-        self.addresses.is_empty() && self.external_name.is_none()
     }
 
     /// Whether it selects a pod with these labels. A service without selector selects none.

@@ -56,7 +56,7 @@ fn add_cluster(seen: &VisibleService, port: &ServicePort, subset: Option<&Subset
     let tcp = effective.connection_pool.and_then(|pool| pool.tcp.as_ref());
     let cluster = Cluster {
         name: name.clone(),
-        discovery: discovery(effective.load_balancer, seen.service.is_headless()),
+        discovery: discovery(effective.load_balancer, seen.service.is_headless),
         load_balancing: load_balancing(effective.load_balancer),
         http: port.protocol.upstream_http(),
         connect_timeout: tcp

@@ -12,7 +12,7 @@ pub(super) fn domains(service: &Service, aliases: &[Host], client_namespace: &st
         .chain(aliases)
         .flat_map(|host| host_domains(host.as_str(), client_namespace))
         .collect();
-    if service.is_headless() {
+    if service.is_headless {
         // Pods of a StatefulSet have names under that of their service.
         let of_pods: Vec<_> = domains.iter().map(|domain| format!("*.{domain}")).collect();
         domains.extend(of_pods);

@@ -34,7 +34,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
             match port.protocol {
                 Protocol::Http | Protocol::Http2 => drop(http_ports.insert(port.port)),
                 Protocol::Tcp | Protocol::Tls => add_tcp(scope, seen, port, snapshot),
-                Protocol::Unknown if seen.service.is_headless() => add_tcp(scope, seen, port, snapshot),
+                Protocol::Unknown if seen.service.is_headless => add_tcp(scope, seen, port, snapshot),
                 Protocol::Unknown => add_detected(scope, seen, port, snapshot),
                 Protocol::Udp => {}
             }
@@ -119,7 +119,7 @@ fn opaque_cluster(scope: &Scope, seen: &VisibleService, port: &ServicePort) -> C
 /// A listener for each address of the service; without address of its own, for each of its endpoints.
 fn add_tcp(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: &mut Snapshot) {
     let cluster = opaque_cluster(scope, seen, port);
-    let addresses: BTreeSet<IpAddr> = if seen.service.is_headless() {
+    let addresses: BTreeSet<IpAddr> = if seen.service.is_headless {
         let members = seen
             .members
             .iter()

@@ -232,7 +232,8 @@ fn locality_settings(report: &mut Report, field: &str, locality: &LocalityLoadBa
             report.error(&field, "locality failover only names regions, without * or /");
         }
     }
-    if !has_outlier && !(locality.failover.is_empty() && locality.failover_priority.is_empty()) {
+    let fails_over = !locality.failover.is_empty() || !locality.failover_priority.is_empty();
+    if fails_over && !has_outlier {
         report.warning(field, "outlier detection policy must be provided for failover");
     }
 }

@@ -295,7 +295,8 @@ fn validate_redirect(report: &mut Report, field: &str, redirect: &HttpRedirect, 
             .as_ref()
             .is_some_and(|uri| matches!(uri.condition(), Some(Condition::Prefix(_))))
     };
-    if !prefix_rewrite.is_empty() && !(matches.iter().all(by_prefix) && !matches.is_empty()) {
+    let all_by_prefix = !matches.is_empty() && matches.iter().all(by_prefix);
+    if !prefix_rewrite.is_empty() && !all_by_prefix {
         report.error(
             &format!("{field}.prefixRewrite"),
             "prefixRewrite needs every match to be a uri prefix",

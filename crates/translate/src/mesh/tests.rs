@@ -1,0 +1,136 @@
+//! How one Mesh leads to the next, and what the hash of a Scope depends on.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use resources::yaml;
+
+use super::*;
+use crate::{Node, Scope, snapshot};
+
+const WORLD: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: backend, namespace: shop}
+spec: {clusterIP: 10.96.0.1, selector: {app: backend}, ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: backend-1, namespace: shop, labels: {app: backend, pod-template-hash: "1"}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: backend-2, namespace: shop, labels: {app: backend, pod-template-hash: "2"}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: backend-x, namespace: shop, labels: {kubernetes.io/service-name: backend}}
+endpoints: [{addresses: [10.0.0.1], targetRef: {kind: Pod, name: backend-1}}]
+ports: [{name: http, port: 80}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: backend, namespace: shop}
+spec: {hosts: [backend], http: [{route: [{destination: {host: backend, subset: v1}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: backend, namespace: shop}
+spec: {host: backend, subsets: [{name: v1, labels: {app: backend}}]}
+"#;
+
+fn world() -> Vec<Resource> {
+    let read = yaml::read(WORLD);
+    assert_eq!(read.problems, []);
+    read.resources
+}
+
+fn node(pod: &str) -> Node {
+    Node {
+        namespace: "shop".into(),
+        pod_name: pod.into(),
+        ..Node::default()
+    }
+}
+
+fn without(key: &Key) -> Change {
+    Change {
+        key: key.clone(),
+        resource: None,
+    }
+}
+
+#[test]
+fn indexes_whose_inputs_did_not_change_are_shared() {
+    let mesh = Mesh::of(world());
+    let pod = Key::new(Kind::Pod, "shop", "backend-2");
+    let next = mesh.next(&[without(&pod)]);
+    assert!(Arc::ptr_eq(&mesh.services, &next.services));
+    assert!(Arc::ptr_eq(&mesh.routes, &next.routes));
+    assert!(!Arc::ptr_eq(&mesh.endpoints, &next.endpoints));
+    assert!(mesh.get(&pod).is_some() && next.get(&pod).is_none());
+}
+
+#[test]
+fn an_object_written_again_without_news_changes_nothing() {
+    let mesh = Mesh::of(world());
+    let changes: Vec<_> = world().into_iter().map(Change::from).collect();
+    let next = mesh.next(&changes);
+    assert!(Arc::ptr_eq(&mesh.endpoints, &next.endpoints));
+    assert_eq!(
+        Scope::of(&mesh, &node("backend-1")).hash(),
+        Scope::of(&next, &node("backend-1")).hash()
+    );
+}
+
+#[test]
+fn replicas_share_a_scope_until_a_rule_asks_for_a_label_that_differs() {
+    let mesh = Mesh::of(world());
+    let hashes = |mesh: &Mesh| ["backend-1", "backend-2"].map(|pod| Scope::of(mesh, &node(pod)).hash());
+    let [one, two] = hashes(&mesh);
+    assert_eq!(one, two);
+    let asking = yaml::read(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: other, namespace: shop}\nspec: {hosts: [x.org], http: [{match: [{sourceLabels: {pod-template-hash: '1'}}], route: [{destination: {host: backend}}]}]}\n",
+    );
+    let [one, two] = hashes(&mesh.next(&[Change::from(asking.resources[0].clone())]));
+    assert_ne!(one, two);
+}
+
+#[test]
+fn every_visible_change_changes_the_hash() {
+    let mesh = Mesh::of(world());
+    let before = Scope::of(&mesh, &node("backend-1")).hash();
+    for resource in world()
+        .iter()
+        .filter(|resource| resource.key().name.as_ref() != "backend-2")
+    {
+        let next = mesh.next(&[without(&resource.key())]);
+        assert_ne!(
+            Scope::of(&next, &node("backend-1")).hash(),
+            before,
+            "{}",
+            resource.key()
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_way_to_a_mesh_does_not_matter(
+        steps in prop::collection::vec((0..6_usize, any::<bool>()), 0..24),
+        pod in prop::sample::select(vec!["backend-1", "backend-2"]),
+    ) {
+        let world = world();
+        let mut mesh = Mesh::default();
+        let mut present = vec![false; world.len()];
+        for (at, add) in steps {
+            let key = world[at].key();
+            present[at] = add;
+            mesh = mesh.next(&[Change { key, resource: add.then(|| world[at].clone()) }]);
+        }
+        let left = world.iter().zip(&present).filter(|(_, present)| **present);
+        let direct = Mesh::of(left.map(|(resource, _)| resource.clone()));
+        let made = |mesh: &Mesh| snapshot(&Scope::of(mesh, &node(pod)));
+        prop_assert_eq!(made(&mesh), made(&direct));
+    }
+}

@@ -1,0 +1,95 @@
+//! The file `calls.yaml` of a case, and how outcomes are written in it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::Deserialize;
+use snapshot::Direction;
+use translate::Call;
+use translate::explain::{Answer, Outcome, Request, Target};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Calls {
+    /// The pod whose proxy asks: `namespace/name`.
+    pub(crate) from: String,
+    /// Other files of the mesh, by path in the repository.
+    #[serde(default)]
+    pub(crate) with: Vec<String>,
+    #[serde(default)]
+    pub(crate) calls: Vec<OneCall>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OneCall {
+    /// `GET backend:9090/path`, or `TCP 10.96.0.1:5432` for a connection that does not speak HTTP.
+    pub(crate) call: String,
+    /// Where the connection goes, if that is not the address or port in `call`.
+    #[serde(default)]
+    to: Option<SocketAddr>,
+    #[serde(default)]
+    inbound: bool,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// See [`outcome_text`].
+    pub(crate) expect: String,
+    #[serde(default)]
+    pub(crate) route: Option<String>,
+    #[serde(default)]
+    pub(crate) listener: Option<String>,
+}
+
+impl OneCall {
+    pub(crate) fn to_call(&self) -> Call {
+        let (method, url) = self.call.split_once(' ').expect("a call is a method and a URL");
+        let slash = url.find('/').unwrap_or(url.len());
+        let (authority, path) = url.split_at(slash);
+        let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
+        let port = port.parse().expect("a port is a number");
+        let address = host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let request = Request {
+            method: method.into(),
+            path: path.into(),
+            authority: authority.into(),
+            headers: self.headers.clone().into_iter().collect(),
+        };
+        Call {
+            direction: if self.inbound {
+                Direction::Inbound
+            } else {
+                Direction::Outbound
+            },
+            destination: self.to.unwrap_or(SocketAddr::new(address, port)),
+            request: (method != "TCP").then_some(request),
+        }
+    }
+}
+
+/// `CLUSTER -> ADDRESS ADDRESS`, several by weight as `90% CLUSTER -> …, 10% CLUSTER -> …`, `503 NC CLUSTER`,
+/// `404 NR`, or `closed`.
+pub(crate) fn outcome_text(outcome: &Outcome) -> String {
+    match &outcome.answer {
+        Answer::Close => "closed".into(),
+        Answer::Respond { status, flag, body } => [&status.to_string(), flag, body]
+            .map(String::as_str)
+            .join(" ")
+            .trim_end()
+            .to_owned(),
+        Answer::Forward(targets) if targets.len() == 1 => target_text(&targets[0]),
+        Answer::Forward(targets) => {
+            let total: u32 = targets.iter().map(|target| target.weight).sum();
+            let share = |target: &Target| format!("{}% {}", target.weight * 100 / total, target_text(target));
+            targets.iter().map(share).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn target_text(target: &Target) -> String {
+    let endpoints: Vec<_> = target.endpoints.iter().map(SocketAddr::to_string).collect();
+    match (target.failure, endpoints.is_empty()) {
+        (Some(flag), _) => format!("503 {flag} {}", target.cluster),
+        (None, true) => target.cluster.to_string(),
+        (None, false) => format!("{} -> {}", target.cluster, endpoints.join(" ")),
+    }
+}
