@@ -1,12 +1,15 @@
 //! The whole controller against an API server that is a function.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine;
 use daemon::clock;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
 
 use super::{Listen, Settings, fake_api, start_with};
 
@@ -84,5 +87,82 @@ async fn discovery_is_served_over_tls_only() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    running.stop(Duration::from_secs(5)).await;
+}
+
+/// A cluster with one service, that believes every token and keeps the certificate of the controller's authority.
+fn cluster_with_a_service(authority: Arc<Mutex<Option<String>>>) -> kube::Client {
+    let service = json!({
+        "metadata": {"name": "backend", "namespace": "shop"},
+        "spec": {"clusterIP": "10.96.0.1", "ports": [{"name": "http", "port": 9090}]},
+    });
+    fake_api::client(move |method, path, body| {
+        if body["metadata"]["name"] == "istio-ca-secret" {
+            let encoded = body["data"]["ca-cert.pem"].as_str().unwrap();
+            let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
+            *authority.lock().unwrap() = Some(String::from_utf8(decoded).unwrap());
+        }
+        let user = json!({"username": "system:serviceaccount:shop:default"});
+        let accepted = json!({"authenticated": true, "audiences": ["istio-ca"], "user": user});
+        match method.as_str() {
+            "GET" if path.contains("watch=true") => (200, json!(null)),
+            "GET" if path.starts_with("/api/v1/services?") => (
+                200,
+                json!({"metadata": {"resourceVersion": "1"}, "items": [service]}),
+            ),
+            "GET" if path.contains('?') => (200, json!({"metadata": {"resourceVersion": "1"}, "items": []})),
+            "GET" => fake_api::failure(404, "NotFound", "not found"),
+            "POST" if path.contains("tokenreviews") => {
+                (201, json!({"metadata": {}, "spec": {}, "status": accepted}))
+            }
+            _ => (201, body),
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_proxy_with_a_token_gets_its_snapshot_over_tls() {
+    let authority = Arc::new(Mutex::new(None));
+    let running = start_with(settings(), cluster_with_a_service(authority.clone()))
+        .await
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (trust, token) = (
+        directory.path().join("root-cert.pem"),
+        directory.path().join("token"),
+    );
+    let root = authority
+        .lock()
+        .unwrap()
+        .clone()
+        .expect("the controller stored its authority");
+    std::fs::write(&trust, root).unwrap();
+    std::fs::write(&token, "a token").unwrap();
+    let proxy = xds::transport::Settings {
+        address: running.addresses["xds"].to_string(),
+        server_name: "istiod.istio-system.svc".into(),
+        trust: Some(trust),
+        token: Some(token),
+        node: xds::Node {
+            id: "sidecar~10.0.0.7~client-0.shop~shop.svc.cluster.local".into(),
+            agent: xds::Node::AMIME.into(),
+            ..xds::Node::default()
+        },
+    };
+    let (snapshots, mut received) = watch::channel(None);
+    let (events, _told) = mpsc::channel(16);
+    running
+        .tasks
+        .spawn("proxy", xds::transport::follow(proxy, snapshots, events));
+    let snapshot = clock::timeout(Duration::from_secs(20), received.wait_for(Option::is_some)).await;
+    let snapshot = snapshot
+        .expect("a snapshot comes in time")
+        .unwrap()
+        .clone()
+        .unwrap();
+    let cluster = "outbound|9090||backend.shop.svc.cluster.local";
+    assert!(snapshot.clusters.get(cluster).is_some(), "{snapshot:?}");
+    let sync = get(running.addresses["http"], "/debug/syncz").await;
+    assert!(sync.contains("\"proxy\":\"client-0.shop\""), "{sync}");
     running.stop(Duration::from_secs(5)).await;
 }
