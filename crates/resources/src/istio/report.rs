@@ -12,6 +12,9 @@ pub(super) struct Report {
 /// Longest regular expression that Istio admits.
 const MAX_REGEX: usize = 1024;
 
+/// Largest compiled regular expression: what the data path takes.
+const REGEX_SIZE_LIMIT: usize = 4 << 20;
+
 impl Report {
     pub(super) fn new(key: Key) -> Self {
         Self {
@@ -59,14 +62,7 @@ impl Report {
                 field,
                 format!("regex is too large, max length allowed is {MAX_REGEX}"),
             );
-        } else if let Err(error) = regex::Regex::new(pattern) {
-            // The first lines draw an arrow below the pattern; the last one says what is wrong.
-            let text = error.to_string();
-            let reason = text
-                .lines()
-                .next_back()
-                .unwrap_or(&text)
-                .trim_start_matches("error: ");
+        } else if let Err(reason) = compiles(pattern) {
             self.error(field, format!("invalid regex {pattern:?}: {reason}"));
         }
     }
@@ -163,6 +159,21 @@ impl Report {
             self.error(field, "exportTo * must be alone");
         }
     }
+}
+
+/// Whether the data path will take a pattern: with ASCII classes, as RE2 has them, or else with Unicode ones.
+fn compiles(pattern: &str) -> Result<(), String> {
+    let build = |unicode| {
+        let mut builder = regex::bytes::RegexBuilder::new(pattern);
+        builder.unicode(unicode).size_limit(REGEX_SIZE_LIMIT).build()
+    };
+    let Err(error) = build(false).or_else(|_| build(true)) else {
+        return Ok(());
+    };
+    // The first lines draw an arrow below the pattern; the last one says what is wrong.
+    let text = error.to_string();
+    let reason = text.lines().next_back().unwrap_or(&text);
+    Err(reason.trim_start_matches("error: ").to_owned())
 }
 
 pub(super) const NOT_A_LABEL: &str = "must be a DNS label: lower-case letters, digits and '-', at most 63";

@@ -4,7 +4,7 @@
 //! matched without its query, values of a repeated header are joined by commas, the first of several query
 //! parameters counts, regular expressions match the whole text.
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::{HeaderMatch, QueryMatch, RouteMatch, StringMatch};
 
@@ -26,22 +26,28 @@ pub trait RequestView {
 pub type HeaderView<'a> = (&'a str, &'a str);
 
 /// Largest compiled regular expression; what a person writes stays far below.
-const REGEX_SIZE_LIMIT: usize = 1 << 20;
+const REGEX_SIZE_LIMIT: usize = 4 << 20;
 
 /// Compiles a regular expression that must match a whole text, within bounds of memory.
 ///
-/// The error says why it is not acceptable. Used by validation too, so that what is admitted can be compiled.
+/// The error says why it is not acceptable.
 pub fn compile_regex(pattern: &str) -> Result<Regex, String> {
-    let build = |pattern: &str| {
-        RegexBuilder::new(pattern)
-            .size_limit(REGEX_SIZE_LIMIT)
-            .dfa_size_limit(REGEX_SIZE_LIMIT)
-            .build()
-            .map_err(|error| error.to_string())
-    };
     // Alone first: a pattern such as `a)|(b` would close the group that the anchors stand around.
-    build(pattern)?;
-    build(&format!(r"\A(?:{pattern})\z"))
+    let is_ascii = match build_regex(pattern, false) {
+        Ok(_) => true,
+        Err(_) => build_regex(pattern, true).map(|_| false)?,
+    };
+    build_regex(&format!(r"\A(?:{pattern})\z"), !is_ascii)
+}
+
+/// Classes such as `\w` are ASCII, as in RE2, unless the pattern names Unicode classes or letters in a class.
+fn build_regex(pattern: &str, unicode: bool) -> Result<Regex, String> {
+    let mut builder = RegexBuilder::new(pattern);
+    builder
+        .unicode(unicode)
+        .size_limit(REGEX_SIZE_LIMIT)
+        .dfa_size_limit(REGEX_SIZE_LIMIT);
+    builder.build().map_err(|error| error.to_string())
 }
 
 /// A condition on text, ready to run.
@@ -76,7 +82,7 @@ impl Text {
                 .as_bytes()
                 .get(..wanted.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(wanted.as_bytes())),
-            Self::Regex(regex) => regex.is_match(text),
+            Self::Regex(regex) => regex.is_match(text.as_bytes()),
         }
     }
 }

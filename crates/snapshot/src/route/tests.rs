@@ -252,6 +252,19 @@ fn a_bad_regular_expression_is_named_and_never_matches() {
 }
 
 #[test]
+fn classes_are_ascii_as_in_re2_and_may_be_repeated_often() {
+    assert!(takes(
+        path(StringMatch::Regex(r"/\w{1,200}/[^/]{1,200}/\d+".into())),
+        &get("/a_b/x.y/12")
+    ));
+    assert!(!takes(path(StringMatch::Regex(r"/\d".into())), &get("/٣")));
+    assert!(takes(
+        path(StringMatch::Regex(r"/\p{Greek}.*é".into())),
+        &get("/αxé")
+    ));
+}
+
+#[test]
 fn weights_are_shares_and_zero_receives_nothing() {
     let weighted = |weights: &[u32]| -> Vec<Weighted> {
         weights

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use resources::istio::has_wildcard;
 use snapshot::chain::RouteSource;
 use snapshot::{
     Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpFilter, HttpHandler, Listener, Retry,
@@ -13,6 +14,7 @@ use snapshot::{
 use super::hosts::{domains, host_domains};
 use super::{OUTBOUND_PORT, default_route, detected_http, tcp};
 use crate::Protocol;
+use crate::mesh::routes::specificity;
 use crate::mesh::services::ServicePort;
 use crate::routes::{http_routes, tcp_cluster};
 use crate::scope::{Scope, VisibleService};
@@ -241,9 +243,13 @@ fn unknown_hosts(scope: &Scope, port: u16) -> Vec<VirtualHost> {
     let mut hosts = Vec::new();
     for routes in &scope.routes {
         for host in &routes.hosts {
-            let known =
-                |seen: &VisibleService| crate::mesh::routes::specificity(host, seen.service.host.as_str());
-            if scope.services.iter().any(|seen| known(seen).is_some()) {
+            let fits = |seen: &VisibleService| specificity(host, seen.service.host.as_str()).is_some();
+            let known = if has_wildcard(host) {
+                scope.services.iter().any(fits)
+            } else {
+                scope.service(host).is_some()
+            };
+            if known {
                 continue;
             }
             let routes = http_routes(scope, routes, port);
