@@ -94,7 +94,7 @@ fn serve(settings: &Settings, prepared: Prepared) -> anyhow::Result<ExitCode> {
         let mut node = Node { control: tokio::net::UnixStream::from_std(ours)?, lifeline: lifeline(settings.detach)? };
 
         let outcome = tokio::select! {
-            report = clock::timeout(START_LIMIT, read_report(&mut node.control)) => match report {
+            report = clock::timeout(START_LIMIT, frame::receive(&mut node.control)) => match report {
                 Ok(Some(Report::Ready)) => Outcome::Ready { kubeconfig: prepared.home.kubeconfig(), address },
                 Ok(Some(Report::Failed(why))) => Outcome::Failed(why),
                 Ok(None) => { init.wait().await?; bail!("the node ended while it started") }
@@ -119,14 +119,6 @@ struct Node {
     control: tokio::net::UnixStream,
     /// Ends with the caller, unless the cluster is to outlive it.
     lifeline: Option<tokio::net::unix::pipe::Receiver>,
-}
-
-async fn read_report(control: &mut tokio::net::UnixStream) -> Option<Report> {
-    let mut length = [0; 4];
-    control.read_exact(&mut length).await.ok()?;
-    let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).ok()?.min(1 << 20)];
-    control.read_exact(&mut body).await.ok()?;
-    serde_json::from_slice(&body).ok()
 }
 
 async fn told_to_stop(lifeline: Option<&mut tokio::net::unix::pipe::Receiver>) -> std::io::Result<()> {

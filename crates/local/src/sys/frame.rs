@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Far above what a pod with megabytes of ConfigMaps in its environment needs.
 const LARGEST: usize = 16 << 20;
@@ -37,6 +38,17 @@ pub(crate) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
     let mut body = vec![0; length];
     from.read_exact(&mut body)?;
     Ok(Some(serde_json::from_slice(&body)?))
+}
+
+/// The next frame of an asynchronous stream, or `None` at its end or when it makes no sense.
+/// Not to be dropped half-way: what was read would be lost.
+pub(crate) async fn receive<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> Option<T> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length).await.ok()?;
+    let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
+    let mut body = vec![0; (length <= LARGEST).then_some(length)?];
+    from.read_exact(&mut body).await.ok()?;
+    serde_json::from_slice(&body).ok()
 }
 
 /// The first frame on standard input. `std::io::stdin` would buffer beyond it.

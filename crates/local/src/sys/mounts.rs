@@ -88,12 +88,9 @@ pub(crate) fn read_only(at: &Path) -> io::Result<()> {
     Ok(mount(NONE, at, NONE, flags, NONE)?)
 }
 
-/// Makes `new_root` (a mount point) the root, and forgets the old one.
-pub(crate) fn pivot_into(new_root: &Path) -> io::Result<()> {
-    std::env::set_current_dir(new_root)?;
-    // With `.` twice the old root ends up mounted over the new one, from where it is detached.
-    nix::unistd::pivot_root(".", ".")?;
-    umount2(".", MntFlags::MNT_DETACH)?;
+/// Makes `new_root` (a mount point) the root; the old one is at `old` (a directory in it) until it is detached.
+pub(crate) fn pivot(new_root: &Path, old: &str) -> io::Result<()> {
+    nix::unistd::pivot_root(new_root, &new_root.join(old))?;
     std::env::set_current_dir("/")
 }
 

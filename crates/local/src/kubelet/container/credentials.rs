@@ -1,0 +1,48 @@
+//! Who a container's process is: user, groups, capabilities.
+//!
+//! **Ordinary users.** In a user namespace only one uid exists; `take_on` will then leave the ids as they are, and
+//! nothing else changes.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use caps::{CapSet, Capability};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Credentials {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+    pub(crate) groups: Vec<u32>,
+    /// Without `CAP_`. A process that is not root keeps them as a bound only, as on other runtimes.
+    pub(crate) capabilities: BTreeSet<String>,
+    pub(crate) no_new_privileges: bool,
+}
+
+impl Credentials {
+    /// Gives up everything else. The order matters: each step needs what the next one takes away.
+    pub(crate) fn take_on(&self) -> anyhow::Result<()> {
+        let keep = |capability: &Capability| {
+            self.capabilities
+                .contains(capability.to_string().trim_start_matches("CAP_"))
+        };
+        for capability in caps::runtime::thread_all_supported()
+            .iter()
+            .filter(|capability| !keep(capability))
+        {
+            caps::drop(None, CapSet::Bounding, *capability)
+                .with_context(|| format!("cannot drop {capability}"))?;
+        }
+        caps::clear(None, CapSet::Inheritable).context("cannot clear inheritable capabilities")?;
+        let groups: Vec<_> = self.groups.iter().copied().map(Gid::from_raw).collect();
+        setgroups(&groups).context("cannot set groups")?;
+        let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
+        setresgid(group, group, group).context("cannot set the group")?;
+        setresuid(user, user, user).context("cannot set the user")?;
+        if self.no_new_privileges {
+            nix::sys::prctl::set_no_new_privs()?;
+        }
+        Ok(())
+    }
+}
