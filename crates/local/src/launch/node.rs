@@ -1,13 +1,29 @@
 //! The node: API server, controllers, kubelet and DNS in one process, inside the node's namespaces.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
+use daemon::Tasks;
 
 use super::control::{NodeSettings, Report};
+use crate::api::node_link::NodeLink;
+use crate::api::{self, Client};
+use crate::controllers;
+use crate::kubelet::etc::ClusterDns;
+use crate::kubelet::network::{self, NODE_ADDRESS};
+use crate::kubelet::{self, dns, service_network};
 use crate::sys::{frame, handover};
+
+/// Name of the one node.
+const NODE_NAME: &str = "local";
+const DOMAIN: &str = "cluster.local";
+const API_PORT: u16 = 6443;
+const DNS_PORT: u16 = 53;
+/// The Kubernetes version that the API server speaks, shown as the node's.
+const VERSION: &str = "v1.33.4";
 
 /// The role `node`.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
@@ -24,10 +40,74 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
+/// How long pods may take to end when the node stops.
+const PODS_LIMIT: Duration = Duration::from_secs(20);
+/// How long the rest may take after that.
+const REST_LIMIT: Duration = Duration::from_secs(5);
+
 async fn live(settings: NodeSettings, listener: TcpListener, control: UnixStream) -> anyhow::Result<()> {
-    let _ = (settings, listener);
+    let tasks = Tasks::new();
+    let (link, requests) = NodeLink::new();
+    network::prepare_node().context("cannot set up the node's network")?;
+    let advertised = SocketAddr::from((NODE_ADDRESS, API_PORT));
+    let inside = TcpListener::bind(advertised).with_context(|| format!("cannot listen on {advertised}"))?;
+    let server = api::start(api::Settings {
+        directory: settings.home.clone(),
+        listener,
+        cluster_listeners: vec![inside],
+        advertised,
+        node: link,
+    })
+    .await?;
+    let client = &server.client;
+    let controllers = controllers::Settings {
+        node_name: NODE_NAME.to_owned(),
+        node_address: NODE_ADDRESS,
+        api_port: API_PORT,
+        ca_certificate: server.ca_certificate.clone(),
+        version: VERSION.to_owned(),
+    };
+    service_network::start(client.clone(), &tasks)
+        .await
+        .context("cannot set up service addresses")?;
+    controllers::start(client.clone(), controllers, &tasks)
+        .await
+        .context("cannot start the controllers")?;
+    start_dns(client, &tasks).await?;
+    let kubelet = kubelet::start(
+        client.clone(),
+        kubelet::Settings {
+            node_name: NODE_NAME.to_owned(),
+            home: settings.home,
+            images: settings.images,
+            dns: ClusterDns {
+                address: controllers::DNS_SERVICE.ip().to_string(),
+                domain: DOMAIN.to_owned(),
+            },
+        },
+        requests,
+        &tasks,
+    )?;
     frame::write(&mut &control, &Report::Ready)?;
-    until_told(control).await
+    until_told(control).await?;
+    kubelet.stop(PODS_LIMIT).await;
+    server.running.stop(REST_LIMIT).await;
+    tasks.stop(REST_LIMIT).await;
+    Ok(())
+}
+
+/// The node's own resolver; names outside the cluster go where the host sends them, as far as the node gets there.
+async fn start_dns(client: &Client, tasks: &Tasks) -> anyhow::Result<()> {
+    let listen = SocketAddr::from((NODE_ADDRESS, DNS_PORT));
+    let dns = dns::Settings {
+        listen,
+        domain: DOMAIN.to_owned(),
+        upstreams: Vec::new(),
+    };
+    dns::start(client.clone(), dns, tasks)
+        .await
+        .with_context(|| format!("cannot answer DNS on {listen}"))?;
+    Ok(())
 }
 
 /// Waits for the end of the control socket: the launcher wants us to stop, or is gone.

@@ -1,0 +1,193 @@
+//! From a pod's and a container's `securityContext` to credentials.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Capabilities, Container, Pod, PodSecurityContext, SecurityContext};
+
+use super::container::credentials::Credentials;
+
+/// What containers have without asking; as containerd gives it, but without MKNOD.
+const DEFAULT: [&str; 13] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+/// What they may have beyond that. The rest reaches the host, and nobody gets it, `privileged` or not.
+const GRANTABLE: [&str; 5] = ["IPC_LOCK", "NET_ADMIN", "NET_BROADCAST", "SYS_NICE", "SYS_PTRACE"];
+
+/// Who the container's process is; or why it can't be, in kubelet's words.
+pub(crate) fn credentials(pod: &Pod, container: &Container) -> Result<Credentials, String> {
+    let spec = pod.spec.as_ref();
+    let of_pod = spec
+        .and_then(|spec| spec.security_context.clone())
+        .unwrap_or_default();
+    let own = container.security_context.clone().unwrap_or_default();
+    let user = own.run_as_user.or(of_pod.run_as_user).unwrap_or(0);
+    if own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true) && user == 0 {
+        return Err(runs_as_root(
+            pod,
+            container,
+            own.run_as_user.or(of_pod.run_as_user),
+        ));
+    }
+    let id = |value: i64| u32::try_from(value).map_err(|_| format!("id {value} is out of range"));
+    // Without a group Kubernetes takes the image's, which is root's.
+    let group = own.run_as_group.or(of_pod.run_as_group).unwrap_or(0);
+    Ok(Credentials {
+        user: id(user)?,
+        group: id(group)?,
+        groups: groups(&of_pod).into_iter().map(id).collect::<Result<_, _>>()?,
+        capabilities: capabilities(&own),
+        no_new_privileges: own.allow_privilege_escalation == Some(false),
+    })
+}
+
+fn runs_as_root(pod: &Pod, container: &Container, asked: Option<i64>) -> String {
+    let name = |text: &Option<String>| text.clone().unwrap_or_default();
+    let place = format!(
+        "(pod: \"{}_{}({})\", container: {})",
+        name(&pod.metadata.name),
+        name(&pod.metadata.namespace),
+        name(&pod.metadata.uid),
+        container.name
+    );
+    match asked {
+        Some(_) => format!("container's runAsUser breaks non-root policy {place}"),
+        None => format!("container has runAsNonRoot and image will run as root {place}"),
+    }
+}
+
+fn groups(of_pod: &PodSecurityContext) -> Vec<i64> {
+    of_pod
+        .supplemental_groups
+        .iter()
+        .flatten()
+        .copied()
+        .chain(of_pod.fs_group)
+        .collect()
+}
+
+fn capabilities(own: &SecurityContext) -> BTreeSet<String> {
+    let Capabilities { add, drop } = own.capabilities.clone().unwrap_or_default();
+    let plain = |name: &String| name.trim_start_matches("CAP_").to_owned();
+    let (add, drop): (Vec<_>, Vec<_>) = (
+        add.iter().flatten().map(plain).collect(),
+        drop.iter().flatten().map(plain).collect(),
+    );
+    let all = |names: &[String]| names.iter().any(|name| name == "ALL");
+    let grantable = || DEFAULT.iter().chain(&GRANTABLE).map(|name| (*name).to_owned());
+    if own.privileged == Some(true) {
+        return grantable().collect();
+    }
+    let mut kept: BTreeSet<String> = if all(&drop) {
+        BTreeSet::new()
+    } else {
+        DEFAULT.map(str::to_owned).into_iter().collect()
+    };
+    kept.retain(|name| !drop.contains(name));
+    kept.extend(grantable().filter(|name| all(&add) || add.contains(name)));
+    kept
+}
+
+/// Fields of the container that are accepted but not honoured, by name.
+pub(crate) fn not_enforced(container: &Container) -> Vec<String> {
+    let mut fields = Vec::new();
+    let Some(own) = &container.security_context else {
+        return fields;
+    };
+    if own.privileged == Some(true) {
+        fields.push("securityContext.privileged".to_owned());
+    }
+    let added = own
+        .capabilities
+        .as_ref()
+        .and_then(|capabilities| capabilities.add.as_ref());
+    for name in added.into_iter().flatten() {
+        let plain = name.trim_start_matches("CAP_");
+        if plain != "ALL" && !DEFAULT.contains(&plain) && !GRANTABLE.contains(&plain) {
+            fields.push(format!("securityContext.capabilities.add[{name}]"));
+        }
+    }
+    for (name, present) in [
+        (
+            "seccompProfile",
+            own.seccomp_profile
+                .as_ref()
+                .is_some_and(|profile| profile.type_ != "RuntimeDefault" && profile.type_ != "Unconfined"),
+        ),
+        ("appArmorProfile", own.app_armor_profile.is_some()),
+        ("seLinuxOptions", own.se_linux_options.is_some()),
+        (
+            "procMount",
+            own.proc_mount.as_ref().is_some_and(|mount| mount != "Default"),
+        ),
+    ] {
+        if present {
+            fields.push(format!("securityContext.{name}"));
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn credentials_of(pod: serde_json::Value, own: serde_json::Value) -> Result<Credentials, String> {
+        let pod = serde_json::from_value(json!({
+            "metadata": {"name": "a", "namespace": "b", "uid": "c"},
+            "spec": {"containers": [], "securityContext": pod},
+        }));
+        let container = serde_json::from_value(json!({"name": "app", "securityContext": own}));
+        credentials(&pod.unwrap(), &container.unwrap())
+    }
+
+    #[test]
+    fn the_container_s_user_wins_over_the_pod_s() {
+        let who = credentials_of(
+            json!({"runAsUser": 1, "runAsGroup": 2, "fsGroup": 3}),
+            json!({"runAsUser": 1337}),
+        );
+        let who = who.unwrap();
+        assert_eq!((who.user, who.group, who.groups), (1337, 2, vec![3]));
+    }
+
+    #[test]
+    fn a_container_that_must_not_be_root_is_told_so() {
+        let error = credentials_of(json!({"runAsNonRoot": true}), json!({})).unwrap_err();
+        assert_eq!(
+            error,
+            "container has runAsNonRoot and image will run as root (pod: \"a_b(c)\", container: app)"
+        );
+        assert!(credentials_of(json!({"runAsNonRoot": true}), json!({"runAsUser": 5})).is_ok());
+        assert!(credentials_of(json!({"runAsNonRoot": true}), json!({"runAsNonRoot": false})).is_ok());
+    }
+
+    #[test]
+    fn capabilities_are_dropped_and_added() {
+        let of = |capabilities| {
+            credentials_of(json!({}), json!({"capabilities": capabilities}))
+                .unwrap()
+                .capabilities
+        };
+        let only: Vec<_> = of(json!({"drop": ["ALL"], "add": ["NET_ADMIN", "CAP_CHOWN"]}))
+            .into_iter()
+            .collect();
+        assert_eq!(only, ["CHOWN", "NET_ADMIN"]);
+        assert!(!of(json!({"drop": ["KILL"]})).contains("KILL"));
+        assert!(!of(json!({"add": ["SYS_ADMIN", "ALL"]})).contains("SYS_ADMIN"));
+    }
+}
