@@ -93,7 +93,9 @@ fn resolv_conf(pod: &Pod, dns: &ClusterDns, of_node: &str) -> String {
 }
 
 /// Servers, searches and options of a `resolv.conf`.
-fn parse(text: &str) -> (Vec<String>, Vec<String>, Vec<String>) {
+type Resolver = (Vec<String>, Vec<String>, Vec<String>);
+
+fn parse(text: &str) -> Resolver {
     let (mut servers, mut searches, mut options) = (vec![], vec![], vec![]);
     for line in text.lines() {
         let mut words = line.split_whitespace().map(str::to_owned);
@@ -144,8 +146,9 @@ mod tests {
     use super::*;
 
     fn pod(spec: Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "web-0", "namespace": "shop"}, "spec": spec}))
-            .unwrap()
+        let metadata = json!({"name": "web-0", "namespace": "shop"});
+        let object = Value::from_iter([("metadata", metadata), ("spec", spec)]);
+        serde_json::from_value(object).unwrap()
     }
 
     fn dns() -> ClusterDns {

@@ -55,29 +55,29 @@ impl Events {
 
     /// Records what the kubelet did or saw.
     pub(crate) fn record(&self, about: &About, severity: Severity, reason: &'static str, message: String) {
-        self.record_by("kubelet", about, severity, reason, message);
-    }
-
-    /// Records what the scheduler did.
-    pub(crate) fn scheduled(&self, about: &About, message: String) {
-        self.record_by("default-scheduler", about, Severity::Normal, "Scheduled", message);
-    }
-
-    fn record_by(
-        &self,
-        component: &'static str,
-        about: &About,
-        severity: Severity,
-        reason: &'static str,
-        message: String,
-    ) {
-        let happened = Happened {
+        self.send(Happened {
             about: about.clone(),
             severity,
             reason,
             message,
+            component: "kubelet",
+        });
+    }
+
+    /// Records what the scheduler did.
+    pub(crate) fn scheduled(&self, about: &About, message: String) {
+        let (severity, component) = (Severity::Normal, "default-scheduler");
+        self.send(Happened {
+            about: about.clone(),
+            severity,
+            reason: "Scheduled",
+            message,
             component,
-        };
+        });
+    }
+
+    fn send(&self, happened: Happened) {
+        let reason = happened.reason;
         if self.0.try_send(happened).is_err() {
             tracing::debug!(reason, "an event was lost: too many at once");
         }

@@ -23,8 +23,11 @@ pub(crate) struct Node {
     pub(crate) paths: Paths,
     pub(crate) addresses: Mutex<Addresses>,
     /// What clients may look into, by namespace and name.
-    pub(crate) views: Mutex<HashMap<(String, String), View>>,
+    pub(crate) views: Mutex<HashMap<PodName, View>>,
 }
+
+/// Namespace and name.
+pub(crate) type PodName = (String, String);
 
 /// Where things lie.
 #[derive(Clone, Debug)]

@@ -142,16 +142,18 @@ pub(crate) fn not_enforced(container: &Container) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn credentials_of(pod: serde_json::Value, own: serde_json::Value) -> Result<Credentials, String> {
-        let pod = serde_json::from_value(json!({
-            "metadata": {"name": "a", "namespace": "b", "uid": "c"},
-            "spec": {"containers": [], "securityContext": pod},
-        }));
-        let container = serde_json::from_value(json!({"name": "app", "securityContext": own}));
+    fn credentials_of(of_pod: Value, own: Value) -> Result<Credentials, String> {
+        let mut pod =
+            json!({"metadata": {"name": "a", "namespace": "b", "uid": "c"}, "spec": {"containers": []}});
+        pod["spec"]["securityContext"] = of_pod;
+        let pod = serde_json::from_value(pod);
+        let mut container = json!({"name": "app"});
+        container["securityContext"] = own;
+        let container = serde_json::from_value(container);
         credentials(&pod.unwrap(), &container.unwrap())
     }
 

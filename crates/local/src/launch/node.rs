@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use daemon::Tasks;
+use daemon::logs::{Format, Target};
 
 use super::control::{NodeSettings, Report};
 use crate::api::node_link::NodeLink;
@@ -27,6 +28,8 @@ const VERSION: &str = "v1.33.4";
 
 /// The role `node`.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    // The launcher has made standard error the node's log file.
+    daemon::logs::init("warn,local=info", Format::Text, Target::Stderr)?;
     let control = UnixStream::from(frame::stdin()?);
     let settings: NodeSettings = frame::from_stdin()?;
     let listener = TcpListener::from(handover::receive(&control).context("no socket from the launcher")?);

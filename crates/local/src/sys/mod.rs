@@ -7,4 +7,5 @@ pub(crate) mod frame;
 pub(crate) mod handover;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod readiness;
 pub(crate) mod reexec;

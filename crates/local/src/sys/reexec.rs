@@ -4,6 +4,7 @@
 //! everybody, and environments of containers hold secrets.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// First argument of every internal role.
@@ -12,6 +13,10 @@ pub(crate) const MARKER: &str = "local-role";
 /// This binary in `role`; works even when its file was replaced since it started.
 pub(crate) fn command(role: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = std::env::args_os().next() {
+        // For whoever looks at the list of processes.
+        command.arg0(name);
+    }
     command.args([MARKER, role]).env_clear();
     command
 }

@@ -166,7 +166,7 @@ impl Root {
             at: directory.join(name),
             read_only: true,
         })?;
-        for command in &self.commands {
+        for command in self.commands.iter().filter(|command| name != command.as_str()) {
             symlink(name, directory.join(command))?;
         }
         for path in self.exposed.iter().filter(|path| !path.exists()) {

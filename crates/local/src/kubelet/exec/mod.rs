@@ -100,7 +100,7 @@ pub(crate) async fn collect(
 async fn beginning(stream: Option<&mut (impl AsyncRead + Unpin)>, longest: usize) -> Vec<u8> {
     let mut kept = Vec::new();
     let Some(stream) = stream else { return kept };
-    let mut chunk = [0; 4096];
+    let mut chunk = vec![0; 4096];
     while let Ok(size @ 1..) = stream.read(&mut chunk).await {
         kept.extend_from_slice(&chunk[..size.min(longest - kept.len())]);
     }

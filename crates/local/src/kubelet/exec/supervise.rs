@@ -17,7 +17,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use super::{Input, Inside, Supervised};
-use crate::sys::{frame, handover, namespaces, reexec};
+use crate::sys::{frame, handover, namespaces, readiness, reexec};
 
 /// The role `exec`.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
@@ -75,7 +75,7 @@ async fn with_terminal(inside: &Inside) -> anyhow::Result<std::process::ExitStat
     let mut child = start(inside, stdin, stdout, &slave)?;
     drop(slave);
     rustix::io::ioctl_fionbio(&master, true)?;
-    let master = AsyncFd::new(master)?;
+    let master = readiness::watch(master)?;
     let mut input = pipe::Receiver::from_owned_fd(frame::stdin()?)?;
     let mut output = pipe::Sender::from_owned_fd(std::io::stdout().as_fd().try_clone_to_owned()?)?;
     tokio::select! {

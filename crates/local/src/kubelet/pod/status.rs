@@ -79,7 +79,7 @@ fn conditions(pod: &Pod, members: &[Member], facts: &Facts, before: &Value, now:
         member.role != Role::Init && !member.run().is_some_and(|run| run.ready && run.started)
     });
     let uninitialised = names(members, |member| match member.role {
-        Role::Init => !member.ended().is_some_and(|ended| ended.code == 0),
+        Role::Init => member.ended().is_none_or(|ended| ended.code != 0),
         Role::Sidecar => !member.run().is_some_and(|run| run.started),
         Role::Main => false,
     });
@@ -329,7 +329,11 @@ mod tests {
     use super::*;
 
     fn pod(spec: Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
+        serde_json::from_value(Value::from_iter([
+            ("metadata", json!({"name": "a"})),
+            ("spec", spec),
+        ]))
+        .unwrap()
     }
 
     fn run(started: bool, ready: bool) -> State {

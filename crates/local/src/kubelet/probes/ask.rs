@@ -21,20 +21,56 @@ const LONGEST: usize = 10 << 10;
 /// What is asked. Plain data, made from a probe or a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
-    Http {
-        at: SocketAddr,
-        host: String,
-        path: String,
-        headers: Vec<(String, String)>,
-        secure: bool,
-    },
+    Http(HttpGet),
     Tcp(SocketAddr),
-    Grpc {
-        at: SocketAddr,
-        service: String,
-    },
+    Grpc { at: SocketAddr, service: String },
     Command(Vec<String>),
     Sleep(Duration),
+}
+
+/// A GET request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpGet {
+    at: SocketAddr,
+    host: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    secure: bool,
+}
+
+impl HttpGet {
+    async fn ask(&self) -> Result<(), String> {
+        let Self { at, path, .. } = self;
+        let url = format!("{}://{at}{path}", if self.secure { "https" } else { "http" });
+        match self.status().await {
+            Ok(200..=399) => Ok(()),
+            Ok(code) => Err(format!("HTTP probe failed with statuscode: {code}")),
+            Err(why) => Err(format!("Get \"{url}\": {why}")),
+        }
+    }
+
+    async fn status(&self) -> Result<u16, String> {
+        let mut request = http::Request::get(self.path.as_str()).header(http::header::HOST, &self.host);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if !self
+            .headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("user-agent"))
+        {
+            request = request.header(http::header::USER_AGENT, "kube-probe/1.33");
+        }
+        let request = request
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| error.to_string())?;
+        let stream = connect(self.at).await?;
+        if self.secure {
+            get(super::secure::wrap(stream, &self.host).await?, request).await
+        } else {
+            get(stream, request).await
+        }
+    }
 }
 
 impl Question {
@@ -88,13 +124,13 @@ impl Question {
             } else {
                 format!("/{path}")
             };
-            return Ok(Self::Http {
+            return Ok(Self::Http(HttpGet {
                 at,
                 host,
                 path,
                 headers,
                 secure: get.scheme.as_deref() == Some("HTTPS"),
-            });
+            }));
         }
         match command {
             Some(action) => Ok(Self::Command(action.command.clone().unwrap_or_default())),
@@ -105,41 +141,9 @@ impl Question {
     /// Asks; the error is what the event says. The caller sets the limit.
     pub(crate) async fn ask(&self, target: &Target) -> Result<(), String> {
         match self {
-            Self::Http {
-                at,
-                host,
-                path,
-                headers,
-                secure,
-            } => {
-                let url = format!("{}://{at}{path}", if *secure { "https" } else { "http" });
-                let failed = |why: String| format!("Get \"{url}\": {why}");
-                let mut request = http::Request::get(path.as_str()).header(http::header::HOST, host);
-                for (name, value) in headers {
-                    request = request.header(name, value);
-                }
-                let has_agent = headers
-                    .iter()
-                    .any(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
-                if !has_agent {
-                    request = request.header(http::header::USER_AGENT, "kube-probe/1.36");
-                }
-                let request = request
-                    .body(Empty::<Bytes>::new())
-                    .map_err(|error| failed(error.to_string()))?;
-                let stream = connect(*at).await.map_err(failed)?;
-                let status = if *secure {
-                    get(super::secure::wrap(stream, host).await.map_err(failed)?, request).await
-                } else {
-                    get(stream, request).await
-                };
-                match status.map_err(failed)? {
-                    200..=399 => Ok(()),
-                    code => Err(format!("HTTP probe failed with statuscode: {code}")),
-                }
-            }
+            Self::Http(get) => Box::pin(get.ask()).await,
             Self::Tcp(at) => connect(*at).await.map(drop),
-            Self::Grpc { at, service } => check(*at, service).await,
+            Self::Grpc { at, service } => Box::pin(check(*at, service)).await,
             Self::Command(command) => {
                 let (code, output) = exec::collect(target, command, LONGEST)
                     .await
@@ -285,13 +289,13 @@ mod tests {
         );
         assert_eq!(
             found.unwrap(),
-            Question::Http {
+            Question::Http(HttpGet {
                 at: "10.244.0.2:8080".parse().unwrap(),
                 host: "a.b".to_owned(),
                 path: "/healthz".to_owned(),
                 headers: vec![],
                 secure: false
-            }
+            })
         );
         assert_eq!(
             question(json!({"tcpSocket": {"port": 9}})).unwrap(),

@@ -13,12 +13,16 @@ use super::mounts::Prepared;
 use super::{Content, TokenKey, Tokens, render, tokens, write};
 use crate::kubelet::fields::Fields;
 use crate::kubelet::node::{Node, Paths};
+use crate::kubelet::quantity;
 use crate::kubelet::sources::InNamespace;
 use crate::kubelet::time;
 use crate::sys::mounts as kernel;
 
 /// How often ConfigMaps, Secrets and fields are looked at again.
 pub(crate) const REFRESH: Duration = Duration::from_secs(5);
+
+/// How much a volume in memory holds that states no limit.
+const MEMORY: i128 = 256 << 20;
 
 /// A volume that can't be prepared (yet).
 #[derive(Debug)]
@@ -52,16 +56,6 @@ impl Volumes {
     /// A prepared volume, by name.
     pub(crate) fn get(&self, name: &str) -> Option<Prepared> {
         self.known.get(name).map(|known| known.prepared.clone())
-    }
-
-    /// Paths of the host that are shown.
-    pub(crate) fn host_paths(&self) -> impl Iterator<Item = (&str, &Path)> {
-        self.known
-            .iter()
-            .filter_map(|(name, known)| match &known.content {
-                Content::Host { path, .. } => Some((name.as_str(), path.as_path())),
-                Content::Files(_) | Content::Empty { .. } => None,
-            })
     }
 
     /// Prepares what is new and rewrites what has changed; the first failure, after trying all.
@@ -126,7 +120,13 @@ impl Volumes {
                 }
             }
             Content::Empty { memory, size } => {
-                let source = empty(&node.paths, uid, &volume.name, *memory, size.as_deref(), group);
+                let root = if *memory {
+                    node.paths.of_pod(uid)
+                } else {
+                    node.paths.disk_of_pod(uid)
+                };
+                let bytes = memory.then(|| size.as_deref().map_or(MEMORY, bytes));
+                let source = empty(root.join("volumes").join(&volume.name), bytes, group);
                 Prepared {
                     source: source.map_err(|error| error.to_string())?,
                     read_only: false,
@@ -202,25 +202,10 @@ impl Volumes {
     }
 }
 
-fn empty(
-    paths: &Paths,
-    uid: &str,
-    name: &str,
-    memory: bool,
-    size: Option<&str>,
-    group: Option<u32>,
-) -> std::io::Result<PathBuf> {
-    let root = if memory {
-        paths.of_pod(uid)
-    } else {
-        paths.disk_of_pod(uid)
-    };
-    let directory = root.join("volumes").join(name);
+/// An empty directory; in memory, if that is limited to so many `bytes`.
+fn empty(directory: PathBuf, bytes: Option<i128>, group: Option<u32>) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(&directory)?;
-    if memory {
-        let bytes = size
-            .and_then(crate::kubelet::quantity::milli)
-            .map_or(256 << 20, |milli| milli / 1000);
+    if let Some(bytes) = bytes {
         kernel::tmpfs(&directory, &format!("size={bytes}"))?;
     }
     let mode = if group.is_some() { 0o2777 } else { 0o777 };
@@ -229,6 +214,10 @@ fn empty(
     }
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(mode))?;
     Ok(directory)
+}
+
+fn bytes(size: &str) -> i128 {
+    quantity::milli(size).map_or(MEMORY, |milli| milli / 1000)
 }
 
 /// A path of the host, if it is there and of the kind that is asked for. Nothing is made on the host.
