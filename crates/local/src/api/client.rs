@@ -165,14 +165,6 @@ impl Client {
     }
 }
 
-impl Client {
-    /// `serviceaccounts/NAME/token`: answers a `TokenRequest` (only its `spec` counts) with `status.token`.
-    pub fn request_token(&self, namespace: &str, account: &str, request: Value) -> Result<Value, Status> {
-        let _ = (namespace, account, request);
-        Err(unfinished())
-    }
-}
-
 impl Watch {
     /// The next event; `None` after an error or when the server stops.
     #[allow(clippy::unused_async, reason = "signature first")]

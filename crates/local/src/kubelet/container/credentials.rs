@@ -4,10 +4,12 @@
 //! nothing else changes.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 
 use anyhow::Context;
 use caps::{CapSet, Capability};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::{Gid, Uid, fchown, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,7 @@ impl Credentials {
                 .with_context(|| format!("cannot drop {capability}"))?;
         }
         caps::clear(None, CapSet::Inheritable).context("cannot clear inheritable capabilities")?;
+        self.own_streams().context("cannot hand over output")?;
         let groups: Vec<_> = self.groups.iter().copied().map(Gid::from_raw).collect();
         setgroups(&groups).context("cannot set groups")?;
         let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
@@ -42,6 +45,25 @@ impl Credentials {
         setresuid(user, user, user).context("cannot set the user")?;
         if self.no_new_privileges {
             nix::sys::prctl::set_no_new_privs()?;
+        }
+        Ok(())
+    }
+
+    /// Programs open `/dev/stdout` by name, and then its owner counts. What is no pipe or terminal isn't ours to give.
+    fn own_streams(&self) -> anyhow::Result<()> {
+        for stream in [
+            std::io::stdin().as_fd(),
+            std::io::stdout().as_fd(),
+            std::io::stderr().as_fd(),
+        ] {
+            let kind = fstat(stream)?.st_mode & SFlag::S_IFMT.bits();
+            if kind == SFlag::S_IFIFO.bits() || rustix::termios::isatty(stream) {
+                fchown(
+                    stream,
+                    Some(Uid::from_raw(self.user)),
+                    Some(Gid::from_raw(self.group)),
+                )?;
+            }
         }
         Ok(())
     }

@@ -36,10 +36,14 @@ impl Life {
                 .unwrap_or(0);
             let ended = read_end(&before["state"]["terminated"]);
             let lost = before["state"]["running"].is_object().then(|| lost(before));
+            let earlier = read_end(&before["lastState"]["terminated"]);
+            // An init container runs again: the namespaces that it prepared are gone.
+            let again = member.role == Role::Init;
             member.last = lost
                 .clone()
                 .or_else(|| ended.clone())
-                .or_else(|| read_end(&before["lastState"]["terminated"]));
+                .or(earlier)
+                .filter(|_| !again);
             let kept = match member.role {
                 _ if self.facts.done.is_some() => ended.or(lost),
                 Role::Main if self.policy == RestartPolicy::Never => ended.or(lost),

@@ -57,9 +57,9 @@ pub(crate) fn next(members: &[Member], policy: RestartPolicy, fate: Fate, now: S
 }
 
 /// Whether all init containers have done their part; plans the next of their steps if not.
-/// Once any main container has run, what is over is not done again.
+/// Once any main container has run in this sandbox, what is over is not done again.
 fn initialise(members: &[Member], policy: RestartPolicy, now: SystemTime, plan: &mut Plan) -> bool {
-    let passed = of(members, Role::Main).any(|(_, member)| !member.fresh());
+    let passed = of(members, Role::Main).any(|(_, member)| member.begun);
     for (position, member) in members.iter().enumerate() {
         match (member.role, &member.state) {
             (Role::Main, _) => return true,

@@ -15,6 +15,7 @@ fn waiting(role: Role) -> Member {
 
 fn running(role: Role, started: bool) -> Member {
     let mut member = waiting(role);
+    member.begun = true;
     member.state = State::Running(Run {
         id: String::new(),
         pid: 1,
@@ -28,6 +29,7 @@ fn running(role: Role, started: bool) -> Member {
 fn ended(role: Role, code: i32) -> Member {
     let mut member = waiting(role);
     let (id, reason, message) = (String::new(), String::new(), String::new());
+    member.begun = true;
     member.state = State::Ended(Ended {
         id,
         code,
@@ -108,6 +110,13 @@ fn a_sidecar_is_started_again_whatever_the_policy_and_without_stopping_the_pod()
 #[test]
 fn init_containers_are_not_run_again_when_a_main_container_restarts() {
     assert_eq!(live(&[waiting(Init), ended(Main, 1)], Always), start(&[1]));
+}
+
+#[test]
+fn init_containers_run_again_in_a_new_sandbox() {
+    let mut earlier = ended(Main, 1);
+    earlier.begun = false;
+    assert_eq!(live(&[waiting(Init), earlier], Always), start(&[0]));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(crate) struct Member {
     pub(crate) last: Option<Ended>,
     pub(crate) restarts: i32,
     pub(crate) back_off: BackOff,
+    /// It has run since the pod's sandbox was made; what ran before is history.
+    pub(crate) begun: bool,
     /// It was told to end.
     pub(crate) stopping: bool,
     /// Nobody may start it before.
@@ -108,6 +110,7 @@ impl Member {
             last: None,
             restarts: 0,
             back_off: BackOff::default(),
+            begun: false,
             stopping: false,
             not_before: None,
         }
@@ -148,6 +151,7 @@ impl Member {
             self.back_off = self.back_off.next();
         }
         self.state = State::Running(run);
+        self.begun = true;
         self.stopping = false;
         self.not_before = None;
     }

@@ -85,7 +85,7 @@ fn conditions(pod: &Pod, members: &[Member], facts: &Facts, before: &Value, now:
     });
     let passed = members
         .iter()
-        .any(|member| member.role == Role::Main && !member.fresh());
+        .any(|member| member.role == Role::Main && member.begun);
     let completed = Some(("PodCompleted", String::new()));
     let containers = if succeeded {
         Verdict {
