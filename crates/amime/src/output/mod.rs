@@ -1,0 +1,5 @@
+//! How answers look.
+
+pub(crate) mod istio;
+pub(crate) mod progress;
+pub(crate) mod table;
