@@ -79,7 +79,11 @@ pub(crate) fn run(words: Vec<OsString>) -> ExitCode {
         Err(error) => {
             let _ = error.print();
             let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(64) };
+            return if asked_for {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(64)
+            };
         }
     };
     dispatch(arguments).unwrap_or_else(|error| {
@@ -109,7 +113,10 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// Runs a command that talks to a cluster; one thread is enough for that.
 pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 #[cfg(test)]

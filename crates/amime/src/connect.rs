@@ -11,12 +11,20 @@ use crate::cli::Target;
 use crate::cluster::Cluster;
 
 /// The state directory of the local mesh: `--home`, `AMIME_HOME`, `~/.amime`.
-#[allow(clippy::disallowed_methods, reason = "settings of the command line, read here only")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "settings of the command line, read here only"
+)]
 pub(crate) fn home(target: &Target) -> anyhow::Result<PathBuf> {
-    let named = target.home.clone().or_else(|| std::env::var_os("AMIME_HOME").map(PathBuf::from));
+    let named = target
+        .home
+        .clone()
+        .or_else(|| std::env::var_os("AMIME_HOME").map(PathBuf::from));
     match named.filter(|home| !home.as_os_str().is_empty()) {
         Some(home) => Ok(home),
-        None => Ok(std::env::home_dir().context("no home directory: give --home DIR")?.join(".amime")),
+        None => Ok(std::env::home_dir()
+            .context("no home directory: give --home DIR")?
+            .join(".amime")),
     }
 }
 
@@ -33,8 +41,13 @@ pub(crate) async fn connect(target: &Target) -> anyhow::Result<Cluster> {
 pub(crate) async fn open(kubeconfig: &Path, context: Option<&str>) -> anyhow::Result<Cluster> {
     let name = || kubeconfig.display().to_string();
     let read = Kubeconfig::read_from(kubeconfig).with_context(name)?;
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let settings = kube::Config::from_custom_kubeconfig(read, &options).await.with_context(name)?;
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let settings = kube::Config::from_custom_kubeconfig(read, &options)
+        .await
+        .with_context(name)?;
     let client = kube::Client::try_from(settings).with_context(name)?;
     Ok(Cluster::new(client))
 }
@@ -44,9 +57,17 @@ struct Place {
     said: Option<String>,
 }
 
-#[allow(clippy::disallowed_methods, reason = "settings of the command line, read here only")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "settings of the command line, read here only"
+)]
 fn find(target: &Target) -> anyhow::Result<Place> {
-    let obvious = |kubeconfig| Ok(Place { kubeconfig, said: None });
+    let obvious = |kubeconfig| {
+        Ok(Place {
+            kubeconfig,
+            said: None,
+        })
+    };
     if let Some(path) = &target.kubeconfig {
         return obvious(path.clone());
     }
@@ -58,16 +79,27 @@ fn find(target: &Target) -> anyhow::Result<Place> {
     let home = home(target)?;
     if let Some(found) = local::launch::running(&home) {
         let said = format!("Using the local mesh in {}", home.display());
-        return Ok(Place { kubeconfig: found.kubeconfig, said: target.home.is_none().then_some(said) });
+        return Ok(Place {
+            kubeconfig: found.kubeconfig,
+            said: target.home.is_none().then_some(said),
+        });
     }
     if target.home.is_some() {
-        bail!("no local mesh runs in {}: start one with `amime up --home {0}`", home.display());
+        bail!(
+            "no local mesh runs in {}: start one with `amime up --home {0}`",
+            home.display()
+        );
     }
-    let default = std::env::home_dir().map(|home| home.join(".kube/config")).filter(|path| path.is_file());
+    let default = std::env::home_dir()
+        .map(|home| home.join(".kube/config"))
+        .filter(|path| path.is_file());
     match default {
         Some(path) => {
             let said = Some(format!("Using {}", path.display()));
-            Ok(Place { kubeconfig: path, said })
+            Ok(Place {
+                kubeconfig: path,
+                said,
+            })
         }
         None => bail!("no cluster: start one with `amime up`, or name one with --kubeconfig"),
     }

@@ -27,7 +27,9 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Documents> {
     for path in paths {
         if path.as_os_str() == "-" {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("standard input")?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("standard input")?;
             all.add("standard input", &text);
         } else if path.is_dir() {
             let files = manifests(path)?;
@@ -46,7 +48,8 @@ fn manifests(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|file| {
-        file.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+        file.extension()
+            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
     });
     files.sort();
     Ok(files)
@@ -62,11 +65,12 @@ impl Documents {
     /// Adds the documents of a text; `file` is how messages name it.
     pub(crate) fn add(&mut self, file: &str, text: &str) {
         let read = resources::yaml::objects(text);
-        self.documents.extend(read.objects.into_iter().map(|(line, object)| Document {
-            file: file.to_owned(),
-            line,
-            object,
-        }));
+        self.documents
+            .extend(read.objects.into_iter().map(|(line, object)| Document {
+                file: file.to_owned(),
+                line,
+                object,
+            }));
         let problem = |problem: &resources::Problem| match problem.line {
             Some(line) => format!("{file}:{line}: {}", problem.message),
             None => format!("{file}: {}", problem.message),

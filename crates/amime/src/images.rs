@@ -13,12 +13,17 @@ const OURS: &[&str] = &["amime/pilot", "amime/proxyv2"];
 /// Runs a sample when the binary was called by its name, or as `amime sample NAME …`.
 pub(crate) fn run_sample(words: &[OsString]) -> Option<ExitCode> {
     let text = |word: &OsString| word.to_string_lossy().into_owned();
-    let called = words.first().map(|word| Path::new(word).file_name().unwrap_or_default().to_os_string())?;
+    let called = words
+        .first()
+        .map(|word| Path::new(word).file_name().unwrap_or_default().to_os_string())?;
     let rest = |from: usize| words.iter().skip(from).map(text).collect();
     if words.get(1).is_some_and(|word| word == "sample") {
         let name = words.get(2).map(text).unwrap_or_default();
         return samples::run(&name, rest(3)).or_else(|| {
-            eprintln!("amime sample: there is no sample {name:?}; there are: {}", names().join(", "));
+            eprintln!(
+                "amime sample: there is no sample {name:?}; there are: {}",
+                names().join(", ")
+            );
             Some(ExitCode::from(64))
         });
     }
@@ -43,8 +48,11 @@ pub(crate) fn table(mappings: &[String], file: Option<&Path>) -> anyhow::Result<
         }
     }
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        images.insert_yaml(&text).with_context(|| path.display().to_string())?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        images
+            .insert_yaml(&text)
+            .with_context(|| path.display().to_string())?;
     }
     for mapping in mappings {
         images.insert_mapping(mapping)?;

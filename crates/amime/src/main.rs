@@ -1,5 +1,9 @@
 //! The one binary: controller, proxy, local Kubernetes, samples and command line.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the command line"
+)]
 
 mod cli;
 mod cluster;

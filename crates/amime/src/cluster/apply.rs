@@ -52,21 +52,30 @@ impl Apply<'_> {
         let live = match cluster.get(&path).await {
             Ok(live) => live,
             Err(error) if error.is_not_found() => {
-                let object = if self.keep_foreign { object.clone() } else { annotated(object) };
+                let object = if self.keep_foreign {
+                    object.clone()
+                } else {
+                    annotated(object)
+                };
                 cluster.create(&format!("{collection}?{query}"), &object).await?;
                 return Ok(Applied::Created);
             }
             Err(error) => return Err(error),
         };
         let (media, patch) = if self.keep_foreign {
-            let built_in = kind.group.is_empty() || !kind.group.contains('.') || kind.group.ends_with(".k8s.io");
+            let built_in =
+                kind.group.is_empty() || !kind.group.contains('.') || kind.group.ends_with(".k8s.io");
             (if built_in { STRATEGIC } else { MERGE }, object.clone())
         } else {
             (MERGE, three_way(object, &live))
         };
         let after = cluster.patch(&format!("{path}?{query}"), media, &patch).await?;
         let version = |object: &Value| text(object, "/metadata/resourceVersion").to_owned();
-        Ok(if version(&after) == version(&live) { Applied::Unchanged } else { Applied::Configured })
+        Ok(if version(&after) == version(&live) {
+            Applied::Unchanged
+        } else {
+            Applied::Configured
+        })
     }
 }
 
@@ -82,7 +91,10 @@ fn annotated(object: &Value) -> Value {
 
 /// The merge patch (RFC 7396) that makes `live` say what the file says, and forget what only the file before said.
 fn three_way(object: &Value, live: &Value) -> Value {
-    let last = text(live, &format!("/metadata/annotations/{}", LAST.replace('/', "~1")));
+    let last = text(
+        live,
+        &format!("/metadata/annotations/{}", LAST.replace('/', "~1")),
+    );
     let last: Value = serde_json::from_str(last).unwrap_or_default();
     let mut patch = annotated(object);
     forget(&mut patch, &last);
@@ -91,7 +103,9 @@ fn three_way(object: &Value, live: &Value) -> Value {
 
 /// Sets to null what `last` had and `patch` has no more.
 fn forget(patch: &mut Value, last: &Value) {
-    let (Some(fields), Some(last)) = (patch.as_object_mut(), last.as_object()) else { return };
+    let (Some(fields), Some(last)) = (patch.as_object_mut(), last.as_object()) else {
+        return;
+    };
     let mut gone = Map::new();
     for (name, before) in last {
         match fields.get_mut(name) {

@@ -36,9 +36,12 @@ impl Kinds {
         let word = word.to_ascii_lowercase();
         let (name, group) = word.split_once('.').unwrap_or((&word, ""));
         let is_named = |kind: &&KindInfo| {
-            let names = [&kind.plural, &kind.singular].into_iter().chain(&kind.short_names);
+            let names = [&kind.plural, &kind.singular]
+                .into_iter()
+                .chain(&kind.short_names);
             let called = names.into_iter().any(|known| known == name) || kind.kind.eq_ignore_ascii_case(name);
-            called && (group.is_empty() || kind.group == group || kind.group.starts_with(&format!("{group}.")))
+            called
+                && (group.is_empty() || kind.group == group || kind.group.starts_with(&format!("{group}.")))
         };
         self.0.iter().find(is_named)
     }
@@ -47,7 +50,9 @@ impl Kinds {
     pub(crate) fn of(&self, object: &Value) -> Option<&KindInfo> {
         let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        self.0.iter().find(|known| known.kind == kind && known.group == group && known.version == version)
+        self.0
+            .iter()
+            .find(|known| known.kind == kind && known.group == group && known.version == version)
     }
 }
 
@@ -87,7 +92,11 @@ fn read(discovered: &Value) -> Vec<KindInfo> {
                     group: text(&group, "/metadata/name").to_owned(),
                     version: text(&version, "/version").to_owned(),
                     plural: text(&resource, "/resource").to_owned(),
-                    singular: if singular.is_empty() { kind.to_ascii_lowercase() } else { singular.to_owned() },
+                    singular: if singular.is_empty() {
+                        kind.to_ascii_lowercase()
+                    } else {
+                        singular.to_owned()
+                    },
                     short_names: list(&resource, "shortNames")
                         .iter()
                         .filter_map(|name| name.as_str().map(str::to_owned))
@@ -118,7 +127,12 @@ mod tests {
 
     #[test]
     fn a_word_finds_the_preferred_version() {
-        for word in ["vs", "virtualservices", "VirtualService", "virtualservices.networking.istio.io"] {
+        for word in [
+            "vs",
+            "virtualservices",
+            "VirtualService",
+            "virtualservices.networking.istio.io",
+        ] {
             assert_eq!(kinds().named(word).unwrap().version, "v1", "{word}");
         }
         assert!(kinds().named("gateway").is_none());
@@ -129,7 +143,10 @@ mod tests {
         let object = json!({"apiVersion": "networking.istio.io/v1alpha3", "kind": "VirtualService"});
         let all = kinds();
         let kind = all.of(&object).unwrap();
-        assert_eq!(kind.path("shop"), "/apis/networking.istio.io/v1alpha3/namespaces/shop/virtualservices");
+        assert_eq!(
+            kind.path("shop"),
+            "/apis/networking.istio.io/v1alpha3/namespaces/shop/virtualservices"
+        );
         assert_eq!(kind.named("a"), "virtualservice.networking.istio.io/a");
     }
 }

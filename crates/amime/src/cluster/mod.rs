@@ -7,7 +7,7 @@ mod kinds;
 use http::{Method, Request, header};
 use serde_json::Value;
 
-pub(crate) use apply::{Applied, Apply};
+pub(crate) use apply::Apply;
 pub(crate) use kinds::{KindInfo, Kinds};
 
 const JSON: &str = "application/json";
@@ -22,7 +22,11 @@ pub(crate) struct Cluster {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     #[error("from server ({reason}): {message}")]
-    Server { code: u16, reason: String, message: String },
+    Server {
+        code: u16,
+        reason: String,
+        message: String,
+    },
     #[error("cannot reach the cluster: {0}")]
     Unreachable(String),
 }
@@ -37,9 +41,11 @@ impl CallError {
 impl From<kube::Error> for CallError {
     fn from(error: kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => {
-                Self::Server { code: status.code, reason: status.reason.clone(), message: status.message.clone() }
-            }
+            kube::Error::Api(status) => Self::Server {
+                code: status.code,
+                reason: status.reason.clone(),
+                message: status.message.clone(),
+            },
             other => Self::Unreachable(chain(&other)),
         }
     }
@@ -74,21 +80,35 @@ impl Cluster {
 
     /// The same with an `Accept` header: tables, discovery.
     pub(crate) async fn get_as(&self, path: &str, accept: &str) -> Result<Value, CallError> {
-        self.call(Method::GET, path, (header::ACCEPT, accept), Vec::new()).await
+        self.call(Method::GET, path, (header::ACCEPT, accept), Vec::new())
+            .await
     }
 
     pub(crate) async fn create(&self, path: &str, object: &Value) -> Result<Value, CallError> {
-        self.call(Method::POST, path, (header::CONTENT_TYPE, JSON), object.to_string().into_bytes()).await
+        self.call(
+            Method::POST,
+            path,
+            (header::CONTENT_TYPE, JSON),
+            object.to_string().into_bytes(),
+        )
+        .await
     }
 
     /// Changes an object in place; `kind` is the media type of the patch.
     pub(crate) async fn patch(&self, path: &str, kind: &str, patch: &Value) -> Result<Value, CallError> {
-        self.call(Method::PATCH, path, (header::CONTENT_TYPE, kind), patch.to_string().into_bytes()).await
+        self.call(
+            Method::PATCH,
+            path,
+            (header::CONTENT_TYPE, kind),
+            patch.to_string().into_bytes(),
+        )
+        .await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, CallError> {
         let body = br#"{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}"#.to_vec();
-        self.call(Method::DELETE, path, (header::CONTENT_TYPE, JSON), body).await
+        self.call(Method::DELETE, path, (header::CONTENT_TYPE, JSON), body)
+            .await
     }
 
     async fn call(
@@ -110,5 +130,8 @@ impl Cluster {
 
 /// A text in an object, by JSON pointer; empty when it is not there.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }

@@ -22,7 +22,9 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let documents = files::read(&arguments.file)?;
     let cluster = connect::connect(target).await?;
-    Ok(ExitCode::from(u8::from(!apply_all(&cluster, &documents, &arguments.namespace).await?)))
+    Ok(ExitCode::from(u8::from(
+        !apply_all(&cluster, &documents, &arguments.namespace).await?,
+    )))
 }
 
 /// Applies every document in order and reports each; whether all went well.
@@ -33,7 +35,10 @@ pub(crate) async fn apply_all(
 ) -> anyhow::Result<bool> {
     let mut kinds = Kinds::load(cluster).await?;
     let mut good = documents.problems.is_empty();
-    documents.problems.iter().for_each(|problem| eprintln!("error: {problem}"));
+    documents
+        .problems
+        .iter()
+        .for_each(|problem| eprintln!("error: {problem}"));
     for document in &documents.documents {
         // A definition that was applied just now brings a kind that was not known before.
         if kinds.of(&document.object).is_none() {
@@ -67,7 +72,10 @@ async fn apply_one(
     }
     let own = text(object, "/metadata/namespace");
     let namespace = if own.is_empty() { namespace } else { own };
-    let apply = Apply { manager: "amime-apply", keep_foreign: false };
+    let apply = Apply {
+        manager: "amime-apply",
+        keep_foreign: false,
+    };
     let applied = apply.run(cluster, kind, namespace, object).await?;
     Ok(format!("{} {}", kind.named(name), applied.word()))
 }

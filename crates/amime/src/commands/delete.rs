@@ -45,7 +45,11 @@ fn wanted<'a>(
     arguments: &Arguments,
     kinds: &'a Kinds,
 ) -> anyhow::Result<Vec<(&'a KindInfo, String, String)>> {
-    let named = |word: &str| kinds.named(word).with_context(|| format!("the server has no resource type {word:?}"));
+    let named = |word: &str| {
+        kinds
+            .named(word)
+            .with_context(|| format!("the server has no resource type {word:?}"))
+    };
     let namespace = || arguments.namespace.clone();
     if !arguments.file.is_empty() {
         let read = files::read(&arguments.file)?;
@@ -56,26 +60,41 @@ fn wanted<'a>(
             let object = &document.object;
             let kind = kinds.of(object).with_context(|| {
                 let kind = text(object, "/kind");
-                format!("{}:{}: no matches for kind {kind:?}", document.file, document.line)
+                format!(
+                    "{}:{}: no matches for kind {kind:?}",
+                    document.file, document.line
+                )
             })?;
             let own = text(object, "/metadata/namespace");
-            let namespace = if own.is_empty() { namespace() } else { own.to_owned() };
+            let namespace = if own.is_empty() {
+                namespace()
+            } else {
+                own.to_owned()
+            };
             Ok((kind, namespace, text(object, "/metadata/name").to_owned()))
         });
         return each.collect();
     }
     if arguments.what.iter().all(|word| word.contains('/')) {
         let pairs = arguments.what.iter().filter_map(|word| word.split_once('/'));
-        return pairs.map(|(kind, name)| Ok((named(kind)?, namespace(), name.to_owned()))).collect();
+        return pairs
+            .map(|(kind, name)| Ok((named(kind)?, namespace(), name.to_owned())))
+            .collect();
     }
     let (kind, names) = arguments.what.split_first().context("what is to be deleted?")?;
     if names.is_empty() {
         bail!("name what is to be deleted: amime delete {kind} NAME");
     }
     let kind = named(kind)?;
-    Ok(names.iter().map(|name| (kind, namespace(), name.clone())).collect())
+    Ok(names
+        .iter()
+        .map(|name| (kind, namespace(), name.clone()))
+        .collect())
 }
 
 async fn delete(cluster: &Cluster, kind: &KindInfo, namespace: &str, name: &str) -> Result<(), CallError> {
-    cluster.delete(&format!("{}/{name}", kind.path(namespace))).await.map(drop)
+    cluster
+        .delete(&format!("{}/{name}", kind.path(namespace)))
+        .await
+        .map(drop)
 }

@@ -19,9 +19,14 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let cluster = connect::connect(target).await?;
-    let place =
-        Place { namespace: &arguments.namespace, pod: &arguments.pod, container: &arguments.container };
-    let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
-    let code = cluster.exec(&place, &arguments.command, &mut stdout, &mut stderr).await?;
+    let place = Place {
+        namespace: &arguments.namespace,
+        pod: &arguments.pod,
+        container: &arguments.container,
+    };
+    let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
+    let code = cluster
+        .exec(&place, &arguments.command, &mut stdout, &mut stderr)
+        .await?;
     Ok(ExitCode::from(code))
 }

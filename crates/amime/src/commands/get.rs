@@ -48,14 +48,20 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Resul
         if at > 0 {
             println!();
         }
-        let kind = kinds.named(name).with_context(|| format!("the server has no resource type {name:?}"))?;
+        let kind = kinds
+            .named(name)
+            .with_context(|| format!("the server has no resource type {name:?}"))?;
         print!("{}", show(&cluster, kind, arguments).await?);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn show(cluster: &Cluster, kind: &KindInfo, arguments: &Arguments) -> anyhow::Result<String> {
-    let namespace = if arguments.all_namespaces { "" } else { arguments.namespace.as_str() };
+    let namespace = if arguments.all_namespaces {
+        ""
+    } else {
+        arguments.namespace.as_str()
+    };
     let mut path = kind.path(namespace);
     if let Some(name) = &arguments.name {
         path = format!("{path}/{name}");
@@ -67,13 +73,20 @@ async fn show(cluster: &Cluster, kind: &KindInfo, arguments: &Arguments) -> anyh
     if plain && !istio::has_table(kind) {
         let found = cluster.get_as(&path, TABLE).await?;
         let wide = arguments.output == Output::Wide;
-        return Ok(table::server(&found, wide, arguments.all_namespaces && kind.namespaced));
+        return Ok(table::server(
+            &found,
+            wide,
+            arguments.all_namespaces && kind.namespaced,
+        ));
     }
     let mut found = cluster.get(&path).await?;
     qualify(&mut found, kind);
     Ok(match arguments.output {
         Output::Short | Output::Wide => istio::table(kind, &items(&found), daemon::clock::wall()),
-        Output::Name => items(&found).iter().map(|item| kind.named(text(item, "/metadata/name")) + "\n").collect(),
+        Output::Name => items(&found)
+            .iter()
+            .map(|item| kind.named(text(item, "/metadata/name")) + "\n")
+            .collect(),
         Output::Yaml => serde_saphyr::to_string(&found)?,
         Output::Json => serde_json::to_string_pretty(&found)? + "\n",
     })
@@ -82,9 +95,13 @@ async fn show(cluster: &Cluster, kind: &KindInfo, arguments: &Arguments) -> anyh
 /// A list is shown as kubectl shows it, each item with its kind.
 fn qualify(found: &mut Value, kind: &KindInfo) {
     let api_version = text(found, "/apiVersion").to_owned();
-    let Some(items) = found.get_mut("items").and_then(Value::as_array_mut) else { return };
+    let Some(items) = found.get_mut("items").and_then(Value::as_array_mut) else {
+        return;
+    };
     for item in items.iter_mut() {
-        let Some(fields) = item.as_object_mut() else { continue };
+        let Some(fields) = item.as_object_mut() else {
+            continue;
+        };
         fields.shift_insert(0, "apiVersion".to_owned(), json!(api_version));
         fields.shift_insert(1, "kind".to_owned(), json!(kind.kind));
     }
@@ -92,11 +109,23 @@ fn qualify(found: &mut Value, kind: &KindInfo) {
 }
 
 fn items(found: &Value) -> Vec<Value> {
-    found["items"].as_array().cloned().unwrap_or_else(|| vec![found.clone()])
+    found["items"]
+        .as_array()
+        .cloned()
+        .unwrap_or_else(|| vec![found.clone()])
 }
 
 /// Percent-encodes what a query value may not hold.
 fn encoded(value: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    value.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    value
+        .bytes()
+        .map(|byte| {
+            if keep(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }

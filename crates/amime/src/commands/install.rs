@@ -63,12 +63,23 @@ pub(crate) async fn install(
     mut report: impl FnMut(&str),
 ) -> anyhow::Result<()> {
     let kinds = Kinds::load(cluster).await?;
-    let apply = Apply { manager: "amime-install", keep_foreign: true };
+    let apply = Apply {
+        manager: "amime-install",
+        keep_foreign: true,
+    };
     for object in objects {
         let (kind, name) = (text(object, "/kind"), text(object, "/metadata/name"));
-        let known = kinds.of(object).with_context(|| format!("the cluster does not know kind {kind}"))?;
-        let applied = apply.run(cluster, known, text(object, "/metadata/namespace"), object).await;
-        report(&format!("{} {}", known.named(name), applied.with_context(|| known.named(name))?.word()));
+        let known = kinds
+            .of(object)
+            .with_context(|| format!("the cluster does not know kind {kind}"))?;
+        let applied = apply
+            .run(cluster, known, text(object, "/metadata/namespace"), object)
+            .await;
+        report(&format!(
+            "{} {}",
+            known.named(name),
+            applied.with_context(|| known.named(name))?.word()
+        ));
     }
     Ok(())
 }

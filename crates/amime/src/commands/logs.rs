@@ -39,7 +39,11 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Resul
         previous: arguments.previous,
         ..LogParams::default()
     };
-    let mut lines = pods.log_stream(&arguments.pod, &how).await.map_err(CallError::from)?.lines();
+    let mut lines = pods
+        .log_stream(&arguments.pod, &how)
+        .await
+        .map_err(CallError::from)?
+        .lines();
     while let Some(line) = lines.try_next().await? {
         println!("{line}");
     }

@@ -44,7 +44,9 @@ pub(crate) fn run(target: &Target, arguments: &Arguments) -> anyhow::Result<Exit
     let home = connect::home(target)?;
     if let Some(found) = launch::running(&home) {
         let (home, pid) = (home.display(), found.pid);
-        bail!("a local mesh already runs in {home} (pid {pid}): end it with `amime down`, or give another --home");
+        bail!(
+            "a local mesh already runs in {home} (pid {pid}): end it with `amime down`, or give another --home"
+        );
     }
     let documents = files::read(&arguments.files)?;
     let objects = arguments.values.manifests()?;
@@ -80,7 +82,10 @@ fn start(home: &Path, arguments: &Arguments) -> anyhow::Result<launch::Cluster> 
 
 /// In the foreground: until Ctrl-C, or until the cluster ends by itself.
 fn stay(mut cluster: launch::Cluster) -> anyhow::Result<ExitCode> {
-    eprintln!("Ready. In another terminal: export KUBECONFIG={}", cluster.kubeconfig.display());
+    eprintln!(
+        "Ready. In another terminal: export KUBECONFIG={}",
+        cluster.kubeconfig.display()
+    );
     eprintln!("Ctrl-C ends it; what was applied is kept.");
     let interrupted = block_on(async {
         tokio::select! {
@@ -123,7 +128,10 @@ async fn wait_until_injecting(cluster: &Cluster) -> anyhow::Result<()> {
         };
         if clock::now() >= deadline {
             let state = control_plane_state(cluster).await;
-            bail!("the mesh is not ready after {} s: {why}\n{state}", READY_LIMIT.as_secs());
+            bail!(
+                "the mesh is not ready after {} s: {why}\n{state}",
+                READY_LIMIT.as_secs()
+            );
         }
         clock::sleep(Duration::from_millis(50)).await;
     }
@@ -135,23 +143,38 @@ async fn try_injection(cluster: &Cluster) -> Result<bool, CallError> {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "amime-ready", "labels": {"sidecar.istio.io/inject": "true"}},
         "spec": {"containers": [{"name": "app", "image": "curl"}]}});
-    let created = cluster.create("/api/v1/namespaces/default/pods?dryRun=All", &pod).await?;
+    let created = cluster
+        .create("/api/v1/namespaces/default/pods?dryRun=All", &pod)
+        .await?;
     let named = |list: &str| {
         let containers = created["spec"][list].as_array().cloned().unwrap_or_default();
-        containers.iter().any(|container| text(container, "/name") == "istio-proxy")
+        containers
+            .iter()
+            .any(|container| text(container, "/name") == "istio-proxy")
     };
     Ok(named("containers") || named("initContainers"))
 }
 
 /// The pods of istio-system, a line each, for the message of a failure.
 async fn control_plane_state(cluster: &Cluster) -> String {
-    let pods = cluster.get("/api/v1/namespaces/istio-system/pods").await.unwrap_or_default();
+    let pods = cluster
+        .get("/api/v1/namespaces/istio-system/pods")
+        .await
+        .unwrap_or_default();
     let line = |pod: &Value| {
         let reason = pod["status"]["containerStatuses"][0]["state"].to_string();
-        format!("{}: {} {reason}", text(pod, "/metadata/name"), text(pod, "/status/phase"))
+        format!(
+            "{}: {} {reason}",
+            text(pod, "/metadata/name"),
+            text(pod, "/status/phase")
+        )
     };
     let lines: Vec<String> = pods["items"].as_array().into_iter().flatten().map(line).collect();
-    if lines.is_empty() { "istio-system has no pods".to_owned() } else { lines.join("\n") }
+    if lines.is_empty() {
+        "istio-system has no pods".to_owned()
+    } else {
+        lines.join("\n")
+    }
 }
 
 /// The cluster of the demo: foreground, in a state directory of its own.

@@ -21,10 +21,22 @@ pub(crate) fn table(kind: &KindInfo, items: &[Value], now: SystemTime) -> String
         return "No resources found.\n".to_owned();
     }
     let (headings, row): (&[&str], fn(&Value) -> Vec<String>) = match kind.plural.as_str() {
-        "virtualservices" => {
-            (&["VIRTUAL-SERVICE NAME", "GATEWAYS", "HOSTS", "#HTTP", "#TCP", "NAMESPACE", "AGE"], virtual_service)
-        }
-        _ => (&["DESTINATION-RULE NAME", "HOST", "SUBSETS", "NAMESPACE", "AGE"], destination_rule),
+        "virtualservices" => (
+            &[
+                "VIRTUAL-SERVICE NAME",
+                "GATEWAYS",
+                "HOSTS",
+                "#HTTP",
+                "#TCP",
+                "NAMESPACE",
+                "AGE",
+            ],
+            virtual_service,
+        ),
+        _ => (
+            &["DESTINATION-RULE NAME", "HOST", "SUBSETS", "NAMESPACE", "AGE"],
+            destination_rule,
+        ),
     };
     let rows: Vec<Vec<String>> = items
         .iter()
@@ -51,18 +63,36 @@ fn virtual_service(item: &Value) -> Vec<String> {
 
 fn destination_rule(item: &Value) -> Vec<String> {
     let subsets = item["spec"]["subsets"].as_array();
-    let names = subsets.into_iter().flatten().map(|subset| text(subset, "/name")).collect::<Vec<_>>();
-    vec![text(item, "/metadata/name").to_owned(), text(item, "/spec/host").to_owned(), names.join(",")]
+    let names = subsets
+        .into_iter()
+        .flatten()
+        .map(|subset| text(subset, "/name"))
+        .collect::<Vec<_>>();
+    vec![
+        text(item, "/metadata/name").to_owned(),
+        text(item, "/spec/host").to_owned(),
+        names.join(","),
+    ]
 }
 
 fn joined(list: &Value) -> String {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// How long ago an RFC 3339 time was, in its largest unit, as Kubernetes shortens durations.
 fn age(created: &str, now: SystemTime) -> String {
-    let Ok(created) = created.parse::<k8s_openapi::jiff::Timestamp>() else { return "<unknown>".to_owned() };
-    let seconds = now.duration_since(SystemTime::from(created)).unwrap_or(Duration::ZERO).as_secs();
+    let Ok(created) = created.parse::<k8s_openapi::jiff::Timestamp>() else {
+        return "<unknown>".to_owned();
+    };
+    let seconds = now
+        .duration_since(SystemTime::from(created))
+        .unwrap_or(Duration::ZERO)
+        .as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m", seconds / 60),
@@ -94,7 +124,11 @@ mod tests {
             "metadata": {"name": "backend", "namespace": "istio-http-example",
                          "creationTimestamp": "1970-01-01T00:00:00Z"},
             "spec": {"hosts": ["backend"], "http": [{}]}});
-        let printed = table(&kind("virtualservices"), &[item], SystemTime::UNIX_EPOCH + Duration::from_secs(130));
+        let printed = table(
+            &kind("virtualservices"),
+            &[item],
+            SystemTime::UNIX_EPOCH + Duration::from_secs(130),
+        );
         assert_eq!(
             printed,
             "VIRTUAL-SERVICE NAME   GATEWAYS   HOSTS     #HTTP   #TCP   NAMESPACE            AGE\n\
@@ -104,6 +138,9 @@ mod tests {
 
     #[test]
     fn nothing_is_said_so() {
-        assert_eq!(table(&kind("destinationrules"), &[], SystemTime::UNIX_EPOCH), "No resources found.\n");
+        assert_eq!(
+            table(&kind("destinationrules"), &[], SystemTime::UNIX_EPOCH),
+            "No resources found.\n"
+        );
     }
 }

@@ -7,12 +7,18 @@ use crate::cluster::text;
 /// Rows under headings, three spaces apart, each line ended.
 pub(crate) fn columns(headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
         cells.chain([headings[column].len()]).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: String = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}   ")).collect();
+        let padded: String = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}   "))
+            .collect();
         padded.trim_end().to_owned() + "\n"
     };
     let mut out = line(&mut headings.iter().copied());
@@ -26,8 +32,9 @@ pub(crate) fn columns(headings: &[&str], rows: &[Vec<String>]) -> String {
 pub(crate) fn server(table: &Value, wide: bool, with_namespace: bool) -> String {
     let list = |field: &str| table[field].as_array().cloned().unwrap_or_default();
     let definitions = list("columnDefinitions");
-    let shown: Vec<usize> =
-        (0..definitions.len()).filter(|at| wide || definitions[*at]["priority"].as_i64().unwrap_or(0) == 0).collect();
+    let shown: Vec<usize> = (0..definitions.len())
+        .filter(|at| wide || definitions[*at]["priority"].as_i64().unwrap_or(0) == 0)
+        .collect();
     let rows: Vec<Vec<String>> = list("rows")
         .iter()
         .map(|row| {
@@ -39,9 +46,15 @@ pub(crate) fn server(table: &Value, wide: bool, with_namespace: bool) -> String 
     if rows.is_empty() {
         return "No resources found.\n".to_owned();
     }
-    let names: Vec<String> = shown.iter().map(|at| text(&definitions[*at], "/name").to_uppercase()).collect();
+    let names: Vec<String> = shown
+        .iter()
+        .map(|at| text(&definitions[*at], "/name").to_uppercase())
+        .collect();
     let first = with_namespace.then_some("NAMESPACE");
-    let headings: Vec<&str> = first.into_iter().chain(names.iter().map(String::as_str)).collect();
+    let headings: Vec<&str> = first
+        .into_iter()
+        .chain(names.iter().map(String::as_str))
+        .collect();
     columns(&headings, &rows)
 }
 
@@ -64,7 +77,13 @@ mod tests {
             "columnDefinitions": [{"name": "Name", "priority": 0}, {"name": "IP", "priority": 1}],
             "rows": [{"cells": ["backend-0", null], "object": {"metadata": {"namespace": "shop"}}}]});
         assert_eq!(server(&table, false, false), "NAME\nbackend-0\n");
-        assert_eq!(server(&table, true, true), "NAMESPACE   NAME        IP\nshop        backend-0   <none>\n");
-        assert_eq!(server(&json!({"rows": []}), false, false), "No resources found.\n");
+        assert_eq!(
+            server(&table, true, true),
+            "NAMESPACE   NAME        IP\nshop        backend-0   <none>\n"
+        );
+        assert_eq!(
+            server(&json!({"rows": []}), false, false),
+            "No resources found.\n"
+        );
     }
 }

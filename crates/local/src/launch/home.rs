@@ -33,6 +33,11 @@ impl Home {
         self.0.join("lock")
     }
 
+    /// Whether a cluster has ever been here.
+    pub(super) fn is_ours(&self) -> bool {
+        self.lock_file().is_file()
+    }
+
     fn port_file(&self) -> PathBuf {
         self.0.join("port")
     }

@@ -229,3 +229,20 @@ pub fn stop(home: &Path) -> anyhow::Result<bool> {
         )
     }
 }
+
+/// Deletes the state of `home`. Blocks.
+///
+/// # Errors
+/// When a cluster runs there, or the directory is not a state directory of ours.
+pub fn delete(home: &Path) -> anyhow::Result<()> {
+    if running(home).is_some() {
+        bail!("a cluster runs in {}", home.display());
+    }
+    if !home.exists() {
+        return Ok(());
+    }
+    if !Home::new(home).is_ours() {
+        bail!("{} is not a state directory: nothing was deleted", home.display());
+    }
+    std::fs::remove_dir_all(home).with_context(|| format!("cannot delete {}", home.display()))
+}

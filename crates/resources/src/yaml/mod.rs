@@ -29,20 +29,49 @@ pub struct Read {
     pub others: Vec<String>,
 }
 
+/// Objects of any kind, with the lines they begin at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objects {
+    /// Line and object, in the order of the text; lists are taken apart.
+    pub objects: Vec<(u64, Value)>,
+    /// What is wrong, with lines.
+    pub problems: Vec<Problem>,
+}
+
 /// Reads all documents of a text. Lists (`kind: List`) are taken apart.
 pub fn read(text: &str) -> Read {
     let mut read = Read::default();
+    let trees = trees(text, &mut read.problems);
+    trees
+        .iter()
+        .for_each(|(first_line, tree)| read.add(tree, *first_line));
+    read
+}
+
+/// Reads all documents of a text as objects of whatever kind.
+pub fn objects(text: &str) -> Objects {
+    let mut read = Objects::default();
+    let trees = trees(text, &mut read.problems);
+    trees
+        .iter()
+        .for_each(|(first_line, tree)| read.add(tree, *first_line));
+    read
+}
+
+/// The documents that can be parsed, each with the line that its own lines count from.
+fn trees(text: &str, problems: &mut Vec<Problem>) -> Vec<(u64, Tree)> {
     if text.len() > MAX_BYTES {
-        read.problems.push(unreadable(
+        problems.push(unreadable(
             None,
             format!("text of {} bytes is too long", text.len()),
         ));
-        return read;
+        return Vec::new();
     }
+    let mut trees = Vec::new();
     for (first_line, document) in documents(text) {
         match serde_saphyr::from_str::<Option<Tree>>(&document) {
             Ok(None) => {}
-            Ok(Some(tree)) => read.add(&tree, first_line),
+            Ok(Some(tree)) => trees.push((first_line, tree)),
             Err(error) => {
                 let line = error
                     .location()
@@ -50,33 +79,52 @@ pub fn read(text: &str) -> Read {
                 let message = error.without_snippet().to_string();
                 // The parser counts from the start of the document; we say the line of the file instead.
                 let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-                read.problems.push(unreadable(Some(line), message));
+                problems.push(unreadable(Some(line), message));
             }
         }
     }
-    read
+    trees
+}
+
+/// The items of a list, if it is one.
+fn items<'a>(tree: &'a Tree, object: &Value) -> Option<&'a [Tree]> {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    match (kind.ends_with("List"), &tree.field("items")?.node) {
+        (true, Node::Sequence(items)) => Some(items),
+        _ => None,
+    }
+}
+
+fn not_an_object(tree: &Tree, first_line: u64) -> Problem {
+    let message = "an object with apiVersion and kind is expected here".into();
+    unreadable(Some(tree.line + first_line - 1), message)
+}
+
+impl Objects {
+    fn add(&mut self, tree: &Tree, first_line: u64) {
+        let object = tree.to_value();
+        if !object.is_object() {
+            self.problems.push(not_an_object(tree, first_line));
+        } else if let Some(items) = items(tree, &object) {
+            items.iter().for_each(|item| self.add(item, first_line));
+        } else {
+            self.objects.push((tree.line + first_line - 1, object));
+        }
+    }
 }
 
 impl Read {
     fn add(&mut self, tree: &Tree, first_line: u64) {
         let object = tree.to_value();
         if !object.is_object() {
-            let message = "an object with apiVersion and kind is expected here".into();
-            self.problems
-                .push(unreadable(Some(tree.line + first_line - 1), message));
+            self.problems.push(not_an_object(tree, first_line));
+            return;
+        }
+        if let Some(items) = items(tree, &object) {
+            items.iter().for_each(|item| self.add(item, first_line));
             return;
         }
         let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
-        if text("kind").ends_with("List") && object.get("items").is_some_and(Value::is_array) {
-            if let Some(Tree {
-                node: Node::Sequence(items),
-                ..
-            }) = tree.field("items")
-            {
-                items.iter().for_each(|item| self.add(item, first_line));
-            }
-            return;
-        }
         match Resource::from_object(&object) {
             Ok(decoded) => {
                 let found = decoded.warnings.into_iter().chain(decoded.resource.validate());

@@ -101,3 +101,17 @@ fn null_lists_are_empty_lists() {
     let virtual_service = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: b}\nspec:\n  hosts: [b]\n  gateways:\n  http:\n  - match:\n    route: [{destination: {host: b}}]\n";
     assert_eq!(read(virtual_service).problems, []);
 }
+
+#[test]
+fn objects_of_any_kind_come_with_their_lines() {
+    let text = "kind: A\n---\n: broken: [\n---\nkind: List\nitems:\n- kind: B\n- kind: C\n";
+    let read = objects(text);
+    let found: Vec<_> = read
+        .objects
+        .iter()
+        .map(|(line, object)| (*line, object["kind"].as_str().unwrap()))
+        .collect();
+    assert_eq!(found, [(1, "A"), (7, "B"), (8, "C")]);
+    assert_eq!(read.problems.len(), 1);
+    assert_eq!(read.problems[0].line, Some(3));
+}

@@ -22,9 +22,14 @@ pub(super) async fn run(cluster: &Cluster, client: &Place<'_>) -> anyhow::Result
     let url = format!("http://backend:9090/?[1-{REQUESTS}]");
     let command = ["curl", "-s", "-S", "-m", "10", "-w", "\n", &url].map(str::to_owned);
     let (mut printed, mut complaints) = (Vec::new(), Vec::new());
-    let code = cluster.exec(client, &command, &mut printed, &mut complaints).await?;
+    let code = cluster
+        .exec(client, &command, &mut printed, &mut complaints)
+        .await?;
     if code != 0 {
-        bail!("curl failed with {code}: {}", String::from_utf8_lossy(&complaints).trim());
+        bail!(
+            "curl failed with {code}: {}",
+            String::from_utf8_lossy(&complaints).trim()
+        );
     }
     count(&String::from_utf8_lossy(&printed))
 }
@@ -39,7 +44,9 @@ fn count(printed: &str) -> anyhow::Result<Counts> {
         }
     }
     let all = counts.v0 + counts.v1;
-    (all == REQUESTS).then_some(counts).with_context(|| format!("{all} answers to {REQUESTS} requests"))
+    (all == REQUESTS)
+        .then_some(counts)
+        .with_context(|| format!("{all} answers to {REQUESTS} requests"))
 }
 
 /// What is wrong with the counts when a share of `v1` is promised; `None` when nothing is.
@@ -48,7 +55,11 @@ pub(super) fn judge(counts: Counts, share: f64) -> Option<String> {
     let deviation = (f64::from(REQUESTS) * share * (1.0 - share)).sqrt();
     let off = (f64::from(counts.v1) - expected).abs();
     let message = || {
-        format!("version 1 answered {} times, expected {expected:.0} ± {:.0}", counts.v1, BOUND * deviation)
+        format!(
+            "version 1 answered {} times, expected {expected:.0} ± {:.0}",
+            counts.v1,
+            BOUND * deviation
+        )
     };
     (off > BOUND * deviation).then(message)
 }

@@ -28,7 +28,8 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             told = tell(&home.0) => told.map(Some),
         }
     });
-    let ending = |cluster: Option<local::launch::Cluster>| cluster.map_or(Ok(()), local::launch::Cluster::stop);
+    let ending =
+        |cluster: Option<local::launch::Cluster>| cluster.map_or(Ok(()), local::launch::Cluster::stop);
     match outcome {
         Ok(Some((cluster, steps))) => {
             eprintln!("Ending …");
@@ -49,7 +50,9 @@ async fn tell(home: &Path) -> anyhow::Result<Told> {
     println!("A small Kubernetes, the mesh in it, and the article's story.\n");
     let folder = home.to_owned();
     let starting = async {
-        let started = daemon::Tasks::new().blocking("launch", move || up::start_in(&folder)).await;
+        let started = daemon::Tasks::new()
+            .blocking("launch", move || up::start_in(&folder))
+            .await;
         started.context("starting was interrupted")?
     };
     let cluster = progress::show("Starting Kubernetes", starting).await?;
@@ -62,7 +65,11 @@ async fn tell(home: &Path) -> anyhow::Result<Told> {
 fn summary(steps: &[story::Step], seconds: f64) -> ExitCode {
     println!("\nSummary");
     for step in steps {
-        println!("  {} {}", if step.wrong.is_none() { "ok  " } else { "FAIL" }, step.line());
+        println!(
+            "  {} {}",
+            if step.wrong.is_none() { "ok  " } else { "FAIL" },
+            step.line()
+        );
     }
     let wrong: Vec<&story::Step> = steps.iter().filter(|step| step.wrong.is_some()).collect();
     if wrong.is_empty() {

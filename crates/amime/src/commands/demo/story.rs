@@ -22,7 +22,10 @@ const LINE_LIMIT: Duration = Duration::from_secs(20);
 
 macro_rules! article {
     ($name:literal) => {
-        ($name, include_str!(concat!("../../../../../examples/article/", $name)))
+        (
+            $name,
+            include_str!(concat!("../../../../../examples/article/", $name)),
+        )
     };
 }
 
@@ -45,10 +48,26 @@ struct Chapter {
 }
 
 const CHAPTERS: &[Chapter] = &[
-    Chapter { title: "Both versions, no rule", file: article!("05-backend-0-and-1.yaml"), share: 0.5 },
-    Chapter { title: "All to v0", file: article!("06-all-to-v0.yaml"), share: 0.0 },
-    Chapter { title: "All to v1", file: article!("07-all-to-v1.yaml"), share: 1.0 },
-    Chapter { title: "90 % to v0, 10 % to v1", file: article!("08-v0-90-v1-10.yaml"), share: 0.1 },
+    Chapter {
+        title: "Both versions, no rule",
+        file: article!("05-backend-0-and-1.yaml"),
+        share: 0.5,
+    },
+    Chapter {
+        title: "All to v0",
+        file: article!("06-all-to-v0.yaml"),
+        share: 0.0,
+    },
+    Chapter {
+        title: "All to v1",
+        file: article!("07-all-to-v1.yaml"),
+        share: 1.0,
+    },
+    Chapter {
+        title: "90 % to v0, 10 % to v1",
+        file: article!("08-v0-90-v1-10.yaml"),
+        share: 0.1,
+    },
 ];
 
 /// How a step went.
@@ -65,7 +84,10 @@ impl Step {
         let expected = f64::from(measure::REQUESTS) * self.share;
         let Counts { v0, v1 } = self.counts;
         let rest = f64::from(measure::REQUESTS) - expected;
-        format!("{:24} v0 {v0:4}  v1 {v1:4}   expected {rest:.0} / {expected:.0}", self.title)
+        format!(
+            "{:24} v0 {v0:4}  v1 {v1:4}   expected {rest:.0} / {expected:.0}",
+            self.title
+        )
     }
 }
 
@@ -93,7 +115,11 @@ async fn tell_chapter(cluster: &Cluster, client: &str, chapter: &Chapter) -> any
     wait_for_pods(cluster, &["backend-0", "backend-1", "client-0"]).await?;
     println!("What the client prints:");
     show_lines(cluster, client, before).await?;
-    let place = Place { namespace: NAMESPACE, pod: client, container: "client" };
+    let place = Place {
+        namespace: NAMESPACE,
+        pod: client,
+        container: "client",
+    };
     let what = format!("{} requests from the client's container", measure::REQUESTS);
     let counts = progress::show(&what, measure::run(cluster, &place)).await?;
     let step = Step {
@@ -139,7 +165,11 @@ fn rolled_out(deployment: &Value) -> bool {
     let status = |field: &str| deployment["status"][field].as_i64().unwrap_or_default();
     let wanted = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
     status("observedGeneration") >= deployment["metadata"]["generation"].as_i64().unwrap_or_default()
-        && [status("replicas"), status("updatedReplicas"), status("availableReplicas")] == [wanted; 3]
+        && [
+            status("replicas"),
+            status("updatedReplicas"),
+            status("availableReplicas"),
+        ] == [wanted; 3]
 }
 
 async fn client_pod(cluster: &Cluster) -> anyhow::Result<String> {
@@ -148,7 +178,9 @@ async fn client_pod(cluster: &Cluster) -> anyhow::Result<String> {
     let pod = pods["items"].get(0).context("there is no client pod")?;
     let containers = pod["spec"]["containers"].as_array().map_or(0, Vec::len)
         + pod["spec"]["initContainers"].as_array().map_or(0, |all| {
-            all.iter().filter(|container| text(container, "/restartPolicy") == "Always").count()
+            all.iter()
+                .filter(|container| text(container, "/restartPolicy") == "Always")
+                .count()
         });
     if containers != 2 {
         bail!("the client pod has {containers} containers, expected 2: it was not injected");
@@ -158,8 +190,16 @@ async fn client_pod(cluster: &Cluster) -> anyhow::Result<String> {
 
 async fn lines(cluster: &Cluster, client: &str) -> anyhow::Result<Vec<String>> {
     let pods: Api<Pod> = Api::namespaced(cluster.client(), NAMESPACE);
-    let how = LogParams { container: Some("client".to_owned()), ..LogParams::default() };
-    Ok(pods.logs(client, &how).await?.lines().map(str::to_owned).collect())
+    let how = LogParams {
+        container: Some("client".to_owned()),
+        ..LogParams::default()
+    };
+    Ok(pods
+        .logs(client, &how)
+        .await?
+        .lines()
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Shows the client's next two lines: proof by the article's own program, and time for the rule to arrive.
@@ -169,7 +209,9 @@ async fn show_lines(cluster: &Cluster, client: &str, after: usize) -> anyhow::Re
     loop {
         let all = lines(cluster, client).await?;
         if all.len() >= after + SHOWN {
-            all[after..after + SHOWN].iter().for_each(|line| println!("    {line}"));
+            all[after..after + SHOWN]
+                .iter()
+                .for_each(|line| println!("    {line}"));
             return Ok(());
         }
         if clock::now() >= deadline {
