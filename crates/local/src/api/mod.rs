@@ -2,8 +2,10 @@
 
 pub mod auth;
 pub mod client;
+mod exec;
 pub mod gvr;
 pub mod node_link;
+mod pod_log;
 pub mod start;
 pub mod status;
 
