@@ -41,10 +41,10 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Resul
     Ok(ExitCode::from(u8::from(!good)))
 }
 
-fn wanted<'a>(
-    arguments: &Arguments,
-    kinds: &'a Kinds,
-) -> anyhow::Result<Vec<(&'a KindInfo, String, String)>> {
+/// Kind, namespace and name of an object.
+type Wanted<'a> = (&'a KindInfo, String, String);
+
+fn wanted<'a>(arguments: &Arguments, kinds: &'a Kinds) -> anyhow::Result<Vec<Wanted<'a>>> {
     let named = |word: &str| {
         kinds
             .named(word)

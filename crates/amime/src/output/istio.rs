@@ -15,12 +15,15 @@ pub(crate) fn has_table(kind: &KindInfo) -> bool {
     kind.group == "networking.istio.io" && KINDS.contains(&kind.plural.as_str())
 }
 
+/// Turns an object into cells.
+type Row = fn(&Value) -> Vec<String>;
+
 /// The table of a kind.
 pub(crate) fn table(kind: &KindInfo, items: &[Value], now: SystemTime) -> String {
     if items.is_empty() {
         return "No resources found.\n".to_owned();
     }
-    let (headings, row): (&[&str], fn(&Value) -> Vec<String>) = match kind.plural.as_str() {
+    let (headings, row): (&[&str], Row) = match kind.plural.as_str() {
         "virtualservices" => (
             &[
                 "VIRTUAL-SERVICE NAME",

@@ -49,6 +49,11 @@ fn report(failure: &Failure, silent: bool) -> ExitCode {
 async fn all(options: &Options) -> ExitCode {
     let mut connections = transfer::Connections::default();
     let mut outcome = ExitCode::SUCCESS;
+    let mut pace = options.pace.map(|pace| {
+        let mut ticks = tokio::time::interval(pace);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks
+    });
     for pattern in &options.urls {
         let urls = match url::expand(pattern, options.globbing) {
             Ok(urls) => urls,
@@ -58,6 +63,9 @@ async fn all(options: &Options) -> ExitCode {
             }
         };
         for url in urls {
+            if let Some(ticks) = &mut pace {
+                ticks.tick().await;
+            }
             outcome = match connections.transfer(options, &url).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => report(&failure, options.quiet()),

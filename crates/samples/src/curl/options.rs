@@ -18,6 +18,8 @@ pub(super) struct Options {
     pub(super) write_out: Option<String>,
     pub(super) max_time: Option<Duration>,
     pub(super) connect_timeout: Option<Duration>,
+    /// Least time between the starts of two transfers.
+    pub(super) pace: Option<Duration>,
     pub(super) include: bool,
     pub(super) head: bool,
     pub(super) fail: bool,
@@ -62,6 +64,7 @@ const USAGE: &str = "Usage: curl [options...] <url>
  -I, --head                 Ask for headers only
  -m, --max-time <s>         Longest time for a transfer
  -o, --output <file>        Write the body to a file
+     --rate <n/unit>        At most so many transfers: 200/s, 10/m
  -s, --silent               No progress, no errors
  -S, --show-error           Errors even when silent
  -v, --verbose              Show the exchange on stderr
@@ -93,6 +96,7 @@ const NAMES: &[(&str, char)] = &[
     ("request", 'X'),
     ("connect-timeout", 'c'),
     ("http2-prior-knowledge", '2'),
+    ("rate", 'r'),
     ("http1.1", '1'),
 ];
 
@@ -144,7 +148,7 @@ fn joined(
     next: &mut dyn FnMut() -> Option<String>,
 ) -> Result<Option<String>, Failure> {
     for (at, letter) in argument.char_indices().skip(1) {
-        if !NAMES.iter().any(|(_, short)| *short == letter) || matches!(letter, 'c' | '1' | '2') {
+        if !NAMES.iter().any(|(_, short)| *short == letter) || matches!(letter, 'c' | 'r' | '1' | '2') {
             return Err(unknown(argument));
         }
         let tail = &argument[at + letter.len_utf8()..];
@@ -176,6 +180,7 @@ fn apply(
         'A' => options.headers.push(("user-agent".to_owned(), value()?)),
         'm' => options.max_time = Some(seconds(argument, &value()?)?),
         'c' => options.connect_timeout = Some(seconds(argument, &value()?)?),
+        'r' => options.pace = Some(pace(&value()?)?),
         'o' => options.output = Some(value()?),
         'w' => options.write_out = Some(value()?),
         'X' => options.method = Some(value()?),
@@ -231,6 +236,26 @@ fn seconds(argument: &str, text: &str) -> Result<Duration, Failure> {
         })
 }
 
+/// `200/s` → 5 ms. Without a unit, curl counts by the hour.
+fn pace(text: &str) -> Result<Duration, Failure> {
+    let bad = || {
+        Failure::new(
+            2,
+            "unsupported --rate unit\ncurl: try 'curl --help' for more information",
+        )
+    };
+    let (count, unit) = text.split_once('/').unwrap_or((text, "h"));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?;
+    Ok(Duration::from_secs(seconds) / count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +287,13 @@ mod tests {
             (parsed.method(), parsed.body.as_deref()),
             ("POST", Some(&b"a=1&b=2"[..]))
         );
+    }
+
+    #[test]
+    fn a_rate_is_the_time_between_transfers() {
+        assert_eq!(options("--rate 200/s x").pace, Some(Duration::from_millis(5)));
+        assert_eq!(pace("0/s").unwrap_err().code, 2);
+        assert_eq!(pace("1/fortnight").unwrap_err().code, 2);
     }
 
     #[test]

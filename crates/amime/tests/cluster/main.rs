@@ -1,0 +1,9 @@
+//! The real binary: up, apply, pods, exec, logs, mesh, bad input, down. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod article;
+mod bad_input;
+mod life;
