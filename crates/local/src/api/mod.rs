@@ -2,12 +2,26 @@
 
 pub mod auth;
 pub mod client;
+pub mod crd;
+pub mod decode;
+pub mod defaults;
 mod exec;
+pub mod field;
 pub mod gvr;
+pub mod json_path;
+pub mod kinds;
+pub mod label_selector;
 pub mod node_link;
+pub mod patch;
 mod pod_log;
+pub mod registry;
+pub mod scale;
+pub mod schema;
 pub mod start;
 pub mod status;
+pub mod table;
+pub mod time;
+pub mod validate;
 
 pub use auth::User;
 pub use client::Client;

@@ -1,0 +1,479 @@
+//! The built-in kinds, one line each: what they are called, and the functions that give their objects a meaning.
+
+use std::borrow::Cow;
+
+use k8s_openapi::api::{
+    admissionregistration::v1 as admissionregistration, apps::v1 as apps, autoscaling::v2 as autoscaling,
+    batch::v1 as batch, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
+    events::v1 as events, networking::v1 as networking, policy::v1 as policy, rbac::v1 as rbac,
+    scheduling::v1 as scheduling, storage::v1 as storage,
+};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::decode::{Findings, check};
+use super::field::FieldErrors;
+use super::registry::{ScalePaths, Shape, Type, VERBS};
+use super::{Gvr, crd, defaults, table, validate};
+
+/// Checks the new object, given the old one on update.
+pub type Validate = fn(&Value, Option<&Value>, &mut FieldErrors);
+
+/// What a built-in kind needs beyond its names.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltIn {
+    /// Reads an object through the typed form.
+    pub check: fn(&Value) -> Result<Findings, String>,
+    /// Fills in what the user left out.
+    pub default: fn(&mut Value),
+    /// What is wrong with the new object, given the old one on update; metadata is checked for all kinds alike.
+    pub validate: Validate,
+    /// How `metadata.name` must look.
+    pub name: validate::NameRule,
+    /// What `kubectl get` prints.
+    pub columns: &'static table::Columns,
+    /// To the served from the stored version, where the two differ.
+    pub from_stored: fn(&mut Value),
+    pub to_stored: fn(&mut Value),
+}
+
+/// All of them; the versions of a group in order of preference.
+pub fn all() -> Vec<Type> {
+    [
+        core_kinds(),
+        workload_kinds(),
+        network_kinds(),
+        policy_kinds(),
+        extension_kinds(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|kind| kind.0)
+    .collect()
+}
+
+fn core_kinds() -> Vec<Kind> {
+    vec![
+        Kind::new::<core::Namespace>("", "v1", "namespaces", "Namespace")
+            .cluster()
+            .short(&["ns"])
+            .status()
+            .name(validate::dns_label)
+            .default(defaults::namespace)
+            .columns(&table::NAMESPACES),
+        Kind::new::<core::Pod>("", "v1", "pods", "Pod")
+            .short(&["po"])
+            .all()
+            .status()
+            .default(defaults::pod)
+            .validate(validate::pod)
+            .columns(&table::PODS),
+        Kind::new::<core::Service>("", "v1", "services", "Service")
+            .short(&["svc"])
+            .all()
+            .status()
+            .name(validate::dns_1035_label)
+            .default(defaults::service)
+            .validate(validate::service)
+            .columns(&table::SERVICES),
+        Kind::new::<core::Endpoints>("", "v1", "endpoints", "Endpoints")
+            .singular("endpoints")
+            .list("EndpointsList")
+            .short(&["ep"])
+            .default(defaults::endpoints)
+            .columns(&table::ENDPOINTS),
+        Kind::new::<core::ConfigMap>("", "v1", "configmaps", "ConfigMap")
+            .short(&["cm"])
+            .validate(validate::config_map)
+            .columns(&table::CONFIG_MAPS),
+        Kind::new::<core::Secret>("", "v1", "secrets", "Secret")
+            .default(defaults::secret)
+            .validate(validate::secret)
+            .columns(&table::SECRETS),
+        Kind::new::<core::ServiceAccount>("", "v1", "serviceaccounts", "ServiceAccount")
+            .short(&["sa"])
+            .columns(&table::NAME_AND_AGE),
+        Kind::new::<core::Node>("", "v1", "nodes", "Node")
+            .cluster()
+            .short(&["no"])
+            .status()
+            .columns(&table::NODES),
+        Kind::new::<core::Event>("", "v1", "events", "Event")
+            .short(&["ev"])
+            .columns(&table::EVENTS),
+        Kind::new::<core::PersistentVolume>("", "v1", "persistentvolumes", "PersistentVolume")
+            .cluster()
+            .short(&["pv"])
+            .status()
+            .columns(&table::PERSISTENT_VOLUMES),
+        Kind::new::<core::PersistentVolumeClaim>("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+            .short(&["pvc"])
+            .status()
+            .default(defaults::persistent_volume_claim)
+            .columns(&table::PERSISTENT_VOLUME_CLAIMS),
+        Kind::new::<core::ReplicationController>("", "v1", "replicationcontrollers", "ReplicationController")
+            .short(&["rc"])
+            .all()
+            .status()
+            .scale()
+            .default(defaults::replication_controller)
+            .validate(validate::replication_controller)
+            .columns(&table::REPLICA_SETS),
+        Kind::new::<core::LimitRange>("", "v1", "limitranges", "LimitRange")
+            .short(&["limits"])
+            .columns(&table::NAME_AND_CREATED),
+        Kind::new::<core::ResourceQuota>("", "v1", "resourcequotas", "ResourceQuota")
+            .short(&["quota"])
+            .status()
+            .columns(&table::NAME_AND_AGE),
+        Kind::new::<core::PodTemplate>("", "v1", "podtemplates", "PodTemplate")
+            .default(defaults::pod_template)
+            .columns(&table::NAME_AND_AGE),
+    ]
+}
+
+fn workload_kinds() -> Vec<Kind> {
+    vec![
+        Kind::new::<apps::Deployment>("apps", "v1", "deployments", "Deployment")
+            .short(&["deploy"])
+            .all()
+            .status()
+            .scale()
+            .default(defaults::deployment)
+            .validate(validate::deployment)
+            .columns(&table::DEPLOYMENTS),
+        Kind::new::<apps::ReplicaSet>("apps", "v1", "replicasets", "ReplicaSet")
+            .short(&["rs"])
+            .all()
+            .status()
+            .scale()
+            .default(defaults::replica_set)
+            .validate(validate::replica_set)
+            .columns(&table::REPLICA_SETS),
+        Kind::new::<apps::StatefulSet>("apps", "v1", "statefulsets", "StatefulSet")
+            .short(&["sts"])
+            .all()
+            .status()
+            .scale()
+            .default(defaults::stateful_set)
+            .validate(validate::stateful_set)
+            .columns(&table::STATEFUL_SETS),
+        Kind::new::<apps::DaemonSet>("apps", "v1", "daemonsets", "DaemonSet")
+            .short(&["ds"])
+            .all()
+            .status()
+            .default(defaults::daemon_set)
+            .validate(validate::daemon_set)
+            .columns(&table::DAEMON_SETS),
+        Kind::new::<apps::ControllerRevision>("apps", "v1", "controllerrevisions", "ControllerRevision")
+            .columns(&table::CONTROLLER_REVISIONS),
+        Kind::new::<batch::Job>("batch", "v1", "jobs", "Job")
+            .all()
+            .status()
+            .default(defaults::job)
+            .validate(validate::job)
+            .columns(&table::JOBS),
+        Kind::new::<batch::CronJob>("batch", "v1", "cronjobs", "CronJob")
+            .short(&["cj"])
+            .all()
+            .status()
+            .default(defaults::cron_job)
+            .validate(validate::cron_job)
+            .columns(&table::CRON_JOBS),
+        Kind::new::<autoscaling::HorizontalPodAutoscaler>(
+            "autoscaling",
+            "v2",
+            "horizontalpodautoscalers",
+            "HorizontalPodAutoscaler",
+        )
+        .short(&["hpa"])
+        .all()
+        .status()
+        .default(defaults::horizontal_pod_autoscaler)
+        .columns(&table::AUTOSCALERS),
+        Kind::new::<coordination::Lease>("coordination.k8s.io", "v1", "leases", "Lease")
+            .columns(&table::LEASES),
+        Kind::new::<events::Event>("events.k8s.io", "v1", "events", "Event")
+            .short(&["ev"])
+            .stored_as(super::gvr::EVENTS, event_from_core, event_to_core)
+            .columns(&table::EVENTS),
+        Kind::new::<scheduling::PriorityClass>("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
+            .cluster()
+            .singular("priorityclass")
+            .short(&["pc"])
+            .columns(&table::PRIORITY_CLASSES),
+    ]
+}
+
+fn network_kinds() -> Vec<Kind> {
+    vec![
+        Kind::new::<discovery::EndpointSlice>("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+            .default(defaults::endpoint_slice)
+            .columns(&table::ENDPOINT_SLICES),
+        Kind::new::<networking::Ingress>("networking.k8s.io", "v1", "ingresses", "Ingress")
+            .singular("ingress")
+            .short(&["ing"])
+            .status()
+            .columns(&table::INGRESSES),
+        Kind::new::<networking::IngressClass>("networking.k8s.io", "v1", "ingressclasses", "IngressClass")
+            .cluster()
+            .singular("ingressclass")
+            .columns(&table::INGRESS_CLASSES),
+        Kind::new::<networking::NetworkPolicy>("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+            .singular("networkpolicy")
+            .short(&["netpol"])
+            .default(defaults::network_policy)
+            .columns(&table::NETWORK_POLICIES),
+    ]
+}
+
+fn policy_kinds() -> Vec<Kind> {
+    const RBAC: &str = "rbac.authorization.k8s.io";
+    vec![
+        Kind::new::<rbac::ClusterRole>(RBAC, "v1", "clusterroles", "ClusterRole")
+            .cluster()
+            .name(validate::path_segment)
+            .columns(&table::NAME_AND_CREATED),
+        Kind::new::<rbac::ClusterRoleBinding>(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding")
+            .cluster()
+            .name(validate::path_segment)
+            .default(defaults::role_binding)
+            .validate(validate::role_binding)
+            .columns(&table::ROLE_BINDINGS),
+        Kind::new::<rbac::Role>(RBAC, "v1", "roles", "Role")
+            .name(validate::path_segment)
+            .columns(&table::NAME_AND_CREATED),
+        Kind::new::<rbac::RoleBinding>(RBAC, "v1", "rolebindings", "RoleBinding")
+            .name(validate::path_segment)
+            .default(defaults::role_binding)
+            .validate(validate::role_binding)
+            .columns(&table::ROLE_BINDINGS),
+        Kind::new::<policy::PodDisruptionBudget>(
+            "policy",
+            "v1",
+            "poddisruptionbudgets",
+            "PodDisruptionBudget",
+        )
+        .short(&["pdb"])
+        .status()
+        .columns(&table::DISRUPTION_BUDGETS),
+        Kind::new::<storage::StorageClass>("storage.k8s.io", "v1", "storageclasses", "StorageClass")
+            .cluster()
+            .singular("storageclass")
+            .short(&["sc"])
+            .default(defaults::storage_class)
+            .columns(&table::STORAGE_CLASSES),
+    ]
+}
+
+fn extension_kinds() -> Vec<Kind> {
+    const ADMISSION: &str = "admissionregistration.k8s.io";
+    vec![
+        Kind::new::<admissionregistration::MutatingWebhookConfiguration>(
+            ADMISSION,
+            "v1",
+            "mutatingwebhookconfigurations",
+            "MutatingWebhookConfiguration",
+        )
+        .cluster()
+        .default(defaults::mutating_webhooks)
+        .validate(validate::webhooks)
+        .columns(&table::WEBHOOKS),
+        Kind::new::<admissionregistration::ValidatingWebhookConfiguration>(
+            ADMISSION,
+            "v1",
+            "validatingwebhookconfigurations",
+            "ValidatingWebhookConfiguration",
+        )
+        .cluster()
+        .default(defaults::validating_webhooks)
+        .validate(validate::webhooks)
+        .columns(&table::WEBHOOKS),
+        Kind::new::<apiextensions::CustomResourceDefinition>(
+            "apiextensions.k8s.io",
+            "v1",
+            "customresourcedefinitions",
+            "CustomResourceDefinition",
+        )
+        .cluster()
+        .short(&["crd", "crds"])
+        .category("api-extensions")
+        .status()
+        .default(crd::set_defaults)
+        .validate(crd::validate)
+        .columns(&table::CUSTOM_RESOURCE_DEFINITIONS),
+    ]
+}
+
+/// A type in the making.
+struct Kind(Type);
+
+impl Kind {
+    fn new<T: for<'a> Deserialize<'a>>(
+        group: &'static str,
+        version: &'static str,
+        resource: &'static str,
+        kind: &'static str,
+    ) -> Self {
+        let gvr = Gvr::fixed(group, version, resource);
+        let built_in = BuiltIn {
+            check: |value| check::<T>(value),
+            default: |_| {},
+            validate: |_, _, _| {},
+            name: validate::dns_subdomain,
+            columns: &table::NAME_AND_AGE,
+            from_stored: |_| {},
+            to_stored: |_| {},
+        };
+        Self(Type {
+            stored_as: gvr.clone(),
+            gvr,
+            kind: Cow::Borrowed(kind),
+            list_kind: Cow::Owned(format!("{kind}List")),
+            singular: Cow::Owned(kind.to_ascii_lowercase()),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced: true,
+            verbs: VERBS,
+            status: false,
+            scale: None,
+            shape: Shape::BuiltIn(built_in),
+        })
+    }
+
+    fn built_in(mut self, change: impl FnOnce(&mut BuiltIn)) -> Self {
+        if let Shape::BuiltIn(built_in) = &mut self.0.shape {
+            change(built_in);
+        }
+        self
+    }
+
+    fn cluster(mut self) -> Self {
+        self.0.namespaced = false;
+        self
+    }
+
+    fn singular(mut self, name: &'static str) -> Self {
+        self.0.singular = Cow::Borrowed(name);
+        self
+    }
+
+    fn list(mut self, kind: &'static str) -> Self {
+        self.0.list_kind = Cow::Borrowed(kind);
+        self
+    }
+
+    fn short(mut self, names: &[&'static str]) -> Self {
+        self.0.short_names = names.iter().copied().map(Cow::Borrowed).collect();
+        self
+    }
+
+    fn category(mut self, name: &'static str) -> Self {
+        self.0.categories.push(Cow::Borrowed(name));
+        self
+    }
+
+    fn all(self) -> Self {
+        self.category("all")
+    }
+
+    fn status(mut self) -> Self {
+        self.0.status = true;
+        self
+    }
+
+    fn scale(mut self) -> Self {
+        let path = |text: &str| text.split('.').map(str::to_owned).collect();
+        self.0.scale = Some(ScalePaths {
+            spec_replicas: path("spec.replicas"),
+            status_replicas: path("status.replicas"),
+            selector: Some(path("spec.selector")),
+        });
+        self
+    }
+
+    fn stored_as(mut self, gvr: Gvr, from_stored: fn(&mut Value), to_stored: fn(&mut Value)) -> Self {
+        self.0.stored_as = gvr;
+        self.built_in(|built_in| (built_in.from_stored, built_in.to_stored) = (from_stored, to_stored))
+    }
+
+    fn name(self, rule: validate::NameRule) -> Self {
+        self.built_in(|built_in| built_in.name = rule)
+    }
+
+    fn default(self, default: fn(&mut Value)) -> Self {
+        self.built_in(|built_in| built_in.default = default)
+    }
+
+    fn validate(self, validate: Validate) -> Self {
+        self.built_in(|built_in| built_in.validate = validate)
+    }
+
+    fn columns(self, columns: &'static table::Columns) -> Self {
+        self.built_in(|built_in| built_in.columns = columns)
+    }
+}
+
+/// Fields of an event in the core group, and the same in `events.k8s.io`.
+const EVENT_FIELDS: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+fn event_from_core(event: &mut Value) {
+    for (core, other) in EVENT_FIELDS {
+        rename(event, core, other);
+    }
+}
+
+fn event_to_core(event: &mut Value) {
+    for (core, other) in EVENT_FIELDS {
+        rename(event, other, core);
+    }
+}
+
+fn rename(object: &mut Value, from: &str, to: &str) {
+    if let Some(fields) = object.as_object_mut()
+        && let Some(value) = fields.shift_remove(from)
+    {
+        fields.insert(to.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::api::registry::Registry;
+
+    #[test]
+    fn an_event_is_one_object_in_both_groups() {
+        let registry = Registry::built_in();
+        let kind = registry
+            .find("events.k8s.io", "v1", "events")
+            .expect("it is built in");
+        let core = json!({"apiVersion": "v1", "kind": "Event", "message": "Started", "count": 3});
+        let served = kind.from_stored(core.clone());
+        assert_eq!(served["note"], "Started");
+        assert_eq!(served["apiVersion"], "events.k8s.io/v1");
+        assert_eq!(kind.to_stored(served), core);
+    }
+
+    #[test]
+    fn names_are_unique_and_singulars_are_english() {
+        let registry = Registry::built_in();
+        let singular = |resource: &str| {
+            let one = registry.all().iter().find(|one| one.gvr.resource == resource);
+            one.map(|one| one.singular.to_string()).unwrap_or_default()
+        };
+        assert_eq!(singular("networkpolicies"), "networkpolicy");
+        assert_eq!(singular("endpoints"), "endpoints");
+        assert_eq!(singular("deployments"), "deployment");
+    }
+}

@@ -1,0 +1,83 @@
+//! PATCH: three ways to say how an object changes. The result is an object that has yet to be decoded and validated.
+
+mod json;
+mod keys;
+mod merge;
+mod strategic;
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+use super::Status;
+use super::registry::Type;
+
+/// The content type of a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    /// `application/json-patch+json`, RFC 6902.
+    Json,
+    /// `application/merge-patch+json`, RFC 7396.
+    Merge,
+    /// `application/strategic-merge-patch+json`: lists are merged by key; built-in kinds only.
+    Strategic,
+    /// `application/apply-patch+yaml`: server-side apply.
+    Apply,
+}
+
+impl PatchKind {
+    /// What a `Content-Type` says.
+    pub fn from_content_type(text: &str) -> Option<Self> {
+        match text.split(';').next().unwrap_or_default().trim() {
+            "application/json-patch+json" => Some(Self::Json),
+            "application/merge-patch+json" => Some(Self::Merge),
+            "application/strategic-merge-patch+json" => Some(Self::Strategic),
+            "application/apply-patch+yaml" => Some(Self::Apply),
+            _ => None,
+        }
+    }
+}
+
+/// The object that the patch makes of `current`.
+///
+/// # Errors
+/// 400 for a body that is no patch, 415 for a kind of patch that the type does not take, 422 for a JSON patch that
+/// does not fit.
+pub fn apply(kind: &Type, patch: PatchKind, current: &Value, body: &[u8]) -> Result<Value, Status> {
+    match patch {
+        PatchKind::Json => json::apply(current, body),
+        PatchKind::Merge => Ok(merge::apply(current, &object(body)?)),
+        PatchKind::Strategic if kind.is_custom() => Err(unsupported(kind)),
+        PatchKind::Strategic => strategic::apply(&kind.kind, current, &object(body)?),
+        PatchKind::Apply => Err(unsupported(kind)),
+    }
+}
+
+/// 415 with what would have been accepted.
+pub fn unsupported(kind: &Type) -> Status {
+    let mut accepted = vec!["application/json-patch+json", "application/merge-patch+json"];
+    if !kind.is_custom() {
+        accepted.push("application/strategic-merge-patch+json");
+    }
+    Status::new(
+        415,
+        "UnsupportedMediaType",
+        format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            accepted.join(", ")
+        ),
+    )
+}
+
+fn object(body: &[u8]) -> Result<Value, Status> {
+    let patch: Value = serde_json::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    if patch.is_object() {
+        Ok(patch)
+    } else {
+        Err(Status::bad_request(
+            "error decoding patch: a patch is a JSON object",
+        ))
+    }
+}
