@@ -1,9 +1,23 @@
 //! The controllers: each is list and watch in, writes out, through the same API as anybody.
 //!
 //! A controller is told which objects a change concerns, looks at the cluster as it is at that moment, and takes one
-//! step towards what the object wants ([`queue`]). What to do is decided by pure functions; time is passed in.
+//! step towards what the object wants ([`run`]). What to do is decided by pure functions; time is passed in.
 
+pub(crate) mod changes;
+mod claim;
+mod deployment;
+mod dns_service;
+mod endpoint_slice;
+pub(crate) mod events;
+mod node;
+pub(crate) mod object;
 mod queue;
+mod replica_set;
+mod root_ca;
+mod run;
+pub(crate) mod selector;
+mod service_account;
+mod write;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -19,25 +33,29 @@ pub struct Settings {
     pub node_name: String,
     /// The node's own address, which pods reach and where its DNS answers.
     pub node_address: Ipv4Addr,
-    /// Port of the API server on that address.
-    pub api_port: u16,
     /// What `kube-root-ca.crt` holds.
     pub ca_certificate: String,
     /// Shown as the kubelet's version; the API server's.
     pub version: String,
 }
 
-/// Addresses of the two services that every cluster has.
-pub const KUBERNETES_SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 1), 443);
+/// Where pods find DNS: Service `kube-dns`.
 pub const DNS_SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 10), 53);
 
-/// Writes what a cluster begins with (namespaces, the node, the services `kubernetes` and `kube-dns`), then starts
-/// the controllers. Pods can be created when this returns.
+/// Writes what the API server did not begin with (the node, Service `kube-dns`), then starts the controllers. Pods can be
+/// created when this returns.
 ///
 /// # Errors
 /// When one of the first objects is refused.
-#[allow(clippy::unused_async, reason = "signature first")]
 pub async fn start(client: Client, settings: Settings, tasks: &Tasks) -> Result<(), Status> {
-    let _ = (client, settings, tasks);
-    Ok(())
+    dns_service::write(&client, &settings).await?;
+    node::start(&client, &settings, tasks).await?;
+    service_account::start(&client, tasks);
+    root_ca::start(&client, &settings, tasks);
+    replica_set::start(&client, tasks);
+    deployment::start(&client, tasks);
+    endpoint_slice::start(&client, tasks);
+    // Pods need both; waiting here spares the first of them a refusal.
+    service_account::ensure(&client, "default").await?;
+    root_ca::ensure(&client, "default", &settings.ca_certificate).await
 }

@@ -66,7 +66,6 @@ async fn live(settings: NodeSettings, listener: TcpListener, control: UnixStream
     let controllers = controllers::Settings {
         node_name: NODE_NAME.to_owned(),
         node_address: NODE_ADDRESS,
-        api_port: API_PORT,
         ca_certificate: server.ca_certificate.clone(),
         version: VERSION.to_owned(),
     };

@@ -1,0 +1,239 @@
+//! The one Node, its conditions and its lease.
+//!
+//! The node is this process, so that what it says of itself is true as long as it can say it.
+
+use std::time::Duration;
+
+use daemon::{Tasks, clock};
+use serde_json::{Value, json};
+
+use super::{Settings, object};
+use crate::api::client::{Client, Patch};
+use crate::api::gvr::NODES;
+use crate::api::{Gvr, Status, time};
+
+const LEASES: Gvr = Gvr::fixed("coordination.k8s.io", "v1", "leases");
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+/// Kubernetes' own numbers: the lease is good for 40 s and renewed every 10 s, the status every 5 minutes.
+const LEASE_SECONDS: u64 = 40;
+const RENEWAL: Duration = Duration::from_secs(10);
+const RENEWALS_PER_STATUS: u32 = 30;
+/// What a node of Kubernetes takes by default.
+const PODS: u32 = 110;
+
+pub(super) async fn start(client: &Client, settings: &Settings, tasks: &Tasks) -> Result<(), Status> {
+    let machine = Machine::read();
+    write(client, settings, &machine).await?;
+    renew(client, settings).await?;
+    let (client, settings) = (client.clone(), settings.clone());
+    tasks.spawn("node heartbeat", async move {
+        let mut renewals = 0;
+        loop {
+            clock::sleep(RENEWAL).await;
+            renewals = (renewals + 1) % RENEWALS_PER_STATUS;
+            let result = match renewals {
+                0 => write(&client, &settings, &machine).await,
+                _ => renew(&client, &settings).await,
+            };
+            if let Err(status) = result {
+                tracing::warn!(%status, "node heartbeat failed");
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Creates the Node or brings it up to date.
+async fn write(client: &Client, settings: &Settings, machine: &Machine) -> Result<(), Status> {
+    let name = settings.node_name.as_str();
+    let node = node(settings);
+    let found = match client.create(&NODES, "", node.clone()).await {
+        Err(status) if status.reason == "AlreadyExists" => {
+            client.patch(&NODES, "", name, Patch::Merge(node)).await?
+        }
+        created => created?,
+    };
+    let status = status(settings, machine, &found, &time::rfc3339(clock::wall()));
+    client
+        .patch_status(&NODES, "", name, Patch::Merge(json!({"status": status})))
+        .await?;
+    Ok(())
+}
+
+fn node(settings: &Settings) -> Value {
+    let name = settings.node_name.as_str();
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
+                "kubernetes.io/arch": architecture(), "node-role.kubernetes.io/control-plane": "",
+            },
+        },
+        "spec": {"podCIDR": "10.244.0.0/16", "podCIDRs": ["10.244.0.0/16"]},
+    })
+}
+
+fn status(settings: &Settings, machine: &Machine, before: &Value, now: &str) -> Value {
+    let resources = json!({
+        "cpu": machine.processors.to_string(),
+        "memory": format!("{}Ki", machine.memory_kib),
+        "ephemeral-storage": "0",
+        "pods": PODS.to_string(),
+    });
+    json!({
+        "capacity": resources,
+        "allocatable": resources,
+        "addresses": [
+            {"type": "InternalIP", "address": settings.node_address.to_string()},
+            {"type": "Hostname", "address": settings.node_name},
+        ],
+        "conditions": conditions(before, now),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+        "nodeInfo": {
+            "architecture": architecture(), "operatingSystem": "linux",
+            "kernelVersion": machine.kernel, "osImage": machine.system,
+            "machineID": machine.id, "systemUUID": machine.id, "bootID": machine.boot,
+            "containerRuntimeVersion": "amime://0.0.0",
+            "kubeletVersion": settings.version, "kubeProxyVersion": "",
+        },
+    })
+}
+
+fn conditions(before: &Value, now: &str) -> Value {
+    let conditions = [
+        (
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        (
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        (
+            "PIDPressure",
+            "False",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ),
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+    ];
+    conditions
+        .iter()
+        .map(|(kind, status, reason, message)| {
+            let since = object::condition(before, kind)
+                .filter(|condition| condition["status"] == *status)
+                .map_or(now, |condition| object::text(&condition["lastTransitionTime"]));
+            json!({
+                "type": kind, "status": status, "reason": reason, "message": message,
+                "lastHeartbeatTime": now, "lastTransitionTime": since,
+            })
+        })
+        .collect()
+}
+
+async fn renew(client: &Client, settings: &Settings) -> Result<(), Status> {
+    let name = settings.node_name.as_str();
+    let now = micro_time();
+    let renewed = json!({"spec": {"renewTime": now}});
+    let missing = match client
+        .patch(&LEASES, LEASE_NAMESPACE, name, Patch::Merge(renewed))
+        .await
+    {
+        Err(status) if status.code == 404 => true,
+        written => written.map(|_| false)?,
+    };
+    if missing {
+        let node = client.get(&NODES, "", name)?;
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [
+                {"apiVersion": "v1", "kind": "Node", "name": name, "uid": object::uid(&node)},
+            ]},
+            "spec": {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now},
+        });
+        client.create(&LEASES, LEASE_NAMESPACE, lease).await?;
+    }
+    Ok(())
+}
+
+/// `2026-11-22T20:25:06.000000Z`, as leases have it.
+fn micro_time() -> String {
+    time::rfc3339(clock::wall()).replace('Z', ".000000Z")
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// What the machine says of itself; what cannot be read is empty or zero.
+#[derive(Debug, Default)]
+struct Machine {
+    processors: usize,
+    memory_kib: u64,
+    kernel: String,
+    system: String,
+    id: String,
+    boot: String,
+}
+
+impl Machine {
+    fn read() -> Self {
+        let line = |file: &str| {
+            std::fs::read_to_string(file)
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        };
+        Self {
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_kib: memory_kib(&line("/proc/meminfo")),
+            kernel: line("/proc/sys/kernel/osrelease"),
+            system: pretty_name(&line("/etc/os-release")),
+            id: line("/etc/machine-id"),
+            boot: line("/proc/sys/kernel/random/boot_id"),
+        }
+    }
+}
+
+fn memory_kib(meminfo: &str) -> u64 {
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    total
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+fn pretty_name(os_release: &str) -> String {
+    let name = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.unwrap_or("Linux").trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_read_from_its_files() {
+        assert_eq!(memory_kib("MemTotal:       16384 kB\nMemFree: 1 kB"), 16384);
+        assert_eq!(pretty_name("ID=debian\nPRETTY_NAME=\"Debian 12\""), "Debian 12");
+    }
+
+    #[test]
+    fn a_condition_that_stays_keeps_its_beginning() {
+        let first = conditions(&Value::Null, "2026-01-01T00:00:00Z");
+        let later = conditions(&json!({"status": {"conditions": first}}), "2026-01-01T00:05:00Z");
+        assert_eq!(later[3]["lastTransitionTime"], "2026-01-01T00:00:00Z");
+        assert_eq!(later[3]["lastHeartbeatTime"], "2026-01-01T00:05:00Z");
+    }
+}

@@ -1,0 +1,79 @@
+//! Service addresses: one nft table in the node's network namespace sends them to ready endpoints.
+//!
+//! The table is a pure function of Services and EndpointSlices ([`rules`]) and is replaced as a whole, so a packet sees
+//! either all of a change or nothing of it. Changes that come together are applied together. A running connection
+//! keeps the endpoint it began with.
+
+mod rules;
+
+use std::time::Duration;
+
+use daemon::{Tasks, clock};
+
+use crate::api::Status;
+use crate::api::client::{Client, Query};
+use crate::api::gvr::{ENDPOINT_SLICES, SERVICES};
+use crate::controllers::changes::{self, Changes};
+
+/// How long changes are collected before the kernel is told: endpoints of a rollout come in crowds.
+const COLLECT: Duration = Duration::from_millis(10);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why the first rules are not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("services cannot be listed: {0}")]
+    Api(#[from] Status),
+    #[error("service addresses: {0}")]
+    Kernel(#[from] netfilter::Error),
+}
+
+/// Puts the first rules in force and keeps them up to date. The node needs `ip_forward` and a route that covers the
+/// service range (`10.96.0.0/16 dev lo`, source the node's address).
+///
+/// # Errors
+/// When the kernel refuses the table.
+pub async fn start(client: Client, tasks: &Tasks) -> Result<(), Error> {
+    let first = table(&client)?;
+    netfilter::apply(&first)?;
+    let owner = tasks.clone();
+    tasks.spawn(
+        "service network",
+        async move { keep_up(client, first, owner).await },
+    );
+    Ok(())
+}
+
+async fn keep_up(client: Client, mut in_force: netfilter::Table, tasks: Tasks) {
+    let mut services = Changes::of(&client, &SERVICES);
+    let mut slices = Changes::of(&client, &ENDPOINT_SLICES);
+    loop {
+        changes::collect(&mut services, &mut slices, COLLECT).await;
+        while let Err(error) = update(&client, &mut in_force, &tasks).await {
+            tracing::warn!(%error, "service addresses are out of date; trying again");
+            clock::sleep(RETRY).await;
+        }
+    }
+}
+
+async fn update(client: &Client, in_force: &mut netfilter::Table, tasks: &Tasks) -> Result<(), Error> {
+    let next = table(client)?;
+    if next == *in_force {
+        return Ok(());
+    }
+    let applied = next.clone();
+    if let Some(result) = tasks
+        .blocking("service network", move || netfilter::apply(&applied))
+        .await
+    {
+        result?;
+    }
+    *in_force = next;
+    Ok(())
+}
+
+fn table(client: &Client) -> Result<netfilter::Table, Status> {
+    let services = client.list(&SERVICES, "", &Query::default())?.items;
+    let slices = client.list(&ENDPOINT_SLICES, "", &Query::default())?.items;
+    Ok(rules::table(&services, &slices))
+}

@@ -1,0 +1,310 @@
+//! The rules for service addresses: a pure function of Services and EndpointSlices.
+//!
+//! An address of a Service goes to one of its ready endpoints, by chance for each connection; if none is ready, to one
+//! that ends but still serves. Whatever else is sent to the service range is refused at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use netfilter::{Chain, Expression, Family, Hook, Kind, Pick, Point, Prefix, Protocol, Rule, Table};
+use serde_json::Value;
+
+use crate::api::client::Object;
+use crate::controllers::object::{self, list, number, text};
+
+const TABLE: &str = "services";
+/// Cluster addresses of Services.
+const RANGE: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 16);
+/// After the translation of destinations: what still has a service address then has no endpoint.
+const AFTER_TRANSLATION: i32 = -90;
+
+pub(super) fn table(services: &[Object], slices: &[Object]) -> Table {
+    let endpoints = endpoints_by_port(slices);
+    let mut dispatch = Chain::called("services");
+    let mut targets = BTreeSet::new();
+    let mut services: Vec<&Object> = services.iter().collect();
+    services.sort_by_key(|service| (object::namespace(service), object::name(service)));
+    for service in services {
+        for port in list(&service["spec"]["ports"]) {
+            let Some((rule, to)) = rule(service, port, &endpoints) else {
+                continue;
+            };
+            targets.extend(to.iter().map(|target| *target.ip()));
+            dispatch.rules.push(rule);
+        }
+    }
+    let to_services = [Expression::destination(range()), Expression::jump("services")];
+    Table::new(Family::Ipv4, TABLE)
+        .chain(dispatch)
+        .chain(Chain::at("prerouting", Hook::NAT_PREROUTING).rule(to_services.clone()))
+        .chain(Chain::at("output", Hook::NAT_OUTPUT).rule(to_services))
+        .chain(hairpin(&targets))
+        .chain(refusals("refuse-prerouting", Point::Prerouting))
+        .chain(refusals("refuse-output", Point::Output))
+}
+
+fn range() -> Prefix {
+    Prefix::new(RANGE.0, RANGE.1)
+}
+
+/// A pod that is sent to itself must see the node as the caller, or it would answer itself directly.
+fn hairpin(targets: &BTreeSet<Ipv4Addr>) -> Chain {
+    let chain = Chain::at("postrouting", Hook::NAT_POSTROUTING);
+    if targets.is_empty() {
+        return chain;
+    }
+    let pairs = targets.iter().map(|address| (*address, *address)).collect();
+    chain.rule([
+        Expression::DestinationTranslated,
+        Expression::Pair(pairs),
+        Expression::Masquerade,
+    ])
+}
+
+fn refusals(name: &str, point: Point) -> Chain {
+    let refuse = |protocol| [Expression::destination(range()), Expression::Reject(protocol)];
+    Chain::at(name, Hook::accepting(Kind::Filter, point, AFTER_TRANSLATION))
+        .rule(refuse(Protocol::Tcp))
+        .rule(refuse(Protocol::Udp))
+}
+
+/// Of one port of a Service, by its namespace, name, and port name.
+type PortKey = (String, String, String);
+
+/// Endpoints in the order of preference.
+#[derive(Default)]
+struct Endpoints {
+    ready: BTreeSet<SocketAddrV4>,
+    still_serving: BTreeSet<SocketAddrV4>,
+}
+
+impl Endpoints {
+    fn usable(&self) -> Vec<SocketAddrV4> {
+        let best = if self.ready.is_empty() {
+            &self.still_serving
+        } else {
+            &self.ready
+        };
+        best.iter().copied().collect()
+    }
+}
+
+fn endpoints_by_port(slices: &[Object]) -> BTreeMap<PortKey, Endpoints> {
+    let mut all: BTreeMap<PortKey, Endpoints> = BTreeMap::new();
+    for slice in slices.iter().filter(|slice| slice["addressType"] == "IPv4") {
+        let service = object::label(slice, "kubernetes.io/service-name");
+        for port in list(&slice["ports"]) {
+            let key = (
+                object::namespace(slice).to_owned(),
+                service.to_owned(),
+                text(&port["name"]).to_owned(),
+            );
+            let of_port = all.entry(key).or_default();
+            for endpoint in list(&slice["endpoints"]) {
+                note(of_port, endpoint, number(&port["port"]));
+            }
+        }
+    }
+    all
+}
+
+fn note(endpoints: &mut Endpoints, endpoint: &Value, port: i64) {
+    let conditions = &endpoint["conditions"];
+    // Absent means true, as in Kubernetes.
+    let ready = conditions["ready"].as_bool().unwrap_or(true);
+    let serving = conditions["serving"].as_bool().unwrap_or(ready);
+    let terminating = conditions["terminating"] == true;
+    let Ok(port) = u16::try_from(port) else {
+        return;
+    };
+    // All addresses of an endpoint lead to the same pod; the first one counts.
+    let Some(address) = list(&endpoint["addresses"])
+        .first()
+        .and_then(|address| text(address).parse().ok())
+    else {
+        return;
+    };
+    let address = SocketAddrV4::new(address, port);
+    if ready {
+        endpoints.ready.insert(address);
+    } else if serving && terminating {
+        endpoints.still_serving.insert(address);
+    }
+}
+
+/// The rule of one port of a Service and where it leads; `None` where nothing is to be translated.
+fn rule(
+    service: &Value,
+    port: &Value,
+    endpoints: &BTreeMap<PortKey, Endpoints>,
+) -> Option<(Rule, Vec<SocketAddrV4>)> {
+    let address: Ipv4Addr = text(&service["spec"]["clusterIP"]).parse().ok()?;
+    let protocol = match port["protocol"].as_str().unwrap_or("TCP") {
+        "TCP" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        _ => return None,
+    };
+    let number = u16::try_from(number(&port["port"])).ok()?;
+    let (namespace, name) = (object::namespace(service), object::name(service));
+    let port_name = text(&port["name"]);
+    let key = (namespace.to_owned(), name.to_owned(), port_name.to_owned());
+    let targets = endpoints.get(&key)?.usable();
+    if targets.is_empty() {
+        return None;
+    }
+    let pick = match text(&service["spec"]["sessionAffinity"]) {
+        "ClientIP" => Pick::BySource,
+        _ => Pick::Random,
+    };
+    let rule = Rule::new([
+        Expression::destination(address),
+        Expression::destination_port(protocol, number),
+        Expression::Dnat(targets.clone(), pick),
+    ]);
+    let colon = if port_name.is_empty() { "" } else { ":" };
+    Some((
+        rule.comment(format!("{namespace}/{name}{colon}{port_name}")),
+        targets,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn service(name: &str, spec: Value) -> Object {
+        Arc::new(json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec}))
+    }
+
+    fn slice(service: &str, ports: Value, endpoints: Value) -> Object {
+        Arc::new(json!({
+            "metadata": {"namespace": "n", "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4", "ports": ports, "endpoints": endpoints,
+        }))
+    }
+
+    fn endpoint(address: &str, ready: bool, serving: bool, terminating: bool) -> Value {
+        json!({"addresses": [address],
+            "conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
+    }
+
+    #[test]
+    fn each_port_of_a_service_leads_to_its_ready_endpoints() {
+        let ports = json!([{"name": "http", "port": 9090}, {"name": "dns", "port": 53, "protocol": "UDP"}]);
+        let services = [
+            service("b", json!({"clusterIP": "10.96.0.20", "ports": ports})),
+            service(
+                "a",
+                json!({"clusterIP": "10.96.0.10", "sessionAffinity": "ClientIP", "ports": [{"port": 80}]}),
+            ),
+            service("headless", json!({"clusterIP": "None", "ports": [{"port": 80}]})),
+            service(
+                "empty",
+                json!({"clusterIP": "10.96.0.30", "ports": [{"port": 80}]}),
+            ),
+        ];
+        let two = json!([
+            endpoint("10.244.0.3", true, true, false),
+            endpoint("10.244.0.2", true, true, false),
+            endpoint("10.244.0.4", false, true, true),
+            endpoint("10.244.0.5", false, false, false),
+        ]);
+        let slices = [
+            slice(
+                "b",
+                json!([{"name": "http", "port": 8080}, {"name": "dns", "port": 5353}]),
+                two.clone(),
+            ),
+            slice("a", json!([{"name": "", "port": 8080}]), two),
+            slice(
+                "headless",
+                json!([{"name": "", "port": 8080}]),
+                json!([endpoint("10.244.0.9", true, true, false)]),
+            ),
+            slice("empty", json!([]), json!([])),
+        ];
+        let expected = "\
+table ip services {
+  chain services {
+    ip daddr 10.96.0.10 tcp dport 80 dnat ip addr . port to jhash ip saddr mod 2 map { 0 : 10.244.0.2 . 8080, 1 : 10.244.0.3 . 8080 } comment \"n/a\"
+    ip daddr 10.96.0.20 tcp dport 9090 dnat ip addr . port to numgen random mod 2 map { 0 : 10.244.0.2 . 8080, 1 : 10.244.0.3 . 8080 } comment \"n/b:http\"
+    ip daddr 10.96.0.20 udp dport 53 dnat ip addr . port to numgen random mod 2 map { 0 : 10.244.0.2 . 5353, 1 : 10.244.0.3 . 5353 } comment \"n/b:dns\"
+  }
+  chain prerouting {
+    type nat hook prerouting priority -100; policy accept;
+    ip daddr 10.96.0.0/16 jump services
+  }
+  chain output {
+    type nat hook output priority -100; policy accept;
+    ip daddr 10.96.0.0/16 jump services
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    ct status dnat ip saddr . ip daddr { 10.244.0.2 . 10.244.0.2, 10.244.0.3 . 10.244.0.3 } masquerade
+  }
+  chain refuse-prerouting {
+    type filter hook prerouting priority -90; policy accept;
+    ip daddr 10.96.0.0/16 reject with tcp reset
+    ip daddr 10.96.0.0/16 meta l4proto udp reject with port-unreachable
+  }
+  chain refuse-output {
+    type filter hook output priority -90; policy accept;
+    ip daddr 10.96.0.0/16 reject with tcp reset
+    ip daddr 10.96.0.0/16 meta l4proto udp reject with port-unreachable
+  }
+}
+";
+        assert_eq!(table(&services, &slices).to_string(), expected);
+    }
+
+    #[test]
+    fn endpoints_that_end_are_used_only_when_none_is_ready() {
+        let services = [service(
+            "a",
+            json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}),
+        )];
+        let targets = |endpoints: Value| {
+            let slices = [slice("a", json!([{"name": "", "port": 8080}]), endpoints)];
+            table(&services, &slices).chains[0]
+                .rules
+                .iter()
+                .map(Rule::to_string)
+                .collect::<String>()
+        };
+        let ending = endpoint("10.244.0.2", false, true, true);
+        let one = targets(json!([ending, endpoint("10.244.0.3", true, true, false)]));
+        assert!(one.ends_with("dnat to 10.244.0.3:8080"), "{one}");
+        let last = targets(json!([ending]));
+        assert!(last.ends_with("dnat to 10.244.0.2:8080"), "{last}");
+        assert_eq!(targets(json!([endpoint("10.244.0.2", false, false, true)])), "");
+        let unknown = targets(json!([{"addresses": ["10.244.0.4"]}]));
+        assert!(
+            unknown.ends_with("dnat to 10.244.0.4:8080"),
+            "no conditions mean ready: {unknown}"
+        );
+    }
+
+    #[test]
+    fn endpoints_of_several_slices_are_one_choice() {
+        let services = [service(
+            "a",
+            json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}),
+        )];
+        let part = |address: &str, port: u16| {
+            slice(
+                "a",
+                json!([{"name": "", "port": port}]),
+                json!([endpoint(address, true, true, false)]),
+            )
+        };
+        let table = table(&services, &[part("10.244.0.2", 1), part("10.244.0.3", 2)]).to_string();
+        assert!(
+            table.contains("mod 2 map { 0 : 10.244.0.2 . 1, 1 : 10.244.0.3 . 2 }"),
+            "{table}"
+        );
+    }
+}
