@@ -1,0 +1,308 @@
+//! From bytes to a head: request line or status line, fields, and what they say about the body.
+//!
+//! `httparse` finds the pieces; the rules it leaves open are kept here. Its leniency about line ends is closed
+//! before it is called: the scan for the end of the head refuses every LF without CR.
+
+use bytes::{Buf, BytesMut};
+use http::Method;
+use httparse::{EMPTY_HEADER, Header};
+
+use super::{Body, MAX_FIELDS, MAX_HEAD, Refusal};
+use crate::http::codec::fields::members;
+use crate::http::codec::{Fields, Length, Request, Response, Version, has_body};
+
+/// A head with what the connection must know.
+#[derive(Debug)]
+pub(crate) struct Head<T> {
+    pub(crate) message: T,
+    /// How the body is delimited.
+    pub(crate) body: Body,
+    /// Whether another message may follow on this connection.
+    pub(crate) keep_alive: bool,
+}
+
+/// Finds heads at the front of a buffer that grows. Remembers how far it looked, so that a head that arrives
+/// byte by byte costs linear time.
+#[derive(Debug, Default)]
+pub(crate) struct HeadParser {
+    scanned: usize,
+    skipped_line: bool,
+}
+
+impl HeadParser {
+    /// The next request at the front of `buffer`; `None` until more has arrived.
+    pub(crate) fn request(&mut self, buffer: &mut BytesMut) -> Result<Option<Head<Request>>, Refusal> {
+        // RFC 9112, 2.2: one empty line before a request is forgiven.
+        if !self.skipped_line && self.scanned == 0 && buffer.starts_with(b"\r\n") {
+            buffer.advance(2);
+            self.skipped_line = true;
+        }
+        let Some(end) = self.find_end(buffer)? else { return Ok(None) };
+        let head = parse_request(&buffer[..end])?;
+        buffer.advance(end);
+        *self = Self::default();
+        Ok(Some(head))
+    }
+
+    /// The next response at the front of `buffer`, to a request with that method.
+    pub(crate) fn response(
+        &mut self,
+        buffer: &mut BytesMut,
+        method: &Method,
+    ) -> Result<Option<Head<Response>>, Refusal> {
+        let Some(end) = self.find_end(buffer)? else { return Ok(None) };
+        let head = parse_response(&buffer[..end], method)?;
+        buffer.advance(end);
+        *self = Self::default();
+        Ok(Some(head))
+    }
+
+    /// Just past the empty line that ends the head.
+    fn find_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, Refusal> {
+        for position in self.scanned..buffer.len() {
+            if buffer[position] != b'\n' {
+                continue;
+            }
+            if position == 0 || buffer[position - 1] != b'\r' {
+                return Err(Refusal::BareLineFeed);
+            }
+            if buffer[..position].ends_with(b"\r\n\r") {
+                let end = position + 1;
+                return if end > MAX_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(Some(end)) };
+            }
+        }
+        self.scanned = buffer.len();
+        if self.scanned > MAX_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(None) }
+    }
+}
+
+fn parse_request(bytes: &[u8]) -> Result<Head<Request>, Refusal> {
+    let mut space = [EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut space);
+    match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(Refusal::RequestLine),
+        Err(error) => return Err(refusal(error, Refusal::RequestLine)),
+    }
+    if parsed.version == Some(0) {
+        return Err(Refusal::Http10);
+    }
+    let method = parsed.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    let method = method.ok_or(Refusal::RequestLine)?;
+    let hop = Hop::read(parsed.headers)?;
+    let (path, authority) = target(&method, parsed.path.unwrap_or_default(), parsed.headers)?;
+    let body = match hop.framing {
+        Framing::Absent => Body::Done,
+        Framing::Exact(length) => Body::exact(length),
+        Framing::Chunked => Body::chunked(),
+    };
+    let length = match hop.framing {
+        Framing::Absent => Length::Empty,
+        Framing::Exact(length) => Length::Exact(length),
+        Framing::Chunked => Length::Streamed,
+    };
+    let fields = hop.end_to_end(parsed.headers, bytes.len(), false);
+    let message = Request {
+        method,
+        path,
+        authority,
+        scheme: "http",
+        fields,
+        length,
+        upgrade: hop.upgrade.clone(),
+        version: Version::Http1,
+    };
+    Ok(Head { message, body, keep_alive: !hop.close })
+}
+
+fn parse_response(bytes: &[u8], method: &Method) -> Result<Head<Response>, Refusal> {
+    let mut space = [EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut space);
+    match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(Refusal::StatusLine),
+        Err(error) => return Err(refusal(error, Refusal::StatusLine)),
+    }
+    let status = parsed.code.filter(|code| (100..1000).contains(code)).ok_or(Refusal::StatusLine)?;
+    let hop = Hop::read(parsed.headers)?;
+    let http10 = parsed.version == Some(0);
+    let bodiless = !has_body(method, status);
+    let (body, length) = match hop.framing {
+        _ if status == 101 => (Body::Opaque, Length::Streamed),
+        _ if bodiless => (Body::Done, Length::Empty),
+        // RFC 9112, 6.1: a chunked HTTP/1.0 response comes from something that does not know what it says.
+        Framing::Chunked if http10 => return Err(Refusal::TransferEncoding),
+        Framing::Chunked => (Body::chunked(), Length::Streamed),
+        Framing::Exact(length) => (Body::exact(length), Length::Exact(length)),
+        Framing::Absent => (Body::UntilClose, Length::Streamed),
+    };
+    // To HEAD and with 304, content-length tells what a GET would have brought.
+    let keep_length = bodiless && (*method == Method::HEAD || status == 304);
+    let keep_alive = if http10 { hop.keep_alive } else { !hop.close }
+        && !matches!(body, Body::UntilClose | Body::Opaque);
+    let fields = hop.end_to_end(parsed.headers, bytes.len(), keep_length);
+    Ok(Head { message: Response { status, fields, length, upgrade: hop.upgrade.clone() }, body, keep_alive })
+}
+
+/// What the fields of one hop say.
+#[derive(Default)]
+struct Hop<'b> {
+    framing: Framing,
+    close: bool,
+    keep_alive: bool,
+    upgrade: Option<String>,
+    trailers: bool,
+    /// Further fields that `connection` names.
+    named: Vec<&'b [u8]>,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Framing {
+    #[default]
+    Absent,
+    Exact(u64),
+    Chunked,
+}
+
+impl<'b> Hop<'b> {
+    fn read(headers: &[Header<'b>]) -> Result<Self, Refusal> {
+        let mut hop = Self::default();
+        let (mut length, mut chunked, mut upgrade) = (None, false, None);
+        for header in headers {
+            match header.name {
+                name if name.eq_ignore_ascii_case("content-length") => {
+                    if length.replace(content_length(header.value)?).is_some() {
+                        return Err(Refusal::ContentLengthRepeated);
+                    }
+                }
+                name if name.eq_ignore_ascii_case("transfer-encoding") => {
+                    if std::mem::replace(&mut chunked, true) {
+                        return Err(Refusal::TransferEncoding);
+                    }
+                    only_chunked(header.value)?;
+                }
+                name if name.eq_ignore_ascii_case("connection") => hop.read_connection(header.value),
+                name if name.eq_ignore_ascii_case("upgrade") => upgrade = Some(header.value),
+                name if name.eq_ignore_ascii_case("te") => {
+                    hop.trailers |= members(header.value).any(|member| member.eq_ignore_ascii_case(b"trailers"));
+                }
+                _ => {}
+            }
+        }
+        hop.framing = match (length, chunked) {
+            (Some(_), true) => return Err(Refusal::LengthConflict),
+            (None, true) => Framing::Chunked,
+            (Some(length), false) => Framing::Exact(length),
+            (None, false) => Framing::Absent,
+        };
+        let asked = hop.named.iter().any(|name| name.eq_ignore_ascii_case(b"upgrade"));
+        // An upgrade to h2c is ignored, as RFC 9113 wants it.
+        hop.upgrade = upgrade
+            .filter(|protocol| asked && !protocol.eq_ignore_ascii_case(b"h2c"))
+            .map(|protocol| String::from_utf8_lossy(protocol).into_owned());
+        Ok(hop)
+    }
+
+    fn read_connection(&mut self, value: &'b [u8]) {
+        for member in members(value) {
+            if member.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if member.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else {
+                self.named.push(member);
+            }
+        }
+    }
+
+    /// The fields that are meant for the next hop too.
+    fn end_to_end(&self, headers: &[Header<'_>], bytes: usize, keep_length: bool) -> Fields {
+        let mut fields = Fields::with_capacity(bytes);
+        for header in headers {
+            let drop = match header.name.len() {
+                2 => header.name.eq_ignore_ascii_case("te"),
+                4 => header.name.eq_ignore_ascii_case("host"),
+                7 => header.name.eq_ignore_ascii_case("upgrade"),
+                10 => {
+                    header.name.eq_ignore_ascii_case("connection")
+                        || header.name.eq_ignore_ascii_case("keep-alive")
+                }
+                14 => header.name.eq_ignore_ascii_case("content-length") && !keep_length,
+                16 => header.name.eq_ignore_ascii_case("proxy-connection"),
+                17 => header.name.eq_ignore_ascii_case("transfer-encoding"),
+                _ => false,
+            };
+            let named = || self.named.iter().any(|name| name.eq_ignore_ascii_case(header.name.as_bytes()));
+            if !drop && !named() {
+                fields.push(header.name, header.value);
+            }
+        }
+        if self.trailers {
+            fields.push("te", b"trailers");
+        }
+        fields
+    }
+}
+
+/// Path and authority: from the target when it is absolute, else from `host`.
+fn target(method: &Method, target: &str, headers: &[Header<'_>]) -> Result<(String, String), Refusal> {
+    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    let host = hosts.next().ok_or(Refusal::HostMissing)?;
+    if hosts.next().is_some() {
+        return Err(Refusal::HostRepeated);
+    }
+    let host = std::str::from_utf8(host.value).map_err(|_| Refusal::HostMalformed)?;
+    check_authority(host)?;
+    if *method == Method::CONNECT {
+        check_authority(target)?;
+        return Ok((String::new(), target.to_owned()));
+    }
+    if target.starts_with('/') || (target == "*" && *method == Method::OPTIONS) {
+        return Ok((target.to_owned(), host.to_owned()));
+    }
+    let rest = strip_scheme(target).ok_or(Refusal::Target)?;
+    let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(split);
+    if authority.is_empty() {
+        return Err(Refusal::Target);
+    }
+    check_authority(authority)?;
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    Ok((path, authority.to_owned()))
+}
+
+fn strip_scheme(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")).then_some(rest)
+}
+
+fn check_authority(text: &str) -> Result<(), Refusal> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b',');
+    if text.bytes().all(allowed) { Ok(()) } else { Err(Refusal::HostMalformed) }
+}
+
+fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+    // Two lengths may also come in one field (`5, 5`); neither is a number.
+    number.ok_or(Refusal::ContentLength)
+}
+
+fn only_chunked(value: &[u8]) -> Result<(), Refusal> {
+    let mut codings = members(value);
+    match (codings.next(), codings.next()) {
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), None) => Err(Refusal::TransferCodingUnknown),
+        _ if members(value).all(|coding| coding.eq_ignore_ascii_case(b"chunked")) => Err(Refusal::TransferEncoding),
+        _ => Err(Refusal::TransferCodingUnknown),
+    }
+}
+
+fn refusal(error: httparse::Error, line: Refusal) -> Refusal {
+    match error {
+        httparse::Error::HeaderName => Refusal::FieldName,
+        httparse::Error::HeaderValue | httparse::Error::NewLine => Refusal::FieldValue,
+        httparse::Error::TooManyHeaders => Refusal::TooManyFields,
+        httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => line,
+    }
+}

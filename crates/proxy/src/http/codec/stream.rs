@@ -1,0 +1,161 @@
+//! The four ends of an exchange, each over both versions.
+//!
+//! Downstream: [`Source`] brings the request's body, [`Reply`] takes the response. Upstream: [`Sink`] takes the
+//! request's body, [`Answer`] brings the response.
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use http::Method;
+
+use super::{CodecError, Fields, Frame, Response, h1, h2 as http2};
+
+/// Where the body of a request comes from.
+#[derive(Debug)]
+pub(crate) enum Source<'c> {
+    Http1(&'c mut h1::Reader),
+    Http2(http2::Receive),
+}
+
+impl Source<'_> {
+    /// The next frame; `None` at the end. May be dropped and called again.
+    pub(crate) async fn frame(&mut self) -> Result<Option<Frame>, CodecError> {
+        match self {
+            Source::Http1(reader) => reader.frame().await,
+            Source::Http2(receive) => receive.frame().await,
+        }
+    }
+}
+
+/// Where the body of a request goes.
+#[derive(Debug)]
+pub(crate) enum Sink<'c> {
+    Http1(&'c mut h1::Writer),
+    Http2(http2::Send),
+    /// The head ended the message.
+    Ended,
+}
+
+impl Sink<'_> {
+    pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), CodecError> {
+        match self {
+            Sink::Http1(writer) => writer.data(data).await,
+            Sink::Http2(send) => send.data(data).await,
+            Sink::Ended => Ok(()),
+        }
+    }
+
+    pub(crate) async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), CodecError> {
+        match self {
+            Sink::Http1(writer) => writer.end(trailers).await,
+            Sink::Http2(send) => send.end(trailers),
+            Sink::Ended => Ok(()),
+        }
+    }
+
+    /// Sends what has gathered, because nothing more is there yet.
+    pub(crate) async fn flush(&mut self) -> Result<(), CodecError> {
+        match self {
+            Sink::Http1(writer) => writer.flush().await,
+            Sink::Http2(_) | Sink::Ended => Ok(()),
+        }
+    }
+}
+
+/// Where a response comes from.
+#[derive(Debug)]
+pub(crate) enum Answer<'c> {
+    Http1(&'c mut h1::Reader, &'c Method),
+    Http2(http2::Answer),
+}
+
+impl Answer<'_> {
+    /// The next head; informational ones come first. May be dropped and called again.
+    pub(crate) async fn head(&mut self) -> Result<Response, CodecError> {
+        match self {
+            Answer::Http1(reader, method) => reader.response(method).await,
+            Answer::Http2(answer) => answer.head().await,
+        }
+    }
+
+    /// The next frame; `None` at the end. May be dropped and called again.
+    pub(crate) async fn frame(&mut self) -> Result<Option<Frame>, CodecError> {
+        match self {
+            Answer::Http1(reader, _) => reader.frame().await,
+            Answer::Http2(answer) => answer.frame().await,
+        }
+    }
+}
+
+/// Where a response goes.
+#[derive(Debug)]
+pub(crate) enum Reply<'c> {
+    Http1 { writer: &'c mut h1::Writer, method: Method, keep_alive: bool },
+    Http2 { respond: SendResponse<Bytes>, body: Option<http2::Send> },
+}
+
+impl Reply<'_> {
+    /// Sends the head. A 100 or 103 leaves at once, and another head follows.
+    pub(crate) async fn head(&mut self, response: &Response) -> Result<(), CodecError> {
+        match self {
+            Reply::Http1 { writer, method, keep_alive } => {
+                writer.response(response, method, *keep_alive);
+                if response.is_informational() { writer.flush().await } else { Ok(()) }
+            }
+            Reply::Http2 { respond, .. } if response.is_informational() => {
+                Ok(respond.send_informational(http2::response_to(response))?)
+            }
+            Reply::Http2 { respond, body } => {
+                let ended = response.length.is_empty();
+                let stream = respond.send_response(http2::response_to(response), ended)?;
+                *body = (!ended).then(|| http2::Send::new(stream, response.length));
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), CodecError> {
+        match self {
+            Reply::Http1 { writer, .. } => writer.data(data).await,
+            Reply::Http2 { body: Some(send), .. } => send.data(data).await,
+            Reply::Http2 { body: None, .. } => Ok(()),
+        }
+    }
+
+    pub(crate) async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), CodecError> {
+        match self {
+            Reply::Http1 { writer, .. } => writer.end(trailers).await,
+            Reply::Http2 { body: Some(send), .. } => send.end(trailers),
+            Reply::Http2 { body: None, .. } => Ok(()),
+        }
+    }
+
+    /// Sends what has gathered, because nothing more is there yet.
+    pub(crate) async fn flush(&mut self) -> Result<(), CodecError> {
+        match self {
+            Reply::Http1 { writer, .. } => writer.flush().await,
+            Reply::Http2 { .. } => Ok(()),
+        }
+    }
+
+    /// Gives the response up in its middle: the client must not take what it has for the whole.
+    pub(crate) async fn abort(&mut self) {
+        match self {
+            // What was sent so far leaves, then the connection closes without the end of the message.
+            Reply::Http1 { writer, keep_alive, .. } => {
+                *keep_alive = false;
+                let _ = writer.flush().await;
+            }
+            Reply::Http2 { respond, body } => match body {
+                Some(send) => send.reset(),
+                None => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+            },
+        }
+    }
+
+    /// Announces that the connection closes after this response (HTTP/1.1 only).
+    pub(crate) fn close_after(&mut self) {
+        if let Reply::Http1 { keep_alive, .. } = self {
+            *keep_alive = false;
+        }
+    }
+}
