@@ -1,0 +1,225 @@
+//! What can go wrong with one request, and what the client, the log and the retry policy learn from it.
+//!
+//! Statuses, bodies and flags are Envoy's: dashboards and people know them.
+
+use crate::http::codec::h1::Refusal;
+use crate::telemetry::flags::{Flag, Flags};
+
+/// Whose doing it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Upstream,
+    Us,
+}
+
+/// Why a request was not answered by an upstream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProxyError {
+    #[error("request: {0}")]
+    Request(#[from] RequestError),
+    #[error("route: {0}")]
+    Route(#[from] RouteError),
+    #[error("upstream: {0}")]
+    Upstream(#[from] UpstreamError),
+}
+
+/// The request itself is at fault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("path cannot be normalised")]
+    Path,
+    #[error("the client went away")]
+    ClientGone,
+    #[error("the client's request was silent for too long")]
+    Silent,
+}
+
+/// The routes say no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RouteError {
+    #[error("no route")]
+    NotFound,
+    #[error("route names a cluster that does not exist")]
+    NoCluster,
+}
+
+/// The upstream is at fault, or cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    #[error("no healthy upstream")]
+    NoHealthyEndpoint,
+    #[error("cannot connect: {0}")]
+    Connect(std::io::Error),
+    #[error("connecting took too long")]
+    ConnectTimeout,
+    #[error("circuit breaker is open")]
+    Overflow,
+    /// Closed before any byte of a response; `reused` if the connection had served others before.
+    #[error("closed before a response")]
+    Closed { reused: bool },
+    #[error("stream reset")]
+    Reset,
+    #[error("stream refused")]
+    StreamRefused,
+    #[error("not HTTP: {0}")]
+    Protocol(Refusal),
+    /// The response had begun; the client has a part of it.
+    #[error("closed in the middle of the response")]
+    Truncated,
+    #[error("the route's timeout passed")]
+    Timeout,
+    #[error("the timeout of one try passed")]
+    TryTimeout,
+}
+
+impl ProxyError {
+    /// The status of the local reply.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            ProxyError::Request(RequestError::Refused(refusal)) => refusal.status(),
+            ProxyError::Request(RequestError::Path) => 400,
+            // Nobody reads it; metrics count a client that left as 0, as Envoy's do.
+            ProxyError::Request(RequestError::ClientGone) => 0,
+            ProxyError::Request(RequestError::Silent) => 408,
+            ProxyError::Route(RouteError::NotFound) => 404,
+            ProxyError::Route(RouteError::NoCluster) => 503,
+            ProxyError::Upstream(error) => error.status(),
+        }
+    }
+
+    /// Envoy's response flag.
+    pub(crate) fn flags(&self) -> Flags {
+        Flags::from(match self {
+            ProxyError::Request(RequestError::Refused(_) | RequestError::Path) => {
+                Flag::DownstreamProtocolError
+            }
+            ProxyError::Request(RequestError::ClientGone) => Flag::DownstreamConnectionTermination,
+            ProxyError::Request(RequestError::Silent) => Flag::StreamIdleTimeout,
+            ProxyError::Route(RouteError::NotFound) => Flag::NoRouteFound,
+            ProxyError::Route(RouteError::NoCluster) => Flag::NoClusterFound,
+            ProxyError::Upstream(error) => error.flag(),
+        })
+    }
+
+    /// Whose doing it was.
+    pub(crate) fn side(&self) -> Side {
+        match self {
+            ProxyError::Request(_) => Side::Client,
+            ProxyError::Route(_) | ProxyError::Upstream(UpstreamError::Overflow) => Side::Us,
+            ProxyError::Upstream(_) => Side::Upstream,
+        }
+    }
+
+    /// Envoy's body of the local reply. `retried` says that this was not the first try.
+    pub(crate) fn client_message(&self, retried: bool) -> String {
+        match self {
+            ProxyError::Request(RequestError::Silent) => "stream timeout".to_owned(),
+            ProxyError::Request(_) | ProxyError::Route(_) => String::new(),
+            ProxyError::Upstream(error) => error.client_message(retried),
+        }
+    }
+}
+
+impl UpstreamError {
+    fn status(&self) -> u16 {
+        match self {
+            UpstreamError::Protocol(_) => 502,
+            UpstreamError::Timeout | UpstreamError::TryTimeout => 504,
+            UpstreamError::NoHealthyEndpoint
+            | UpstreamError::Connect(_)
+            | UpstreamError::ConnectTimeout
+            | UpstreamError::Overflow
+            | UpstreamError::Closed { .. }
+            | UpstreamError::Reset
+            | UpstreamError::StreamRefused
+            | UpstreamError::Truncated => 503,
+        }
+    }
+
+    /// Envoy's response flag.
+    pub(crate) fn flag(&self) -> Flag {
+        match self {
+            UpstreamError::NoHealthyEndpoint => Flag::NoHealthyUpstream,
+            UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => Flag::UpstreamConnectionFailure,
+            UpstreamError::Overflow => Flag::UpstreamOverflow,
+            UpstreamError::Closed { .. } | UpstreamError::Truncated => Flag::UpstreamConnectionTermination,
+            UpstreamError::Reset | UpstreamError::StreamRefused => Flag::UpstreamRemoteReset,
+            UpstreamError::Protocol(_) => Flag::UpstreamProtocolError,
+            UpstreamError::Timeout | UpstreamError::TryTimeout => Flag::UpstreamRequestTimeout,
+        }
+    }
+
+    /// Whether another try may help: the request did not get an answer, and the client has seen nothing of one.
+    /// Whether the policy wants one is [`crate::http::retry`]'s to say.
+    pub(crate) fn retryable(&self) -> bool {
+        !matches!(self, UpstreamError::Truncated | UpstreamError::Timeout | UpstreamError::Overflow)
+    }
+
+    fn client_message(&self, retried: bool) -> String {
+        let reason = match self {
+            UpstreamError::NoHealthyEndpoint => return "no healthy upstream".to_owned(),
+            UpstreamError::Timeout | UpstreamError::TryTimeout => return "upstream request timeout".to_owned(),
+            UpstreamError::Connect(error) => format!(
+                "remote connection failure, transport failure reason: delayed connect error: {}",
+                system_words(error)
+            ),
+            UpstreamError::ConnectTimeout => "connection timeout".to_owned(),
+            UpstreamError::Overflow => "overflow".to_owned(),
+            UpstreamError::Closed { .. } | UpstreamError::Truncated => "connection termination".to_owned(),
+            UpstreamError::Reset => "remote reset".to_owned(),
+            UpstreamError::StreamRefused => "remote refused stream reset".to_owned(),
+            UpstreamError::Protocol(_) => "protocol error".to_owned(),
+        };
+        let retried = if retried { "retried and the latest " } else { "" };
+        format!("upstream connect error or disconnect/reset before headers. {retried}reset reason: {reason}")
+    }
+}
+
+/// The system's words for an error, without Rust's ` (os error 111)`.
+fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_reads_as_envoy_says_it() {
+        let error = ProxyError::Upstream(UpstreamError::Connect(std::io::Error::from_raw_os_error(111)));
+        assert_eq!(
+            error.client_message(true),
+            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: \
+             remote connection failure, transport failure reason: delayed connect error: Connection refused"
+        );
+        assert_eq!((error.status(), error.flags().to_string()), (503, "UF".to_owned()));
+        assert_eq!(error.side(), Side::Upstream);
+    }
+
+    #[test]
+    fn every_kind_has_the_status_and_flag_of_envoy() {
+        let table: [(ProxyError, u16, &str, &str); 6] = [
+            (RouteError::NotFound.into(), 404, "NR", ""),
+            (RouteError::NoCluster.into(), 503, "NC", ""),
+            (UpstreamError::NoHealthyEndpoint.into(), 503, "UH", "no healthy upstream"),
+            (UpstreamError::Timeout.into(), 504, "UT", "upstream request timeout"),
+            (RequestError::Refused(Refusal::Http10).into(), 426, "DPE", ""),
+            (
+                UpstreamError::Closed { reused: false }.into(),
+                503,
+                "UC",
+                "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+            ),
+        ];
+        for (error, status, flag, body) in table {
+            assert_eq!(
+                (error.status(), error.flags().to_string().as_str(), error.client_message(false).as_str()),
+                (status, flag, body)
+            );
+        }
+    }
+}
