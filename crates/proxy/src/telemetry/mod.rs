@@ -1,0 +1,5 @@
+//! What the proxy tells about the traffic it carries.
+
+pub(crate) mod flags;
+pub(crate) mod metrics;
+pub(crate) mod scrape;
