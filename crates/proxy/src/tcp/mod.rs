@@ -1,0 +1,3 @@
+//! Opaque streams: bytes that are forwarded without being understood.
+
+pub(crate) mod forward;
