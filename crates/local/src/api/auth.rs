@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use identity::tls::PeerCertificate;
+
 /// Who calls, and what is known about the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
@@ -13,13 +15,39 @@ pub struct User {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
+const AUTHENTICATED: &str = "system:authenticated";
+
 impl User {
     /// A part of the cluster itself, such as `system:kube-controller-manager`; may do everything.
     pub fn system(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+            groups: vec!["system:masters".to_owned(), AUTHENTICATED.to_owned()],
             ..Self::default()
         }
+    }
+
+    /// Somebody who has shown nothing.
+    pub(super) fn anonymous() -> Self {
+        Self {
+            name: "system:anonymous".to_owned(),
+            groups: vec!["system:unauthenticated".to_owned()],
+            ..Self::default()
+        }
+    }
+
+    /// Whom a client certificate names; it was checked by the handshake.
+    pub(super) fn of_certificate(certificate: PeerCertificate) -> Option<Self> {
+        let name = certificate.common_name.filter(|name| !name.is_empty())?;
+        let groups = certificate
+            .organisations
+            .into_iter()
+            .chain([AUTHENTICATED.to_owned()])
+            .collect();
+        Some(Self {
+            name,
+            groups,
+            ..Self::default()
+        })
     }
 }

@@ -4,11 +4,17 @@
 //! A namespace of `""` means a cluster-scoped object, or all namespaces where a collection is meant.
 //! Reads come from memory and are immediate; writes return when they would survive `kill -9`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Gvr, Status, User};
+use super::decode::FieldValidation;
+use super::patch::PatchKind;
+use super::verbs::{Api, Call, Part, Target};
+use super::{Gvr, Status, User, gvr};
+
+pub use super::watch::Watch;
 
 /// An object as it is in the store, kind and apiVersion included.
 pub type Object = Arc<Value>;
@@ -59,28 +65,31 @@ pub struct DeleteOptions {
     pub grace_seconds: Option<i64>,
     /// Only if the object still has this uid.
     pub uid: Option<String>,
+    /// Only if it still has this version.
+    pub resource_version: Option<String>,
     /// `Background` (default), `Foreground` or `Orphan`.
     pub propagation: Option<String>,
 }
 
 /// A caller inside the process. Cloning is cheap.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
+    api: Arc<Api>,
     user: Arc<User>,
 }
 
-/// Changes of a collection, in order, without gaps.
-///
-/// Nothing is queued for a watch: it reads the store's bounded history at its own pace. One that falls behind
-/// the history gets a single `410 Expired`, then the end; its owner lists again.
-#[derive(Debug)]
-pub struct Watch {}
-
 impl Client {
+    pub(super) fn new(api: Arc<Api>, user: User) -> Self {
+        Self {
+            api,
+            user: Arc::new(user),
+        }
+    }
+
     /// The same server, seen by somebody else.
     #[must_use]
     pub fn for_user(&self, user: User) -> Self {
-        Self { user: Arc::new(user) }
+        Self::new(self.api.clone(), user)
     }
 
     /// On whose behalf it calls.
@@ -89,43 +98,36 @@ impl Client {
     }
 
     pub fn get(&self, gvr: &Gvr, namespace: &str, name: &str) -> Result<Object, Status> {
-        let _ = (gvr, namespace, name);
-        Err(unfinished())
+        self.api.get(&self.target(gvr, namespace, name)?)
     }
 
     pub fn list(&self, gvr: &Gvr, namespace: &str, query: &Query) -> Result<List, Status> {
-        let _ = (gvr, namespace, query);
-        Err(unfinished())
+        self.api.list(&self.target(gvr, namespace, "")?, query)
     }
 
     /// Events after version `from`; with 0 first an `Added` for all there is.
     pub fn watch(&self, gvr: &Gvr, namespace: &str, query: &Query, from: u64) -> Result<Watch, Status> {
-        let _ = (gvr, namespace, query, from);
-        Err(unfinished())
+        self.api.watch(&self.target(gvr, namespace, "")?, query, from)
     }
 
-    #[allow(clippy::unused_async, reason = "signature first")]
     pub async fn create(&self, gvr: &Gvr, namespace: &str, object: Value) -> Result<Object, Status> {
-        let _ = (gvr, namespace, object);
-        Err(unfinished())
+        let call = self.call(gvr, namespace, "")?;
+        Ok(self.api.create(&call, object).await?.object)
     }
 
     /// Replaces an object, named by its metadata; its `resourceVersion`, if any, must be the current one.
-    #[allow(clippy::unused_async, reason = "signature first")]
     pub async fn update(&self, gvr: &Gvr, namespace: &str, object: Value) -> Result<Object, Status> {
-        let _ = (gvr, namespace, object);
-        Err(unfinished())
+        let call = self.call(gvr, namespace, name_of(&object))?;
+        Ok(self.api.update(&call, Part::Whole, object).await?.object)
     }
 
     /// Like `update`, but only `status` counts.
-    #[allow(clippy::unused_async, reason = "signature first")]
     pub async fn update_status(&self, gvr: &Gvr, namespace: &str, object: Value) -> Result<Object, Status> {
-        let _ = (gvr, namespace, object);
-        Err(unfinished())
+        let call = self.call(gvr, namespace, name_of(&object))?;
+        Ok(self.api.update(&call, Part::Status, object).await?.object)
     }
 
     /// Changes an object in place, retried when it changed in between (unless the patch names a version).
-    #[allow(clippy::unused_async, reason = "signature first")]
     pub async fn patch(
         &self,
         gvr: &Gvr,
@@ -133,12 +135,11 @@ impl Client {
         name: &str,
         patch: Patch,
     ) -> Result<Object, Status> {
-        let _ = (gvr, namespace, name, patch);
-        Err(unfinished())
+        self.patch_part(&self.call(gvr, namespace, name)?, Part::Whole, patch)
+            .await
     }
 
     /// Like `patch`, but only `status` counts.
-    #[allow(clippy::unused_async, reason = "signature first")]
     pub async fn patch_status(
         &self,
         gvr: &Gvr,
@@ -146,13 +147,12 @@ impl Client {
         name: &str,
         patch: Patch,
     ) -> Result<Object, Status> {
-        let _ = (gvr, namespace, name, patch);
-        Err(unfinished())
+        self.patch_part(&self.call(gvr, namespace, name)?, Part::Status, patch)
+            .await
     }
 
-    /// Deletes, or begins to: the object as it was, or as it stays until finalizers and grace are over.
+    /// Deletes, or begins to: the object in its last state, or as it stays until finalizers and grace are over.
     /// The kubelet ends a pod with `grace_seconds: Some(0)`.
-    #[allow(clippy::unused_async, reason = "signature first")]
     pub async fn delete(
         &self,
         gvr: &Gvr,
@@ -160,19 +160,57 @@ impl Client {
         name: &str,
         options: DeleteOptions,
     ) -> Result<Object, Status> {
-        let _ = (gvr, namespace, name, options);
-        Err(unfinished())
+        let call = self.call(gvr, namespace, name)?;
+        Ok(self.api.delete(&call, &options).await?.object().clone())
+    }
+
+    /// `serviceaccounts/NAME/token`: answers a `TokenRequest` (only its `spec` counts) with `status.token`.
+    pub fn request_token(&self, namespace: &str, account: &str, request: Value) -> Result<Value, Status> {
+        self.api
+            .issue_token(&self.target(&gvr::SERVICE_ACCOUNTS, namespace, account)?, request)
+    }
+
+    async fn patch_part(&self, call: &Call, part: Part, patch: Patch) -> Result<Object, Status> {
+        let (kind, body) = match patch {
+            Patch::Merge(body) => (PatchKind::Merge, body),
+            Patch::Json(body) => (PatchKind::Json, body),
+            Patch::Strategic(body) => (PatchKind::Strategic, body),
+        };
+        Ok(self
+            .api
+            .patch(call, part, kind, body.to_string().as_bytes())
+            .await?
+            .object)
+    }
+
+    fn target(&self, gvr: &Gvr, namespace: &str, name: &str) -> Result<Target, Status> {
+        Ok(Target {
+            kind: self.api.kind(gvr)?,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    fn call(&self, gvr: &Gvr, namespace: &str, name: &str) -> Result<Call, Status> {
+        Ok(Call {
+            user: self.user.clone(),
+            target: self.target(gvr, namespace, name)?,
+            dry_run: false,
+            validation: FieldValidation::Strict,
+            manager: self.user.name.clone(),
+            force: true,
+        })
     }
 }
 
-impl Watch {
-    /// The next event; `None` after an error or when the server stops.
-    #[allow(clippy::unused_async, reason = "signature first")]
-    pub async fn next(&mut self) -> Option<Result<Event, Status>> {
-        Some(Err(unfinished()))
+impl fmt::Debug for Client {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Client")
+            .field("user", &self.user.name)
+            .finish_non_exhaustive()
     }
 }
 
-fn unfinished() -> Status {
-    Status::internal("the API server is being built")
+fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
 }

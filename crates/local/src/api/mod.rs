@@ -1,10 +1,13 @@
 //! The Kubernetes API: objects are `serde_json` values, one table says what each built-in kind needs.
 
 pub mod auth;
+mod bootstrap;
 pub mod client;
 pub mod crd;
 pub mod decode;
 pub mod defaults;
+mod discovery;
+mod event_expiry;
 mod exec;
 pub mod field;
 pub mod gvr;
@@ -12,16 +15,24 @@ pub mod json_path;
 pub mod kinds;
 pub mod label_selector;
 pub mod node_link;
+mod openapi;
 pub mod patch;
+mod pki;
 mod pod_log;
+pub mod query;
 pub mod registry;
+pub mod reviews;
 pub mod scale;
 pub mod schema;
+mod server;
 pub mod start;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod tokens;
 pub mod validate;
+pub mod verbs;
+mod watch;
 
 pub use auth::User;
 pub use client::Client;

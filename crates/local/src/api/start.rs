@@ -1,12 +1,21 @@
 //! Brings the API server up: keys, certificates, kubeconfig, store, sockets.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use daemon::Running;
+use anyhow::Context as _;
+use daemon::{Running, Tasks, clock};
 
 use super::client::Client;
 use super::node_link::NodeLink;
+use super::pki::{self, Pki};
+use super::server::{Listening, Service};
+use super::tokens::Tokens;
+use super::verbs::Api;
+use super::{User, bootstrap, event_expiry};
+use crate::store::Store;
 
 /// What the server needs to start.
 #[derive(Debug)]
@@ -37,7 +46,70 @@ pub struct Server {
 ///
 /// # Errors
 /// One line that says what to do: a state directory in use, foreign or of a newer version, a full disk.
-#[allow(clippy::unused_async, reason = "signature first")]
 pub async fn start(settings: Settings) -> anyhow::Result<Server> {
-    anyhow::bail!("the API server is being built: {}", settings.directory.display())
+    let Settings {
+        directory,
+        listener,
+        cluster_listeners,
+        advertised,
+        node,
+    } = settings;
+    identity::install_provider();
+    pki::private_directory(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let store = Store::open(&directory.join("cluster.db"))?;
+    let Pki {
+        authority,
+        signer,
+        server,
+    } = pki::load(&directory, clock::wall())?;
+    let ca_certificate = authority.root_pem().to_owned();
+    let tls =
+        identity::tls::server_config_optional_client(&server, &ca_certificate, &[&b"h2"[..], b"http/1.1"])?;
+
+    let api = Arc::new(Api::new(store, Tokens::new(signer)));
+    let client = Client::new(api.clone(), User::system("system:apiserver"));
+    bootstrap::run(&client, advertised)
+        .await
+        .context("the first objects cannot be made")?;
+
+    let tasks = Tasks::new();
+    let (trigger, drain) = daemon::drain::channel();
+    let address = listener.local_addr().context("the listener has no address")?;
+    tasks.spawn("event expiry", event_expiry::run(client.clone()));
+    let listening = Listening::new(
+        Service {
+            api,
+            node,
+            drain: drain.clone(),
+            tasks: tasks.clone(),
+        },
+        tls,
+        tasks.clone(),
+        drain,
+    );
+    for listener in std::iter::once(listener).chain(cluster_listeners) {
+        listener
+            .set_nonblocking(true)
+            .context("a listener cannot be used")?;
+        let listener = tokio::net::TcpListener::from_std(listener).context("a listener cannot be used")?;
+        listening.listen(listener);
+    }
+    // Last: whoever finds the file finds a server.
+    let kubeconfig = pki::write_kubeconfig(
+        &directory,
+        &authority,
+        &format!("https://{address}"),
+        clock::wall(),
+    )?;
+    let running = Running {
+        addresses: BTreeMap::from([("api", address)]),
+        drain: trigger,
+        tasks,
+    };
+    Ok(Server {
+        client,
+        ca_certificate,
+        kubeconfig,
+        running,
+    })
 }

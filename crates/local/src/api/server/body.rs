@@ -1,0 +1,66 @@
+//! Request bodies: bounded in size and time, JSON or YAML.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use daemon::clock;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use super::super::Status;
+use super::super::decode::{Parsed, parse};
+
+/// As in Kubernetes.
+const LIMIT: usize = 3 << 20;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Reads a whole body.
+pub(super) async fn read(body: Incoming) -> Result<Bytes, Status> {
+    let collected = clock::timeout(DEADLINE, Limited::new(body, LIMIT).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Status::new(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {LIMIT}"),
+        )),
+        Ok(Err(error)) => Err(Status::bad_request(format!(
+            "unable to read the request: {error}"
+        ))),
+        Err(_) => Err(Status::new(
+            408,
+            "Timeout",
+            "the request's body did not arrive in time",
+        )),
+    }
+}
+
+/// The media type of a request, without parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// The object of a POST or PUT.
+pub(super) fn object(media_type: &str, body: &[u8]) -> Result<Parsed, Status> {
+    match media_type {
+        "" | "application/json" | "application/yaml" | "*/*" => parse(body, media_type),
+        _ => Err(unsupported(&["application/json", "application/yaml"])),
+    }
+}
+
+fn unsupported(accepted: &[&str]) -> Status {
+    Status::new(
+        415,
+        "UnsupportedMediaType",
+        format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            accepted.join(", ")
+        ),
+    )
+}

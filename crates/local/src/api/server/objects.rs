@@ -1,0 +1,496 @@
+//! Requests about collections and objects: from the HTTP method and the query to a verb, and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::clock;
+use http::{Method, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::client::{DeleteOptions, List, Object, Query};
+use super::super::decode::{FieldValidation, Parsed};
+use super::super::patch::{self, PatchKind};
+use super::super::registry::Type;
+use super::super::reviews::REVIEWS;
+use super::super::verbs::{Api, Call, Part, Target, Written};
+use super::super::{Status, exec, gvr, pod_log, table};
+use super::accept::Form;
+use super::respond::{self, Body};
+use super::route::Place;
+use super::service::{Asked, Parameters, Service};
+use super::{body, watch_stream};
+
+/// For everything but watches and streams.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a list waits for a version that does not exist yet.
+const FUTURE: Duration = Duration::from_secs(3);
+
+/// A list on the wire.
+#[derive(Serialize)]
+struct Listed<'a> {
+    kind: &'a str,
+    #[serde(rename = "apiVersion")]
+    api_version: String,
+    metadata: Value,
+    items: &'a [Object],
+}
+
+impl Service {
+    pub(super) async fn place(&self, asked: Asked, place: &Place) -> Result<Response<Body>, Status> {
+        let review = REVIEWS.iter().find(|(gvr, _, namespaced)| {
+            gvr.group == place.group
+                && gvr.version == place.version
+                && gvr.resource == place.resource
+                && place.namespace.is_empty() != *namespaced
+        });
+        if let Some((_, kind, _)) = review {
+            return self.question(asked, kind).await;
+        }
+        let target = self.target(place)?;
+        let streams = matches!(&*place.subresource, "log" | "exec")
+            || asked.request.method() == Method::GET && asked.parameters.is_set("watch");
+        if streams {
+            return self.stream(asked, target, &place.subresource).await;
+        }
+        let served = Box::pin(async {
+            match &*place.subresource {
+                "" if target.name.is_empty() => self.collection(asked, target).await,
+                "" => self.object(asked, target, Part::Whole).await,
+                "status" if target.kind.status => self.object(asked, target, Part::Status).await,
+                "scale" if target.kind.scale.is_some() => self.scale(asked, target).await,
+                "finalize" if target.kind.gvr == gvr::NAMESPACES => {
+                    self.object(asked, target, Part::Whole).await
+                }
+                "token" if target.kind.gvr == gvr::SERVICE_ACCOUNTS => self.token(asked, &target).await,
+                "eviction" if target.kind.gvr == gvr::PODS => self.evict(asked, target).await,
+                _ => Err(respond::no_such_resource()),
+            }
+        });
+        clock::timeout(DEADLINE, served).await.unwrap_or_else(|_| {
+            Err(Status::new(
+                504,
+                "Timeout",
+                "request did not complete within the allotted timeout",
+            ))
+        })
+    }
+
+    fn target(&self, place: &Place) -> Result<Target, Status> {
+        let registry = self.api.types.now();
+        let kind = registry
+            .find(&place.group, &place.version, &place.resource)
+            .ok_or_else(respond::no_such_resource)?;
+        let misplaced = if kind.namespaced {
+            place.namespace.is_empty() && !place.name.is_empty()
+        } else {
+            !place.namespace.is_empty()
+        };
+        if misplaced {
+            return Err(respond::no_such_resource());
+        }
+        Ok(Target {
+            kind: Arc::clone(kind),
+            namespace: place.namespace.clone(),
+            name: place.name.clone(),
+        })
+    }
+
+    async fn stream(&self, asked: Asked, target: Target, part: &str) -> Result<Response<Body>, Status> {
+        let is_pod = target.kind.gvr == gvr::PODS && !target.name.is_empty();
+        match part {
+            "" => watch_stream::serve(&self.api, &asked, &target, self.drain.clone()),
+            "exec" if is_pod => {
+                let pod = self.api.get(&target)?;
+                let Asked {
+                    request, parameters, ..
+                } = asked;
+                exec::exec(&pod, parameters.all(), request, &self.node, &self.tasks).await
+            }
+            "log" if is_pod => {
+                let pod = self.api.get(&target)?;
+                pod_log::log(&pod, asked.parameters.all(), &self.node, self.drain.clone()).await
+            }
+            _ => Err(respond::no_such_resource()),
+        }
+    }
+
+    async fn question(&self, asked: Asked, kind: &str) -> Result<Response<Body>, Status> {
+        if asked.request.method() != Method::POST {
+            return Err(respond::wrong_method());
+        }
+        let (user, yaml) = (asked.user.clone(), asked.accepted.yaml);
+        let question = parsed(asked, None).await?.value;
+        Ok(respond::written(
+            201,
+            yaml,
+            &self.api.review_question(kind, &user, question)?,
+        ))
+    }
+
+    async fn collection(&self, asked: Asked, target: Target) -> Result<Response<Body>, Status> {
+        match *asked.request.method() {
+            Method::GET | Method::HEAD => self.list(&asked, &target).await,
+            Method::POST => {
+                if target.kind.namespaced && target.namespace.is_empty() {
+                    return Err(respond::wrong_method());
+                }
+                let call = call(&asked, target)?;
+                let shown = Shown::of(&asked, &call.target);
+                let body = parsed(asked, Some(&call.target.kind)).await?;
+                let written = self.api.create(&call, body).await?;
+                Ok(shown.written(&written, 201))
+            }
+            Method::DELETE => {
+                let call = call(&asked, target)?;
+                let shown = Shown::of(&asked, &call.target);
+                let query = query(&asked.parameters);
+                let options = delete_options(asked).await?;
+                let list = self
+                    .api
+                    .delete_collection(
+                        &Call {
+                            dry_run: call.dry_run || options.1,
+                            ..call
+                        },
+                        &query,
+                        &options.0,
+                    )
+                    .await?;
+                Ok(shown.list(&list))
+            }
+            _ => Err(respond::wrong_method()),
+        }
+    }
+
+    async fn object(&self, asked: Asked, target: Target, part: Part) -> Result<Response<Body>, Status> {
+        match *asked.request.method() {
+            Method::GET | Method::HEAD => {
+                let object = self.api.get(&target)?;
+                Ok(Shown::of(&asked, &target).object(&object, 200))
+            }
+            Method::PUT => {
+                let call = call(&asked, target)?;
+                let shown = Shown::of(&asked, &call.target);
+                let body = parsed(asked, Some(&call.target.kind)).await?;
+                Ok(shown.written(&self.api.update(&call, part, body).await?, 200))
+            }
+            Method::PATCH => {
+                let call = call(&asked, target)?;
+                let shown = Shown::of(&asked, &call.target);
+                let kind = patch_kind(&asked, &call.target.kind)?;
+                let bytes = body::read(asked.request.into_body()).await?;
+                Ok(shown.written(&self.api.patch(&call, part, kind, &bytes).await?, 200))
+            }
+            Method::DELETE if part == Part::Whole => {
+                let call = call(&asked, target)?;
+                let yaml = asked.accepted.yaml;
+                let (options, dry_run) = delete_options(asked).await?;
+                let call = Call {
+                    dry_run: call.dry_run || dry_run,
+                    ..call
+                };
+                let deleted = self.api.delete(&call, &options).await?;
+                Ok(respond::written(200, yaml, &deleted.answer(&call)))
+            }
+            _ => Err(respond::wrong_method()),
+        }
+    }
+
+    async fn scale(&self, asked: Asked, target: Target) -> Result<Response<Body>, Status> {
+        let yaml = asked.accepted.yaml;
+        let method = asked.request.method().clone();
+        let call = call(&asked, target)?;
+        let scale = match method {
+            Method::GET | Method::HEAD => self.api.scale(&call)?,
+            Method::PUT => {
+                let wanted = parsed(asked, None).await?.value;
+                self.api.change_scale(&call, |_| Ok(wanted.clone())).await?
+            }
+            Method::PATCH => {
+                let kind = match patch_kind(&asked, &call.target.kind)? {
+                    // A Scale has no lists, so that both merges do the same.
+                    PatchKind::Strategic => PatchKind::Merge,
+                    other => other,
+                };
+                let bytes = body::read(asked.request.into_body()).await?;
+                let kind_of = &call.target.kind;
+                self.api
+                    .change_scale(&call, |now| patch::apply(kind_of, kind, now, &bytes))
+                    .await?
+            }
+            _ => return Err(respond::wrong_method()),
+        };
+        Ok(respond::written(200, yaml, &scale))
+    }
+
+    async fn token(&self, asked: Asked, target: &Target) -> Result<Response<Body>, Status> {
+        if asked.request.method() != Method::POST {
+            return Err(respond::wrong_method());
+        }
+        let yaml = asked.accepted.yaml;
+        let request = parsed(asked, None).await?.value;
+        Ok(respond::written(
+            201,
+            yaml,
+            &self.api.issue_token(target, request)?,
+        ))
+    }
+
+    /// `kubectl drain`: a deletion that would respect disruption budgets, were there any.
+    async fn evict(&self, asked: Asked, target: Target) -> Result<Response<Body>, Status> {
+        if asked.request.method() != Method::POST {
+            return Err(respond::wrong_method());
+        }
+        let call = call(&asked, target)?;
+        let eviction = parsed(asked, None).await?.value;
+        self.api
+            .delete(&call, &options_of(&eviction["deleteOptions"]))
+            .await?;
+        let done =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        Ok(respond::json(201, &done))
+    }
+
+    async fn list(&self, asked: &Asked, target: &Target) -> Result<Response<Body>, Status> {
+        let parameters = &asked.parameters;
+        let matching = parameters.get("resourceVersionMatch");
+        let version = parameters.get("resourceVersion");
+        if parameters.get("sendInitialEvents").is_some() {
+            return Err(list_options(
+                "sendInitialEvents",
+                "sendInitialEvents is forbidden for list",
+            ));
+        }
+        if matching.is_some() && version.is_none() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            return Err(list_options("resourceVersionMatch", why));
+        }
+        if let Some(text) = version {
+            let wanted: u64 = text.parse().map_err(|_| {
+                Status::bad_request(format!("invalid resource version {text:?}: not a number"))
+            })?;
+            let newest = wait_for(&self.api, wanted).await?;
+            if matching == Some("Exact") && wanted != newest {
+                let why = format!("too old resource version: {wanted} ({newest})");
+                return Err(Status::new(410, "Expired", why));
+            }
+        }
+        let list = self.api.list(target, &query(parameters))?;
+        Ok(Shown::of(asked, target).list(&list))
+    }
+}
+
+/// Waits until the store has reached a version. The newest one.
+async fn wait_for(api: &Api, wanted: u64) -> Result<u64, Status> {
+    let mut revisions = api.store.revisions();
+    let reached = clock::timeout(FUTURE, revisions.wait_for(|newest| *newest >= wanted)).await;
+    match reached {
+        Ok(Ok(newest)) => Ok(*newest),
+        _ => Err(Status {
+            details: json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                "retryAfterSeconds": 1}),
+            ..Status::new(
+                504,
+                "Timeout",
+                format!(
+                    "Too large resource version: {wanted}, current: {}",
+                    *api.store.revisions().borrow()
+                ),
+            )
+        }),
+    }
+}
+
+/// 422 about the query of a list or watch.
+pub(super) fn list_options(field: &str, why: &str) -> Status {
+    let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: Forbidden: {why}");
+    Status {
+        details: json!({"group": "meta.k8s.io", "kind": "ListOptions", "causes": [
+            {"reason": "FieldValueForbidden", "message": format!("Forbidden: {why}"), "field": field}]}),
+        ..Status::new(422, "Invalid", message)
+    }
+}
+
+pub(super) fn query(parameters: &Parameters) -> Query {
+    let text = |name| parameters.get(name).unwrap_or_default().to_owned();
+    Query {
+        labels: text("labelSelector"),
+        fields: text("fieldSelector"),
+    }
+}
+
+fn call(asked: &Asked, target: Target) -> Result<Call, Status> {
+    let parameters = &asked.parameters;
+    Ok(Call {
+        user: asked.user.clone(),
+        target,
+        dry_run: dry_run(parameters.get("dryRun"))?,
+        validation: FieldValidation::from_query(parameters.get("fieldValidation"))?,
+        manager: parameters.get("fieldManager").unwrap_or_default().to_owned(),
+        force: parameters.get("force") == Some("true"),
+    })
+}
+
+fn dry_run(text: Option<&str>) -> Result<bool, Status> {
+    match text {
+        None => Ok(false),
+        Some("All") => Ok(true),
+        Some(other) => Err(Status::new(
+            422,
+            "Invalid",
+            format!(" \"\" is invalid: dryRun: Unsupported value: \"{other}\": supported values: \"All\""),
+        )),
+    }
+}
+
+/// What kind of patch a PATCH carries.
+fn patch_kind(asked: &Asked, kind: &Type) -> Result<PatchKind, Status> {
+    let media_type = body::media_type(asked.request.headers());
+    PatchKind::from_content_type(media_type).ok_or_else(|| patch::unsupported(kind))
+}
+
+/// The body of a POST or PUT; kubectl sends protobuf for built-in kinds.
+async fn parsed(asked: Asked, _kind: Option<&Type>) -> Result<Parsed, Status> {
+    let media_type = body::media_type(asked.request.headers()).to_owned();
+    let bytes = body::read(asked.request.into_body()).await?;
+    body::object(&media_type, &bytes)
+}
+
+/// What a DELETE says in its body, or else in its query; and whether it is a dry run.
+async fn delete_options(asked: Asked) -> Result<(DeleteOptions, bool), Status> {
+    let parameters = &asked.parameters;
+    let seconds = parameters
+        .get("gracePeriodSeconds")
+        .and_then(|text| text.parse().ok());
+    let from_query = DeleteOptions {
+        grace_seconds: seconds,
+        propagation: parameters.get("propagationPolicy").map(str::to_owned),
+        ..DeleteOptions::default()
+    };
+    let media_type = body::media_type(asked.request.headers()).to_owned();
+    let bytes = body::read(asked.request.into_body()).await?;
+    if bytes.is_empty() {
+        return Ok((from_query, false));
+    }
+    let body = body::object(&media_type, &bytes)?.value;
+    let dry = body["dryRun"]
+        .as_array()
+        .is_some_and(|list| list.iter().any(|one| one == "All"));
+    let options = options_of(&body);
+    Ok((
+        DeleteOptions {
+            grace_seconds: options.grace_seconds.or(from_query.grace_seconds),
+            propagation: options.propagation.or(from_query.propagation),
+            ..options
+        },
+        dry,
+    ))
+}
+
+fn options_of(body: &Value) -> DeleteOptions {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let orphans = body["orphanDependents"]
+        .as_bool()
+        .map(|yes| if yes { "Orphan" } else { "Background" });
+    DeleteOptions {
+        grace_seconds: body["gracePeriodSeconds"].as_i64(),
+        uid: text(&body["preconditions"]["uid"]),
+        resource_version: text(&body["preconditions"]["resourceVersion"]),
+        propagation: text(&body["propagationPolicy"]).or(orphans.map(str::to_owned)),
+    }
+}
+
+/// In which form a client gets objects.
+pub(super) struct Shown {
+    kind: Arc<Type>,
+    form: Form,
+    yaml: bool,
+    include: table::Include,
+}
+
+impl Shown {
+    pub(super) fn of(asked: &Asked, target: &Target) -> Self {
+        let include = match asked.parameters.get("includeObject") {
+            Some("None") => table::Include::None,
+            Some("Object") => table::Include::Object,
+            _ => table::Include::Metadata,
+        };
+        Self {
+            kind: target.kind.clone(),
+            form: asked.accepted.form,
+            yaml: asked.accepted.yaml,
+            include,
+        }
+    }
+
+    fn written(&self, written: &Written, code: u16) -> Response<Body> {
+        let code = if written.created { 201 } else { code };
+        let mut response = self.object(&written.object, code);
+        respond::warn(&mut response, &written.warnings);
+        response
+    }
+
+    fn object(&self, object: &Object, code: u16) -> Response<Body> {
+        match self.form {
+            Form::Object => respond::written(code, self.yaml, object),
+            Form::Table => respond::written(code, self.yaml, &self.table(std::slice::from_ref(object), true)),
+            Form::Metadata => respond::written(code, self.yaml, &metadata_only(object)),
+        }
+    }
+
+    fn list(&self, list: &List) -> Response<Body> {
+        let metadata = json!({"resourceVersion": list.resource_version.to_string()});
+        match self.form {
+            Form::Object => {
+                let api_version = self.kind.api_version();
+                let listed = Listed {
+                    kind: &self.kind.list_kind,
+                    api_version,
+                    metadata,
+                    items: &list.items,
+                };
+                respond::written(200, self.yaml, &listed)
+            }
+            Form::Table => {
+                let mut table = self.table(&list.items, true);
+                table["metadata"] = metadata;
+                respond::written(200, self.yaml, &table)
+            }
+            Form::Metadata => {
+                let items = list
+                    .items
+                    .iter()
+                    .map(|object| metadata_only(object))
+                    .collect::<Vec<_>>();
+                let kind = "PartialObjectMetadataList";
+                let listed = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
+                respond::written(200, self.yaml, &listed)
+            }
+        }
+    }
+
+    /// The object of a watch event. Only a watch's first Table names its columns.
+    pub(super) fn event(&self, object: &Object, first: bool) -> Object {
+        match self.form {
+            Form::Object => object.clone(),
+            Form::Table => Arc::new(self.table(std::slice::from_ref(object), first)),
+            Form::Metadata => Arc::new(metadata_only(object)),
+        }
+    }
+
+    fn table(&self, objects: &[Object], columns: bool) -> Value {
+        let mut table = table::render(&self.kind, objects, self.include, clock::wall());
+        if let [one] = objects {
+            table["metadata"] = json!({"resourceVersion": one["metadata"]["resourceVersion"]});
+        }
+        if !columns {
+            table["columnDefinitions"] = Value::Null;
+        }
+        table
+    }
+}
+
+fn metadata_only(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}

@@ -1,0 +1,236 @@
+//! Update and patch: a newer object made from the current one.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::client::Object;
+use super::super::decode::{Decoded, Parsed, decode};
+use super::super::patch::{self, PatchKind};
+use super::super::{Status, defaults, scale, validate};
+use super::{ATTEMPTS, Api, Call, MODIFIED, Written, is_ending, metadata, service_address};
+use crate::store::{Refused, revision_of};
+
+/// Which part of an object a write may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All but the status, where that is a subresource.
+    Whole,
+    /// Only the status.
+    Status,
+}
+
+/// One attempt at a change.
+enum Attempt {
+    Done(Written),
+    /// Somebody else was faster.
+    Again,
+}
+
+impl Api {
+    /// Replaces an object.
+    ///
+    /// # Errors
+    /// 404, 409 for an old version, and what is wrong with the object.
+    pub async fn update(&self, call: &Call, part: Part, body: impl Into<Parsed>) -> Result<Written, Status> {
+        let Decoded { mut object, warnings } = decode(&call.target.kind, body, call.validation)?;
+        let target = &call.target;
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if !name.is_empty() && name != target.name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                target.name
+            )));
+        }
+        metadata::place(target, &mut object)?;
+        metadata::of(&mut object).insert("name".to_owned(), target.name.clone().into());
+        if target.kind.is_custom() && revision_of(&object) == 0 {
+            let cause = (
+                "metadata.resourceVersion",
+                "FieldValueInvalid",
+                "Invalid value: 0: must be specified for an update",
+            );
+            return Err(metadata::invalid(&target.kind, &target.name, cause));
+        }
+        self.change(call, part, |_| Ok((object.clone(), warnings.clone())))
+            .await
+    }
+
+    /// Changes an object in place; server-side apply makes it if there is none.
+    ///
+    /// # Errors
+    /// 404, 409 when the patch names an old version, and what is wrong with patch or result.
+    pub async fn patch(
+        &self,
+        call: &Call,
+        part: Part,
+        kind: PatchKind,
+        body: &[u8],
+    ) -> Result<Written, Status> {
+        let target = &call.target;
+        let apply = |current: &Value| patch::apply(&target.kind, kind, current, body);
+        if kind == PatchKind::Apply && self.store.get(&target.key()).is_none() {
+            let mut object = apply(&Value::Null)?;
+            metadata::of(&mut object).insert("name".to_owned(), target.name.clone().into());
+            return self.create(call, object).await;
+        }
+        self.change(call, part, |current| {
+            let mut patched = apply(current)?;
+            if patched["metadata"]["name"] != *target.name {
+                let cause = (
+                    "metadata.name",
+                    "FieldValueInvalid",
+                    "Invalid value: field is immutable",
+                );
+                return Err(metadata::invalid(&target.kind, &target.name, cause));
+            }
+            metadata::place(target, &mut patched)?;
+            let Decoded { object, warnings } = decode(&target.kind, patched, call.validation)?;
+            Ok((object, warnings))
+        })
+        .await
+    }
+
+    /// The number of replicas and the selector, as `autoscaling/v1` `Scale`.
+    ///
+    /// # Errors
+    /// 404, also for kinds without scale.
+    pub fn scale(&self, call: &Call) -> Result<Value, Status> {
+        scale::read(&call.target.kind, &*self.get(&call.target)?)
+    }
+
+    /// Writes the number of replicas; `change` makes the wanted `Scale` of the current one.
+    ///
+    /// # Errors
+    /// As for an update.
+    pub async fn change_scale(
+        &self,
+        call: &Call,
+        change: impl Fn(&Value) -> Result<Value, Status> + Send + Sync,
+    ) -> Result<Value, Status> {
+        let kind = &call.target.kind;
+        let wanted = |current: &Value| {
+            let scale = change(&scale::read(kind, current)?)?;
+            Ok((scale::write(kind, current, &scale)?, Vec::new()))
+        };
+        let written = self.change(call, Part::Whole, wanted).await?;
+        scale::read(kind, &written.object)
+    }
+
+    /// Stores what `wanted` makes of the current object, again and again until nobody else was faster.
+    pub(super) async fn change(
+        &self,
+        call: &Call,
+        part: Part,
+        wanted: impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync,
+    ) -> Result<Written, Status> {
+        for _ in 0..ATTEMPTS {
+            let current = self.get(&call.target)?;
+            let (next, warnings) = wanted(&current)?;
+            if let Attempt::Done(mut written) = self.attempt(call, part, &current, next).await? {
+                written.warnings.splice(0..0, warnings);
+                return Ok(written);
+            }
+        }
+        Err(call.target.conflict(MODIFIED))
+    }
+
+    async fn attempt(
+        &self,
+        call: &Call,
+        part: Part,
+        current: &Object,
+        wanted: Value,
+    ) -> Result<Attempt, Status> {
+        let Call { target, .. } = call;
+        check_identity(call, current, &wanted)?;
+        let mut next = metadata::carry_over(&target.kind, part, current, wanted);
+        check_finalizers(call, current, &next)?;
+        if part == Part::Whole {
+            defaults::default_object(&target.kind, &mut next);
+            service_address::keep(&target.kind, current, &mut next);
+        }
+        validate::validate(&target.kind, &next, Some(current))?;
+        let _held = self.give_address(target, Some(current), &mut next).await?;
+        metadata::count_generation(&target.kind, current, &mut next);
+        let done = |object| {
+            Ok(Attempt::Done(Written {
+                object,
+                warnings: Vec::new(),
+                created: false,
+            }))
+        };
+        if call.dry_run {
+            return done(Arc::new(next));
+        }
+        let over = is_over(&next);
+        let answer = over.then(|| Arc::new(next.clone()));
+        match self
+            .store(target, Some(revision_of(current)), (!over).then_some(next))
+            .await
+        {
+            Ok(stored) => done(answer.unwrap_or(stored)),
+            Err(Refused::Changed) => Ok(Attempt::Again),
+            Err(refused) => Err(target.refused(&refused)),
+        }
+    }
+}
+
+/// Whether an object that is being deleted has nothing left to wait for.
+pub(super) fn is_over(object: &Value) -> bool {
+    let waits = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+    is_ending(object)
+        && !waits(&object["metadata"]["finalizers"])
+        && !(object["kind"] == "Namespace" && waits(&object["spec"]["finalizers"]))
+        && object["metadata"]["deletionGracePeriodSeconds"]
+            .as_i64()
+            .unwrap_or(0)
+            == 0
+}
+
+/// Whether the writer means the object that is there, in the version that is there.
+fn check_identity(call: &Call, current: &Value, wanted: &Value) -> Result<(), Status> {
+    let (given, have) = (&wanted["metadata"]["uid"], &current["metadata"]["uid"]);
+    if given.as_str().is_some_and(|uid| !uid.is_empty()) && given != have {
+        let text = |uid: &Value| uid.as_str().unwrap_or_default().to_owned();
+        return Err(call.target.conflict(&format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            text(given),
+            text(have)
+        )));
+    }
+    match wanted["metadata"]["resourceVersion"].as_str() {
+        None | Some("" | "0") => Ok(()),
+        Some(version) if version == revision_of(current).to_string() => Ok(()),
+        Some(version) if version.parse::<u64>().is_err() => {
+            let message = format!(
+                "Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"
+            );
+            let cause = ("metadata.resourceVersion", "FieldValueInvalid", message.as_str());
+            Err(metadata::invalid(&call.target.kind, &call.target.name, cause))
+        }
+        Some(_) => Err(call.target.conflict(MODIFIED)),
+    }
+}
+
+/// An object on its way out takes no new finalizers.
+fn check_finalizers(call: &Call, current: &Value, next: &Value) -> Result<(), Status> {
+    if !is_ending(current) {
+        return Ok(());
+    }
+    let had = metadata::texts(current, "finalizers");
+    let added: Vec<_> = metadata::texts(next, "finalizers")
+        .into_iter()
+        .filter(|one| !had.contains(one))
+        .collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = added.iter().map(|one| format!("{one:?}")).collect();
+    let message = format!(
+        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        list.join(", ")
+    );
+    let cause = ("metadata.finalizers", "FieldValueForbidden", message.as_str());
+    Err(metadata::invalid(&call.target.kind, &call.target.name, cause))
+}

@@ -1,0 +1,99 @@
+//! Create.
+
+use daemon::clock;
+use serde_json::Value;
+
+use super::super::decode::{Decoded, Parsed, decode};
+use super::super::{Status, defaults, validate};
+use super::{Api, Call, Target, Written, is_ending, metadata, namespace_key};
+use crate::store::Refused;
+
+/// How many random names are tried for one `generateName`.
+const NAMES: u32 = 8;
+
+impl Api {
+    /// Makes an object.
+    ///
+    /// # Errors
+    /// What is wrong with it, or with the namespace; 409 when there is one of that name.
+    pub async fn create(&self, call: &Call, body: impl Into<Parsed>) -> Result<Written, Status> {
+        let Decoded { object, warnings } = decode(&call.target.kind, body, call.validation)?;
+        if object["metadata"]["resourceVersion"]
+            .as_str()
+            .is_some_and(|version| !version.is_empty())
+        {
+            return Err(Status::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        let chosen = object["metadata"]["name"]
+            .as_str()
+            .is_some_and(|name| !name.is_empty());
+        let mut attempts = if chosen { 1 } else { NAMES };
+        loop {
+            attempts -= 1;
+            let mut object = object.clone();
+            let target = metadata::identify(&call.target, &mut object, rand::random())?;
+            match self
+                .create_named(
+                    &Call {
+                        target,
+                        ..call.clone()
+                    },
+                    object,
+                )
+                .await
+            {
+                // Another object has the same random name.
+                Err(status) if status.reason == "AlreadyExists" && attempts > 0 => {}
+                Err(status) => return Err(status),
+                Ok(mut written) => {
+                    written.warnings.splice(0..0, warnings);
+                    return Ok(written);
+                }
+            }
+        }
+    }
+
+    async fn create_named(&self, call: &Call, mut object: Value) -> Result<Written, Status> {
+        let Call { target, .. } = call;
+        self.check_namespace(target)?;
+        metadata::begin(&target.kind, &mut object, clock::wall(), rand::random());
+        defaults::default_object(&target.kind, &mut object);
+        validate::validate(&target.kind, &object, None)?;
+        // Before an address is looked for: one that exists has taken it.
+        self.check_absent(target)?;
+        let _held = self.give_address(target, None, &mut object).await?;
+        let object = if call.dry_run {
+            object.into()
+        } else {
+            self.store(target, None, Some(object))
+                .await
+                .map_err(|refused| target.refused(&refused))?
+        };
+        Ok(Written {
+            object,
+            warnings: Vec::new(),
+            created: true,
+        })
+    }
+
+    /// Whether the namespace takes new objects; the store looks again at the end.
+    fn check_namespace(&self, target: &Target) -> Result<(), Status> {
+        if !target.kind.namespaced {
+            return Ok(());
+        }
+        match self.store.get(&namespace_key(&target.namespace)) {
+            None => Err(target.refused(&Refused::RequiredMissing)),
+            Some(namespace) if is_ending(&namespace) => Err(target.refused(&Refused::RequiredEnding)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn check_absent(&self, target: &Target) -> Result<(), Status> {
+        match self.store.get(&target.key()) {
+            Some(_) => Err(target.refused(&Refused::Exists)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What can be done with objects, whoever asks: over HTTP or in process.
+//!
+//! A write goes: decode, defaults, validation, store.
+//! Nothing is locked meanwhile; the store compares versions at the end, and a write that lost the race starts over
+//! with the newer object, unless the caller insisted on a version.
+
+mod change;
+mod create;
+mod delete;
+mod metadata;
+mod read;
+mod service_address;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::client::Object;
+use super::decode::FieldValidation;
+use super::registry::{Registry, Type, Types};
+use super::tokens::Tokens;
+use super::{Gvr, Status, User, gvr};
+use crate::store::{Key, Refused, Store, Write};
+
+pub use change::Part;
+
+/// How often a write starts over because its object changed in between.
+const ATTEMPTS: usize = 16;
+
+/// The API, without its sockets.
+pub struct Api {
+    pub(super) store: Store,
+    pub(super) types: Types,
+    pub(super) tokens: Tokens,
+    /// Held while a Service gets its address, so that no two get the same.
+    addresses: tokio::sync::Mutex<()>,
+}
+
+/// The collection or object that a call is about.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub kind: Arc<Type>,
+    /// Empty: cluster-scoped, or all namespaces.
+    pub namespace: String,
+    /// Empty: the collection.
+    pub name: String,
+}
+
+/// One write: who asks, about what, and how it is meant.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub user: Arc<User>,
+    pub target: Target,
+    /// Everything but storing.
+    pub dry_run: bool,
+    pub validation: FieldValidation,
+    /// Who owns the fields (`fieldManager`), for server-side apply.
+    pub manager: String,
+    pub force: bool,
+}
+
+/// The outcome of a write.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub object: Object,
+    /// For the `Warning` header.
+    pub warnings: Vec<String>,
+    pub created: bool,
+}
+
+impl Api {
+    /// The API over what the store holds.
+    pub fn new(store: Store, tokens: Tokens) -> Self {
+        let api = Self {
+            types: Types::new(Registry::built_in()),
+            addresses: tokio::sync::Mutex::default(),
+            store,
+            tokens,
+        };
+        api.refresh_types();
+        api
+    }
+
+    /// The type of a collection.
+    ///
+    /// # Errors
+    /// 404 when nothing like it is served.
+    pub fn kind(&self, gvr: &Gvr) -> Result<Arc<Type>, Status> {
+        self.types
+            .now()
+            .find(&gvr.group, &gvr.version, &gvr.resource)
+            .cloned()
+            .ok_or_else(|| {
+                Status::new(
+                    404,
+                    "NotFound",
+                    "the server could not find the requested resource",
+                )
+            })
+    }
+
+    /// Reads the CustomResourceDefinitions again; whoever asks next finds the new set.
+    fn refresh_types(&self) {
+        let (definitions, _) = self.store.list(&gvr::CUSTOM_RESOURCE_DEFINITIONS.to_string(), "");
+        self.types.replace(Registry::with_crds(
+            definitions.iter().map(|definition| &**definition),
+        ));
+    }
+
+    /// Stores an object (`None`: removes it) of the served version; the stored result in that version.
+    async fn store(
+        &self,
+        target: &Target,
+        expected: Option<u64>,
+        object: Option<Value>,
+    ) -> Result<Object, Refused> {
+        let requires =
+            (expected.is_none() && target.kind.namespaced).then(|| namespace_key(&target.namespace));
+        let object = object.map(|object| target.kind.to_stored(object));
+        let stored = self
+            .store
+            .write(Write {
+                key: target.key(),
+                expected,
+                object,
+                requires,
+            })
+            .await?;
+        if target.key().collection == gvr::CUSTOM_RESOURCE_DEFINITIONS.to_string() {
+            self.refresh_types();
+        }
+        Ok(target.kind.served(&stored))
+    }
+}
+
+impl Target {
+    /// Where the store keeps it.
+    pub fn key(&self) -> Key {
+        Key {
+            collection: self.kind.stored_as.to_string(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// The same collection's object of that name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    fn not_found(&self) -> Status {
+        Status::not_found(&self.kind.gvr, &self.name)
+    }
+
+    fn conflict(&self, why: &str) -> Status {
+        Status::conflict(&self.kind.gvr, &self.name, why)
+    }
+
+    /// What the store's refusal means to the caller.
+    fn refused(&self, refused: &Refused) -> Status {
+        match refused {
+            Refused::Exists => Status::already_exists(&self.kind.gvr, &self.name),
+            Refused::Missing => self.not_found(),
+            Refused::Changed => self.conflict(MODIFIED),
+            Refused::RequiredMissing => Status::not_found(&gvr::NAMESPACES, &self.namespace),
+            Refused::RequiredEnding => self.namespace_ending(),
+            Refused::Storage(_) => Status::internal(refused.to_string()),
+        }
+    }
+
+    fn namespace_ending(&self) -> Status {
+        let Self {
+            kind,
+            namespace,
+            name,
+        } = self;
+        Status {
+            details: json!({"name": name, "group": kind.gvr.group, "kind": kind.gvr.resource, "causes": [{
+                "reason": "NamespaceTerminating",
+                "message": format!("namespace {namespace} is being terminated"),
+                "field": "metadata.namespace",
+            }]}),
+            ..Status::new(
+                403,
+                "Forbidden",
+                format!(
+                    "{} \"{name}\" is forbidden: unable to create new content in namespace {namespace} because it is \
+                     being terminated",
+                    kind.gvr
+                ),
+            )
+        }
+    }
+}
+
+const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+
+impl Type {
+    /// A stored object in this version, without a copy when it is stored that way.
+    pub(super) fn served(&self, stored: &Object) -> Object {
+        if self.gvr == self.stored_as {
+            stored.clone()
+        } else {
+            Arc::new(self.from_stored(Value::clone(stored)))
+        }
+    }
+}
+
+fn namespace_key(name: &str) -> Key {
+    Key {
+        collection: gvr::NAMESPACES.to_string(),
+        namespace: String::new(),
+        name: name.to_owned(),
+    }
+}
+
+/// Whether an object is on its way out.
+fn is_ending(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
+}

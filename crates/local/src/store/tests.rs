@@ -1,0 +1,226 @@
+//! The store on its own: versions, history, what a file may be.
+
+use serde_json::json;
+
+use super::file::{File, OpenError};
+use super::history::{History, Limits};
+use super::memory::Memory;
+use super::writer::{self, Job};
+use super::*;
+
+fn key(name: &str) -> Key {
+    Key {
+        collection: "pods".to_owned(),
+        namespace: "n".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn write(name: &str, expected: Option<u64>, object: Option<Value>) -> Write {
+    Write {
+        key: key(name),
+        expected,
+        object,
+        requires: None,
+    }
+}
+
+fn pod(value: u64) -> Option<Value> {
+    Some(json!({"metadata": {"name": "a"}, "spec": {"value": value}}))
+}
+
+fn store(directory: &tempfile::TempDir) -> Store {
+    Store::open(&directory.path().join("cluster.db")).unwrap()
+}
+
+#[tokio::test]
+async fn versions_grow_and_outlive_a_restart_even_when_the_newest_object_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = store(&directory);
+    assert_eq!(
+        revision_of(&first.write(write("a", None, pod(1))).await.unwrap()),
+        1
+    );
+    assert_eq!(
+        revision_of(&first.write(write("b", None, pod(1))).await.unwrap()),
+        2
+    );
+    let removed = first.write(write("b", Some(2), None)).await.unwrap();
+    assert_eq!(revision_of(&removed), 3);
+    drop(first);
+    let second = reopen(&directory).await;
+    let (objects, revision) = second.list("pods", "n");
+    assert_eq!((objects.len(), revision), (1, 3));
+    assert_eq!(
+        revision_of(&second.write(write("c", None, pod(1))).await.unwrap()),
+        4
+    );
+    assert!(
+        second.feed("pods", 2).is_err(),
+        "nothing is known of what happened before the restart"
+    );
+}
+
+/// The writer's thread closes the file a moment after the last clone is gone.
+async fn reopen(directory: &tempfile::TempDir) -> Store {
+    for _ in 0..100 {
+        match Store::open(&directory.path().join("cluster.db")) {
+            Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
+            other => return other.unwrap(),
+        }
+    }
+    panic!("the file stays locked");
+}
+
+#[tokio::test]
+async fn a_write_that_changes_nothing_has_no_version_and_no_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let mut feed = store.feed("pods", 0).unwrap();
+    store.write(write("a", None, pod(1))).await.unwrap();
+    let same = store.write(write("a", Some(1), pod(1))).await.unwrap();
+    assert_eq!(revision_of(&same), 1);
+    store.write(write("a", Some(1), pod(2))).await.unwrap();
+    let records = feed.next().await.unwrap();
+    assert_eq!(
+        records.iter().map(|record| record.revision).collect::<Vec<_>>(),
+        [1, 2]
+    );
+}
+
+#[tokio::test]
+async fn a_write_is_compared_with_what_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    store.write(write("a", None, pod(1))).await.unwrap();
+    assert_eq!(store.write(write("a", None, pod(1))).await, Err(Refused::Exists));
+    assert_eq!(
+        store.write(write("a", Some(9), pod(3))).await,
+        Err(Refused::Changed)
+    );
+    assert_eq!(
+        store.write(write("z", Some(1), pod(3))).await,
+        Err(Refused::Missing)
+    );
+    let orphan = Write {
+        requires: Some(key("none")),
+        ..write("b", None, pod(1))
+    };
+    assert_eq!(store.write(orphan).await, Err(Refused::RequiredMissing));
+    let ending = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    store.write(write("ending", None, Some(ending))).await.unwrap();
+    let late = Write {
+        requires: Some(key("ending")),
+        ..write("b", None, pod(1))
+    };
+    assert_eq!(store.write(late).await, Err(Refused::RequiredEnding));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_write_and_keeps_what_was_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cluster.db");
+    let (mut file, loaded) = File::open(&path).unwrap();
+    file.limit_pages(8);
+    let memory = Memory::new(loaded, Limits::default());
+    let mut send = |write: Write| {
+        let (reply, mut answer) = oneshot::channel();
+        writer::commit(&mut file, &memory, std::iter::once(Job { write, reply }));
+        answer.try_recv().unwrap()
+    };
+    assert!(send(write("small", None, pod(1))).is_ok());
+    let huge = json!({"metadata": {}, "data": "x".repeat(1 << 20)});
+    let refused = send(write("huge", None, Some(huge))).unwrap_err();
+    assert!(refused.to_string().contains("could not be written"), "{refused}");
+    assert_eq!(memory.list("pods", "").0.len(), 1);
+    assert_eq!(revision_of(&send(write("later", None, pod(1))).unwrap()), 2);
+}
+
+#[test]
+fn history_forgets_by_number_and_by_size_and_says_so() {
+    let record = |revision, bytes| {
+        Arc::new(Record {
+            revision,
+            object: Arc::default(),
+            previous: None,
+            removed: false,
+            bytes,
+        })
+    };
+    let mut history = History::new(
+        10,
+        Limits {
+            records: 3,
+            bytes: 100,
+        },
+    );
+    for revision in 11..=14 {
+        history.push(record(revision, 1));
+    }
+    assert_eq!(
+        history.after(10, 9).unwrap_err(),
+        TooOld {
+            asked: 10,
+            oldest: 11
+        }
+    );
+    assert_eq!(history.after(11, 9).unwrap().len(), 3);
+    assert_eq!(history.after(11, 2).unwrap().len(), 2);
+    history.push(record(15, 99));
+    assert_eq!(history.after(13, 9).unwrap().len(), 2);
+    assert!(history.after(12, 9).is_err());
+    assert_eq!(history.after(99, 9).unwrap().len(), 0, "the future is waited for");
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_behind_is_told_and_blocks_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let mut slow = store.feed("pods", 0).unwrap();
+    let large = "x".repeat(1 << 20);
+    for count in 0..40 {
+        let object = json!({"metadata": {}, "data": large});
+        store
+            .write(write(&format!("pod-{count}"), None, Some(object)))
+            .await
+            .unwrap();
+    }
+    assert!(slow.next().await.is_err());
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cluster.db");
+    std::fs::write(
+        &path,
+        "once upon a time, there was a text file that was no database",
+    )
+    .unwrap();
+    assert!(matches!(Store::open(&path), Err(OpenError::Foreign(_))));
+
+    let other = directory.path().join("other.db");
+    let connection = rusqlite::Connection::open(&other).unwrap();
+    connection.execute_batch("CREATE TABLE something (x)").unwrap();
+    drop(connection);
+    assert!(matches!(Store::open(&other), Err(OpenError::Foreign(_))));
+
+    let newer = directory.path().join("newer.db");
+    drop(File::open(&newer).unwrap());
+    let connection = rusqlite::Connection::open(&newer).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let message = Store::open(&newer).err().unwrap().to_string();
+    assert!(message.contains("newer version (schema 99"), "{message}");
+}
+
+#[tokio::test]
+async fn a_file_in_use_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = store(&directory);
+    let message = Store::open(&directory.path().join("cluster.db"))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(message.contains("in use by another process"), "{message}");
+}
