@@ -18,7 +18,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn new(spec: Value) -> Self {
+    fn new(spec: &Value) -> Self {
         let mut deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "d", "namespace": "n", "uid": "d", "generation": 1}, "spec": spec,
@@ -119,7 +119,7 @@ impl Cluster {
         panic!("never settles: {:#?}", self.sets);
     }
 
-    fn total(&self, field: fn(&(i64, i64, i64)) -> i64) -> i64 {
+    fn total(&self, field: fn(&Numbers) -> i64) -> i64 {
         self.sets.iter().map(|set| field(&numbers(set))).sum()
     }
 
@@ -135,7 +135,9 @@ impl Cluster {
 }
 
 /// Wanted, there, available.
-fn numbers(set: &Value) -> (i64, i64, i64) {
+type Numbers = (i64, i64, i64);
+
+fn numbers(set: &Value) -> Numbers {
     let status = &set["status"];
     (
         object::number(&set["spec"]["replicas"]),
@@ -152,7 +154,7 @@ proptest::proptest! {
         chances in proptest::collection::vec((0usize..100, proptest::bool::ANY), 1..400),
     ) {
         let rolling = json!({"maxSurge": surge, "maxUnavailable": unavailable});
-        let mut cluster = Cluster::new(json!({"replicas": replicas, "strategy": {"rollingUpdate": rolling}}));
+        let mut cluster = Cluster::new(&json!({"replicas": replicas, "strategy": {"rollingUpdate": rolling}}));
         cluster.settle();
         let least = replicas - if (surge, unavailable) == (0, 0) { 1 } else { unavailable };
         let mut version = 0;
@@ -177,7 +179,7 @@ proptest::proptest! {
 
 #[test]
 fn a_new_deployment_gets_its_first_replica_set() {
-    let mut cluster = Cluster::new(json!({"replicas": 3}));
+    let mut cluster = Cluster::new(&json!({"replicas": 3}));
     cluster.step();
     let set = &cluster.sets[0].clone();
     let hash = object::label(set, "pod-template-hash");
@@ -214,7 +216,7 @@ fn a_new_deployment_gets_its_first_replica_set() {
 
 #[test]
 fn going_back_to_an_old_template_revives_its_replica_set() {
-    let mut cluster = Cluster::new(json!({"replicas": 1}));
+    let mut cluster = Cluster::new(&json!({"replicas": 1}));
     cluster.settle();
     cluster.set_version("1");
     cluster.settle();
@@ -231,7 +233,7 @@ fn going_back_to_an_old_template_revives_its_replica_set() {
 
 #[test]
 fn recreate_waits_for_the_end_of_the_old_pods() {
-    let mut cluster = Cluster::new(json!({"replicas": 2, "strategy": {"type": "Recreate"}}));
+    let mut cluster = Cluster::new(&json!({"replicas": 2, "strategy": {"type": "Recreate"}}));
     cluster.settle();
     cluster.set_version("1");
     cluster.step();
@@ -244,7 +246,7 @@ fn recreate_waits_for_the_end_of_the_old_pods() {
 
 #[test]
 fn a_paused_deployment_scales_but_does_not_roll_out() {
-    let mut cluster = Cluster::new(json!({"replicas": 2}));
+    let mut cluster = Cluster::new(&json!({"replicas": 2}));
     cluster.settle();
     cluster.deployment["spec"]["paused"] = true.into();
     cluster.set_version("1");
@@ -263,7 +265,7 @@ fn a_paused_deployment_scales_but_does_not_roll_out() {
 #[test]
 fn a_canary_keeps_its_share_when_the_whole_is_scaled() {
     let mut cluster = Cluster::new(
-        json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}),
+        &json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}),
     );
     cluster.settle();
     cluster.set_version("1");
@@ -279,7 +281,7 @@ fn a_canary_keeps_its_share_when_the_whole_is_scaled() {
 
 #[test]
 fn a_rollout_that_does_not_move_times_out() {
-    let mut cluster = Cluster::new(json!({"replicas": 1, "progressDeadlineSeconds": 60}));
+    let mut cluster = Cluster::new(&json!({"replicas": 1, "progressDeadlineSeconds": 60}));
     cluster.step();
     let hash = object::name(&cluster.sets[0]).to_owned();
     cluster.now += Duration::from_secs(59);
@@ -301,7 +303,7 @@ fn a_rollout_that_does_not_move_times_out() {
 
 #[test]
 fn history_is_cut_to_its_limit() {
-    let mut cluster = Cluster::new(json!({"replicas": 1, "revisionHistoryLimit": 2}));
+    let mut cluster = Cluster::new(&json!({"replicas": 1, "revisionHistoryLimit": 2}));
     for version in 0..6 {
         cluster.set_version(&version.to_string());
         cluster.settle();
@@ -316,7 +318,7 @@ fn history_is_cut_to_its_limit() {
 
 #[test]
 fn nothing_is_written_when_nothing_changes() {
-    let mut cluster = Cluster::new(json!({"replicas": 2}));
+    let mut cluster = Cluster::new(&json!({"replicas": 2}));
     cluster.settle();
     let before = cluster.deployment["status"].clone();
     cluster.now += Duration::from_secs(100);

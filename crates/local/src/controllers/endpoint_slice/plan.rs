@@ -16,6 +16,9 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Endpoints in one slice.
 const MOST: usize = 100;
 
+/// The zone of a node, if it has one.
+pub(super) type ZoneOf<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 #[derive(Debug, PartialEq)]
 pub(super) enum Write {
     Create(Value),
@@ -24,12 +27,7 @@ pub(super) enum Write {
 }
 
 /// What the slices of `service` need: `existing` are those of this controller, `zone_of` knows the nodes' zones.
-pub(super) fn plan(
-    service: &Value,
-    pods: &[Object],
-    existing: &[Object],
-    zone_of: &dyn Fn(&str) -> Option<String>,
-) -> Vec<Write> {
+pub(super) fn plan(service: &Value, pods: &[Object], existing: &[Object], zone_of: ZoneOf<'_>) -> Vec<Write> {
     let mut wanted = wanted(service, pods, zone_of);
     let mut kept: BTreeMap<String, Vec<Object>> = BTreeMap::new();
     let mut writes = Vec::new();
@@ -63,11 +61,7 @@ fn key(ports: &Value) -> String {
     list(ports).iter().map(key).collect()
 }
 
-fn wanted(
-    service: &Value,
-    pods: &[Object],
-    zone_of: &dyn Fn(&str) -> Option<String>,
-) -> BTreeMap<String, Group> {
+fn wanted(service: &Value, pods: &[Object], zone_of: ZoneOf<'_>) -> BTreeMap<String, Group> {
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| has_endpoint(pod)) {
         let ports = ports(service, pod);
@@ -112,15 +106,15 @@ fn fill(service: &Value, group: &mut Group, slices: &[Object]) -> Vec<Write> {
         }
     }
     if slices.is_empty() && new.is_empty() {
-        writes.push(Write::Create(created(service, &group.ports, Vec::new())));
+        writes.push(Write::Create(created(service, &group.ports, &[])));
     }
     for chunk in new.chunks(MOST) {
-        writes.push(Write::Create(created(service, &group.ports, chunk.to_vec())));
+        writes.push(Write::Create(created(service, &group.ports, chunk)));
     }
     writes
 }
 
-fn created(service: &Value, ports: &Value, endpoints: Vec<Value>) -> Value {
+fn created(service: &Value, ports: &Value, endpoints: &[Value]) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
@@ -164,7 +158,7 @@ fn has_endpoint(pod: &Value) -> bool {
         && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
-fn endpoint(service: &Value, pod: &Value, zone_of: &dyn Fn(&str) -> Option<String>) -> Value {
+fn endpoint(service: &Value, pod: &Value, zone_of: ZoneOf<'_>) -> Value {
     let publish_anyway = service["spec"]["publishNotReadyAddresses"] == true;
     let serving = publish_anyway || object::is_condition_true(pod, "Ready");
     let terminating = object::is_ending(pod);

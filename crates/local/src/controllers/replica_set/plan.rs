@@ -60,7 +60,7 @@ fn least_missed(mut pods: Vec<Object>) -> Vec<Object> {
         let by_worth = worth(one).cmp(&worth(other));
         // The longest ready, the least restarted and the oldest stay.
         by_worth
-            .then_with(|| ready_since(other).cmp(&ready_since(one)))
+            .then_with(|| ready_since(other).cmp(ready_since(one)))
             .then_with(|| restarts(other).cmp(&restarts(one)))
             .then_with(|| object::created(other).cmp(object::created(one)))
             .then_with(|| object::name(one).cmp(object::name(other)))

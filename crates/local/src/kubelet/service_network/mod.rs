@@ -35,7 +35,7 @@ pub enum Error {
 /// When the kernel refuses the table.
 pub async fn start(client: Client, tasks: &Tasks) -> Result<(), Error> {
     let first = table(&client)?;
-    netfilter::apply(&first)?;
+    put_in_force(&first, tasks).await?;
     let owner = tasks.clone();
     tasks.spawn(
         "service network",
@@ -61,14 +61,17 @@ async fn update(client: &Client, in_force: &mut netfilter::Table, tasks: &Tasks)
     if next == *in_force {
         return Ok(());
     }
-    let applied = next.clone();
-    if let Some(result) = tasks
-        .blocking("service network", move || netfilter::apply(&applied))
-        .await
-    {
-        result?;
-    }
+    put_in_force(&next, tasks).await?;
     *in_force = next;
+    Ok(())
+}
+
+async fn put_in_force(table: &netfilter::Table, tasks: &Tasks) -> Result<(), Error> {
+    let table = table.clone();
+    let applied = tasks
+        .blocking("service network", move || netfilter::apply(&table))
+        .await;
+    applied.unwrap_or_else(|| Err(netfilter::Error::Socket(std::io::Error::other("interrupted"))))?;
     Ok(())
 }
 

@@ -176,11 +176,11 @@ mod tests {
 
     use super::*;
 
-    fn service(name: &str, spec: Value) -> Object {
+    fn service(name: &str, spec: &Value) -> Object {
         Arc::new(json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec}))
     }
 
-    fn slice(service: &str, ports: Value, endpoints: Value) -> Object {
+    fn slice(service: &str, ports: &Value, endpoints: &Value) -> Object {
         Arc::new(json!({
             "metadata": {"namespace": "n", "labels": {"kubernetes.io/service-name": service}},
             "addressType": "IPv4", "ports": ports, "endpoints": endpoints,
@@ -196,15 +196,15 @@ mod tests {
     fn each_port_of_a_service_leads_to_its_ready_endpoints() {
         let ports = json!([{"name": "http", "port": 9090}, {"name": "dns", "port": 53, "protocol": "UDP"}]);
         let services = [
-            service("b", json!({"clusterIP": "10.96.0.20", "ports": ports})),
+            service("b", &json!({"clusterIP": "10.96.0.20", "ports": ports})),
             service(
                 "a",
-                json!({"clusterIP": "10.96.0.10", "sessionAffinity": "ClientIP", "ports": [{"port": 80}]}),
+                &json!({"clusterIP": "10.96.0.10", "sessionAffinity": "ClientIP", "ports": [{"port": 80}]}),
             ),
-            service("headless", json!({"clusterIP": "None", "ports": [{"port": 80}]})),
+            service("headless", &json!({"clusterIP": "None", "ports": [{"port": 80}]})),
             service(
                 "empty",
-                json!({"clusterIP": "10.96.0.30", "ports": [{"port": 80}]}),
+                &json!({"clusterIP": "10.96.0.30", "ports": [{"port": 80}]}),
             ),
         ];
         let two = json!([
@@ -216,16 +216,16 @@ mod tests {
         let slices = [
             slice(
                 "b",
-                json!([{"name": "http", "port": 8080}, {"name": "dns", "port": 5353}]),
-                two.clone(),
+                &json!([{"name": "http", "port": 8080}, {"name": "dns", "port": 5353}]),
+                &two,
             ),
-            slice("a", json!([{"name": "", "port": 8080}]), two),
+            slice("a", &json!([{"name": "", "port": 8080}]), &two),
             slice(
                 "headless",
-                json!([{"name": "", "port": 8080}]),
-                json!([endpoint("10.244.0.9", true, true, false)]),
+                &json!([{"name": "", "port": 8080}]),
+                &json!([endpoint("10.244.0.9", true, true, false)]),
             ),
-            slice("empty", json!([]), json!([])),
+            slice("empty", &json!([]), &json!([])),
         ];
         let expected = "\
 table ip services {
@@ -265,10 +265,10 @@ table ip services {
     fn endpoints_that_end_are_used_only_when_none_is_ready() {
         let services = [service(
             "a",
-            json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}),
+            &json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}),
         )];
-        let targets = |endpoints: Value| {
-            let slices = [slice("a", json!([{"name": "", "port": 8080}]), endpoints)];
+        let targets = |endpoints: &Value| {
+            let slices = [slice("a", &json!([{"name": "", "port": 8080}]), endpoints)];
             table(&services, &slices).chains[0]
                 .rules
                 .iter()
@@ -276,12 +276,12 @@ table ip services {
                 .collect::<String>()
         };
         let ending = endpoint("10.244.0.2", false, true, true);
-        let one = targets(json!([ending, endpoint("10.244.0.3", true, true, false)]));
+        let one = targets(&json!([ending, endpoint("10.244.0.3", true, true, false)]));
         assert!(one.ends_with("dnat to 10.244.0.3:8080"), "{one}");
-        let last = targets(json!([ending]));
+        let last = targets(&json!([ending]));
         assert!(last.ends_with("dnat to 10.244.0.2:8080"), "{last}");
-        assert_eq!(targets(json!([endpoint("10.244.0.2", false, false, true)])), "");
-        let unknown = targets(json!([{"addresses": ["10.244.0.4"]}]));
+        assert_eq!(targets(&json!([endpoint("10.244.0.2", false, false, true)])), "");
+        let unknown = targets(&json!([{"addresses": ["10.244.0.4"]}]));
         assert!(
             unknown.ends_with("dnat to 10.244.0.4:8080"),
             "no conditions mean ready: {unknown}"
@@ -292,13 +292,13 @@ table ip services {
     fn endpoints_of_several_slices_are_one_choice() {
         let services = [service(
             "a",
-            json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}),
+            &json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}),
         )];
         let part = |address: &str, port: u16| {
             slice(
                 "a",
-                json!([{"name": "", "port": port}]),
-                json!([endpoint(address, true, true, false)]),
+                &json!([{"name": "", "port": port}]),
+                &json!([endpoint(address, true, true, false)]),
             )
         };
         let table = table(&services, &[part("10.244.0.2", 1), part("10.244.0.3", 2)]).to_string();
