@@ -25,6 +25,7 @@ pub mod reviews;
 pub mod scale;
 pub mod schema;
 mod server;
+mod spdy;
 pub mod start;
 pub mod status;
 pub mod table;

@@ -14,12 +14,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
-use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::Status;
 use super::node_link::{ContainerRef, LogOptions, NodeLink};
+use super::{Status, time};
 
 /// The body of every answer of this server.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -147,7 +146,7 @@ fn options(pod: &str, parameters: &[(String, String)], now: SystemTime) -> Resul
             let why = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
             return Err(invalid(pod, "sinceSeconds", "FieldValueForbidden", why));
         }
-        (Some(text), None) => Some(time(text)?),
+        (Some(text), None) => Some(since_time(text)?),
         (None, Some(seconds)) => now.checked_sub(Duration::from_secs(seconds.unsigned_abs())),
         (None, None) => None,
     };
@@ -166,16 +165,13 @@ fn options(pod: &str, parameters: &[(String, String)], now: SystemTime) -> Resul
     })
 }
 
-fn time(text: &str) -> Result<SystemTime, Status> {
-    let at: Timestamp = text.parse().map_err(|_| {
+fn since_time(text: &str) -> Result<SystemTime, Status> {
+    time::parse(text).ok_or_else(|| {
         let layout = "2006-01-02T15:04:05Z07:00";
         Status::bad_request(format!(
             "parsing time {text:?} as {layout:?}: cannot parse {text:?}"
         ))
-    })?;
-    // A time before 1970 is before every log.
-    let nanoseconds = u64::try_from(at.as_nanosecond()).unwrap_or_default();
-    Ok(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds))
+    })
 }
 
 fn invalid(pod: &str, field: &str, reason: &str, why: &str) -> Status {
@@ -189,3 +185,6 @@ fn invalid(pod: &str, field: &str, reason: &str, why: &str) -> Status {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;
