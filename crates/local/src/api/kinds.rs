@@ -17,6 +17,9 @@ use super::field::FieldErrors;
 use super::registry::{ScalePaths, Shape, Type, VERBS};
 use super::{Gvr, crd, defaults, table, validate};
 
+/// Reads an object through its typed form.
+pub type Check = fn(&Value) -> Result<Findings, String>;
+
 /// Checks the new object, given the old one on update.
 pub type Validate = fn(&Value, Option<&Value>, &mut FieldErrors);
 
@@ -24,7 +27,7 @@ pub type Validate = fn(&Value, Option<&Value>, &mut FieldErrors);
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltIn {
     /// Reads an object through the typed form.
-    pub check: fn(&Value) -> Result<Findings, String>,
+    pub check: Check,
     /// Fills in what the user left out.
     pub default: fn(&mut Value),
     /// What is wrong with the new object, given the old one on update; metadata is checked for all kinds alike.

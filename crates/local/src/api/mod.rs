@@ -1,5 +1,6 @@
 //! The Kubernetes API: objects are `serde_json` values, one table says what each built-in kind needs.
 
+pub mod admission;
 pub mod auth;
 mod bootstrap;
 pub mod client;

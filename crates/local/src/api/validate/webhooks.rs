@@ -59,6 +59,13 @@ pub fn webhooks(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
                 detail,
             );
         }
+        if webhook["matchConditions"]
+            .as_array()
+            .is_some_and(|list| !list.is_empty())
+        {
+            let detail = "this server does not evaluate CEL";
+            errors.forbidden(format!("{path}.matchConditions"), detail);
+        }
         versions(&webhook["admissionReviewVersions"], &path, errors);
     }
 }
