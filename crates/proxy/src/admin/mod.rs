@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use daemon::admin::{self, Call, Reply, Routes, Server};
@@ -18,13 +20,14 @@ use snapshot::{Direction, Discovery, Endpoint, Health, Listener, Snapshot};
 use tokio::net::TcpListener;
 
 use crate::settings::{Listen, Node};
-use crate::telemetry::metrics::Collector;
-use crate::telemetry::scrape;
 
 /// Condition: a Snapshot is in force.
 pub(crate) const SNAPSHOT: &str = "snapshot";
 /// Condition: the proxy's own connections are not captured.
 pub(crate) const CAPTURE: &str = "capture";
+
+/// Asks the workers for their counters and puts them together.
+pub(crate) type MetricsPage = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
 
 /// What the pages may see and do.
 #[derive(Clone)]
@@ -33,7 +36,7 @@ pub(crate) struct View {
     pub(crate) workers: usize,
     pub(crate) started: Instant,
     pub(crate) ready: Ready,
-    pub(crate) collector: Collector,
+    pub(crate) metrics: MetricsPage,
     /// The Snapshot in force.
     pub(crate) snapshot: Arc<dyn Fn() -> Option<Arc<Snapshot>> + Send + Sync>,
     /// Ends the process as a signal would.
@@ -104,10 +107,10 @@ fn health_page(view: &View) -> Routes {
 }
 
 fn metrics_page(view: &View) -> Routes {
-    let collector = view.collector.clone();
+    let text = view.metrics.clone();
     let page = move |_: Call| {
-        let collector = collector.clone();
-        async move { admin::reply(StatusCode::OK, metrics::CONTENT_TYPE, scrape::page(&collector).await) }
+        let text = text();
+        async move { admin::reply(StatusCode::OK, metrics::CONTENT_TYPE, text.await) }
     };
     Routes::new().get("/stats/prometheus", page.clone()).get("/metrics", page)
 }

@@ -1,5 +1,3 @@
 //! What the proxy tells about the traffic it carries.
 
 pub(crate) mod flags;
-pub(crate) mod metrics;
-pub(crate) mod scrape;
