@@ -214,18 +214,18 @@ mod tests {
     #[test]
     fn the_default_rules_are_istios_in_istios_order() {
         let expected = "\
-oifname lo ip saddr 127.0.0.6 return
-oifname lo ip6 saddr ::6 return
-oifname lo ip daddr != 127.0.0.1 tcp dport != 15008 meta skuid 1337 redirect to :15006
-oifname lo ip6 daddr != ::1 tcp dport != 15008 meta skuid 1337 redirect to :15006
-oifname lo meta skuid != 1337 return
+oifname \"lo\" ip saddr 127.0.0.6 return
+oifname \"lo\" ip6 saddr ::6 return
+oifname \"lo\" ip daddr != 127.0.0.1 tcp dport != 15008 meta skuid 1337 redirect to :15006
+oifname \"lo\" ip6 daddr != ::1 tcp dport != 15008 meta skuid 1337 redirect to :15006
+oifname \"lo\" meta skuid != 1337 return
 meta skuid 1337 return
 ip daddr 127.0.0.0/8 return
 ip6 daddr ::1 return
 meta l4proto tcp redirect to :15001";
         assert_eq!(rules(&table(&Settings::default()), 1), expected);
         let expected = "\
-iifname lo return
+iifname \"lo\" return
 tcp dport { 15006, 15008, 15020, 15021, 15090 } return
 meta l4proto tcp redirect to :15006";
         assert_eq!(rules(&table(&Settings::default()), 0), expected);

@@ -1,3 +1,0 @@
-//! Opaque streams: bytes that are forwarded without being understood.
-
-pub(crate) mod forward;

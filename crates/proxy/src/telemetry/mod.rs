@@ -1,3 +1,0 @@
-//! What the proxy tells about the traffic it carries.
-
-pub(crate) mod flags;
