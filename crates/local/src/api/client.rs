@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::decode::FieldValidation;
 use super::patch::PatchKind;
+use super::registry::Registry;
 use super::verbs::{Api, Call, Part, Target};
 use super::{Gvr, Status, User, gvr};
 
@@ -90,6 +91,11 @@ impl Client {
     #[must_use]
     pub fn for_user(&self, user: User) -> Self {
         Self::new(self.api.clone(), user)
+    }
+
+    /// The kinds that are served at the moment.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.api.types.now()
     }
 
     /// On whose behalf it calls.

@@ -9,6 +9,8 @@ mod deployment;
 mod dns_service;
 mod endpoint_slice;
 pub(crate) mod events;
+mod garbage;
+mod namespace;
 mod node;
 pub(crate) mod object;
 mod queue;
@@ -50,11 +52,13 @@ pub const DNS_SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0,
 pub async fn start(client: Client, settings: Settings, tasks: &Tasks) -> Result<(), Status> {
     dns_service::write(&client, &settings).await?;
     node::start(&client, &settings, tasks).await?;
+    namespace::start(&client, tasks);
     service_account::start(&client, tasks);
     root_ca::start(&client, &settings, tasks);
     replica_set::start(&client, tasks);
     deployment::start(&client, tasks);
     endpoint_slice::start(&client, tasks);
+    garbage::start(&client, tasks);
     // Pods need both; waiting here spares the first of them a refusal.
     service_account::ensure(&client, "default").await?;
     root_ca::ensure(&client, "default", &settings.ca_certificate).await
