@@ -6,6 +6,7 @@ mod objects;
 mod respond;
 mod route;
 mod service;
+mod shown;
 mod watch_stream;
 
 #[cfg(test)]

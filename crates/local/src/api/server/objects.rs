@@ -5,36 +5,25 @@ use std::time::Duration;
 
 use daemon::clock;
 use http::{Method, Response};
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::client::{DeleteOptions, List, Object, Query};
+use super::super::client::{DeleteOptions, Query};
 use super::super::decode::{FieldValidation, Parsed};
 use super::super::patch::{self, PatchKind};
 use super::super::registry::Type;
 use super::super::reviews::REVIEWS;
-use super::super::verbs::{Api, Call, Part, Target, Written};
-use super::super::{Status, exec, gvr, pod_log, table};
-use super::accept::Form;
+use super::super::verbs::{Api, Call, Part, Target};
+use super::super::{Status, exec, gvr, pod_log};
 use super::respond::{self, Body};
 use super::route::Place;
 use super::service::{Asked, Parameters, Service};
+use super::shown::Shown;
 use super::{body, watch_stream};
 
 /// For everything but watches and streams.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How long a list waits for a version that does not exist yet.
 const FUTURE: Duration = Duration::from_secs(3);
-
-/// A list on the wire.
-#[derive(Serialize)]
-struct Listed<'a> {
-    kind: &'a str,
-    #[serde(rename = "apiVersion")]
-    api_version: String,
-    metadata: Value,
-    items: &'a [Object],
-}
 
 impl Service {
     pub(super) async fn place(&self, asked: Asked, place: &Place) -> Result<Response<Body>, Status> {
@@ -399,98 +388,4 @@ fn options_of(body: &Value) -> DeleteOptions {
         resource_version: text(&body["preconditions"]["resourceVersion"]),
         propagation: text(&body["propagationPolicy"]).or(orphans.map(str::to_owned)),
     }
-}
-
-/// In which form a client gets objects.
-pub(super) struct Shown {
-    kind: Arc<Type>,
-    form: Form,
-    yaml: bool,
-    include: table::Include,
-}
-
-impl Shown {
-    pub(super) fn of(asked: &Asked, target: &Target) -> Self {
-        let include = match asked.parameters.get("includeObject") {
-            Some("None") => table::Include::None,
-            Some("Object") => table::Include::Object,
-            _ => table::Include::Metadata,
-        };
-        Self {
-            kind: target.kind.clone(),
-            form: asked.accepted.form,
-            yaml: asked.accepted.yaml,
-            include,
-        }
-    }
-
-    fn written(&self, written: &Written, code: u16) -> Response<Body> {
-        let code = if written.created { 201 } else { code };
-        let mut response = self.object(&written.object, code);
-        respond::warn(&mut response, &written.warnings);
-        response
-    }
-
-    fn object(&self, object: &Object, code: u16) -> Response<Body> {
-        match self.form {
-            Form::Object => respond::written(code, self.yaml, object),
-            Form::Table => respond::written(code, self.yaml, &self.table(std::slice::from_ref(object), true)),
-            Form::Metadata => respond::written(code, self.yaml, &metadata_only(object)),
-        }
-    }
-
-    fn list(&self, list: &List) -> Response<Body> {
-        let metadata = json!({"resourceVersion": list.resource_version.to_string()});
-        match self.form {
-            Form::Object => {
-                let api_version = self.kind.api_version();
-                let listed = Listed {
-                    kind: &self.kind.list_kind,
-                    api_version,
-                    metadata,
-                    items: &list.items,
-                };
-                respond::written(200, self.yaml, &listed)
-            }
-            Form::Table => {
-                let mut table = self.table(&list.items, true);
-                table["metadata"] = metadata;
-                respond::written(200, self.yaml, &table)
-            }
-            Form::Metadata => {
-                let items = list
-                    .items
-                    .iter()
-                    .map(|object| metadata_only(object))
-                    .collect::<Vec<_>>();
-                let kind = "PartialObjectMetadataList";
-                let listed = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
-                respond::written(200, self.yaml, &listed)
-            }
-        }
-    }
-
-    /// The object of a watch event. Only a watch's first Table names its columns.
-    pub(super) fn event(&self, object: &Object, first: bool) -> Object {
-        match self.form {
-            Form::Object => object.clone(),
-            Form::Table => Arc::new(self.table(std::slice::from_ref(object), first)),
-            Form::Metadata => Arc::new(metadata_only(object)),
-        }
-    }
-
-    fn table(&self, objects: &[Object], columns: bool) -> Value {
-        let mut table = table::render(&self.kind, objects, self.include, clock::wall());
-        if let [one] = objects {
-            table["metadata"] = json!({"resourceVersion": one["metadata"]["resourceVersion"]});
-        }
-        if !columns {
-            table["columnDefinitions"] = Value::Null;
-        }
-        table
-    }
-}
-
-fn metadata_only(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use super::super::Status;
 use super::super::client::{Change, Event, Watch};
 use super::super::verbs::{Api, Target};
-use super::objects::{Shown, list_options, query};
+use super::objects::{list_options, query};
 use super::respond::{self, Body};
 use super::service::{Asked, Parameters};
+use super::shown::Shown;
 
 /// Between bookmarks, for those who want them.
 const BOOKMARK: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::client::Object;
 use super::super::decode::{Decoded, Parsed, decode};
 use super::super::patch::{self, PatchKind};
-use super::super::{Status, defaults, scale, validate};
+use super::super::{Status, defaults, scale};
 use super::{ATTEMPTS, Api, Call, MODIFIED, Written, is_ending, metadata, service_address};
 use crate::store::{Refused, revision_of};
 
@@ -150,13 +150,15 @@ impl Api {
             defaults::default_object(&target.kind, &mut next);
             service_address::keep(&target.kind, current, &mut next);
         }
-        validate::validate(&target.kind, &next, Some(current))?;
+        let (next, warnings) = self.admit(call, part, next, Some(current)).await?;
+        // Admission may not change identity or the other part either.
+        let mut next = metadata::carry_over(&target.kind, part, current, next);
         let _held = self.give_address(target, Some(current), &mut next).await?;
         metadata::count_generation(&target.kind, current, &mut next);
         let done = |object| {
             Ok(Attempt::Done(Written {
                 object,
-                warnings: Vec::new(),
+                warnings,
                 created: false,
             }))
         };

@@ -4,8 +4,8 @@ use daemon::clock;
 use serde_json::Value;
 
 use super::super::decode::{Decoded, Parsed, decode};
-use super::super::{Status, defaults, validate};
-use super::{Api, Call, Target, Written, is_ending, metadata, namespace_key};
+use super::super::{Status, defaults};
+use super::{Api, Call, Part, Target, Written, is_ending, metadata, namespace_key};
 use crate::store::Refused;
 
 /// How many random names are tried for one `generateName`.
@@ -60,7 +60,8 @@ impl Api {
         self.check_namespace(target)?;
         metadata::begin(&target.kind, &mut object, clock::wall(), rand::random());
         defaults::default_object(&target.kind, &mut object);
-        validate::validate(&target.kind, &object, None)?;
+        let (mut object, warnings) = self.admit(call, Part::Whole, object, None).await?;
+        metadata::place(target, &mut object)?;
         // Before an address is looked for: one that exists has taken it.
         self.check_absent(target)?;
         let _held = self.give_address(target, None, &mut object).await?;
@@ -73,7 +74,7 @@ impl Api {
         };
         Ok(Written {
             object,
-            warnings: Vec::new(),
+            warnings,
             created: true,
         })
     }

@@ -51,6 +51,7 @@ impl Api {
         for _ in 0..ATTEMPTS {
             let current = self.get(&call.target)?;
             check_preconditions(call, &current, options)?;
+            self.admit_deletion(call, &current).await?;
             if call.target.kind.gvr == gvr::CUSTOM_RESOURCE_DEFINITIONS && !call.dry_run {
                 self.delete_instances(&current).await?;
             }

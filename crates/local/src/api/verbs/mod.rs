@@ -1,9 +1,10 @@
 //! What can be done with objects, whoever asks: over HTTP or in process.
 //!
-//! A write goes: decode, defaults, validation, store.
+//! A write goes: decode, defaults, mutating admission, defaults again, validation, validating admission, store.
 //! Nothing is locked meanwhile; the store compares versions at the end, and a write that lost the race starts over
 //! with the newer object, unless the caller insisted on a version.
 
+mod admit;
 mod change;
 mod create;
 mod delete;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::admission::Admission;
 use super::client::Object;
 use super::decode::FieldValidation;
 use super::registry::{Registry, Type, Types};
@@ -35,6 +37,7 @@ pub struct Api {
     pub(super) store: Store,
     pub(super) types: Types,
     pub(super) tokens: Tokens,
+    admission: Admission,
     /// Held while a Service gets its address, so that no two get the same.
     addresses: tokio::sync::Mutex<()>,
 }
@@ -76,6 +79,7 @@ impl Api {
     pub fn new(store: Store, tokens: Tokens) -> Self {
         let api = Self {
             types: Types::new(Registry::built_in()),
+            admission: Admission::default(),
             addresses: tokio::sync::Mutex::default(),
             store,
             tokens,

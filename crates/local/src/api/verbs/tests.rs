@@ -25,6 +25,8 @@ async fn cluster() -> Cluster {
         .create(&gvr::NAMESPACES, "", json!({"metadata": {"name": "n"}}))
         .await
         .unwrap();
+    let account = json!({"metadata": {"name": "default"}});
+    client.create(&gvr::SERVICE_ACCOUNTS, "n", account).await.unwrap();
     Cluster {
         client,
         _directory: directory,
