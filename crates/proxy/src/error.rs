@@ -155,13 +155,18 @@ impl UpstreamError {
     /// Whether another try may help: the request did not get an answer, and the client has seen nothing of one.
     /// Whether the policy wants one is [`crate::http::retry`]'s to say.
     pub(crate) fn retryable(&self) -> bool {
-        !matches!(self, UpstreamError::Truncated | UpstreamError::Timeout | UpstreamError::Overflow)
+        !matches!(
+            self,
+            UpstreamError::Truncated | UpstreamError::Timeout | UpstreamError::Overflow
+        )
     }
 
     fn client_message(&self, retried: bool) -> String {
         let reason = match self {
             UpstreamError::NoHealthyEndpoint => return "no healthy upstream".to_owned(),
-            UpstreamError::Timeout | UpstreamError::TryTimeout => return "upstream request timeout".to_owned(),
+            UpstreamError::Timeout | UpstreamError::TryTimeout => {
+                return "upstream request timeout".to_owned();
+            }
             UpstreamError::Connect(error) => format!(
                 "remote connection failure, transport failure reason: delayed connect error: {}",
                 system_words(error)
@@ -196,7 +201,10 @@ mod tests {
             "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: \
              remote connection failure, transport failure reason: delayed connect error: Connection refused"
         );
-        assert_eq!((error.status(), error.flags().to_string()), (503, "UF".to_owned()));
+        assert_eq!(
+            (error.status(), error.flags().to_string()),
+            (503, "UF".to_owned())
+        );
         assert_eq!(error.side(), Side::Upstream);
     }
 
@@ -205,8 +213,18 @@ mod tests {
         let table: [(ProxyError, u16, &str, &str); 6] = [
             (RouteError::NotFound.into(), 404, "NR", ""),
             (RouteError::NoCluster.into(), 503, "NC", ""),
-            (UpstreamError::NoHealthyEndpoint.into(), 503, "UH", "no healthy upstream"),
-            (UpstreamError::Timeout.into(), 504, "UT", "upstream request timeout"),
+            (
+                UpstreamError::NoHealthyEndpoint.into(),
+                503,
+                "UH",
+                "no healthy upstream",
+            ),
+            (
+                UpstreamError::Timeout.into(),
+                504,
+                "UT",
+                "upstream request timeout",
+            ),
             (RequestError::Refused(Refusal::Http10).into(), 426, "DPE", ""),
             (
                 UpstreamError::Closed { reused: false }.into(),
@@ -217,7 +235,11 @@ mod tests {
         ];
         for (error, status, flag, body) in table {
             assert_eq!(
-                (error.status(), error.flags().to_string().as_str(), error.client_message(false).as_str()),
+                (
+                    error.status(),
+                    error.flags().to_string().as_str(),
+                    error.client_message(false).as_str()
+                ),
                 (status, flag, body)
             );
         }

@@ -1,1 +1,218 @@
-//! placeholder
+//! The data plane: captures a workload's connections and does with them what its Snapshot says.
+//!
+//! Threads: data workers that share nothing ([`worker`]), and the caller's runtime for everything else: the
+//! controller's stream, compiling Snapshots, admin pages. [`http::exchange`] is the life of a request on one page,
+//! [`listen::accept`] that of a connection before it. [`redirect`] is the packet capture that brings them here.
+
+mod active;
+mod admin;
+mod discovery;
+mod error;
+mod http;
+mod listen;
+mod probe;
+mod random;
+pub mod redirect;
+pub mod settings;
+mod tcp;
+mod telemetry;
+mod transport;
+mod upstream;
+mod worker;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use daemon::ready::Ready;
+use daemon::runtimes::Workers;
+use daemon::{Drain, Running, Tasks, drain};
+use snapshot::Snapshot;
+use tokio::sync::{Notify, mpsc, watch};
+
+pub use listen::original_dst::OriginalDestination;
+pub use settings::Settings;
+
+use active::Compiled;
+use probe::Probe;
+use worker::{Inbox, Worker};
+
+/// What a proxy is given instead of making it itself; tests give all of it.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Snapshots to put in force; `None` until there is one.
+    pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// Where captured connections were going.
+    pub original_destination: OriginalDestination,
+}
+
+/// Starts a proxy that follows its controller. Stop it with [`Settings::drain`] as grace.
+///
+/// # Errors
+/// When an address cannot be bound, or the system refuses a thread.
+pub async fn start(settings: Settings) -> Result<Running> {
+    let tasks = Tasks::new();
+    let snapshots = discovery::follow(&settings, &tasks);
+    let parts = Parts {
+        snapshots,
+        original_destination: OriginalDestination::Kernel,
+    };
+    start_parts(settings, parts, tasks).await
+}
+
+/// Starts a proxy with given parts.
+///
+/// # Errors
+/// When an address cannot be bound, or the system refuses a thread.
+pub async fn start_with(settings: Settings, parts: Parts) -> Result<Running> {
+    start_parts(settings, parts, Tasks::new()).await
+}
+
+async fn start_parts(settings: Settings, parts: Parts, tasks: Tasks) -> Result<Running> {
+    let workers = settings.workers.max(1);
+    let outbound = listen::bind::bind(settings.listen.outbound, workers)?;
+    let inbound = listen::bind::bind(settings.listen.inbound, workers)?;
+    let mut addresses = std::collections::BTreeMap::new();
+    addresses.insert("outbound", outbound[0].local_addr()?);
+    addresses.insert("inbound", inbound[0].local_addr()?);
+
+    let (trigger, outer) = drain::channel();
+    let (inner_trigger, inner) = drain::channel();
+    let drain_wanted = Arc::new(Notify::new());
+    let ready = Ready::new(&["snapshot", "capture"]);
+    let probe = Arc::new(Probe::default());
+    let (compiled, compiled_receiver) = watch::channel(None);
+    let (in_force_sender, in_force) = mpsc::channel(workers);
+
+    let worker_settings = worker::Settings {
+        workers,
+        mark: settings.capture.mark,
+        workload: Arc::new(settings.node.workload()),
+        probe: probe.clone(),
+    };
+    let mut questions = Vec::with_capacity(workers);
+    let inboxes = outbound.into_iter().zip(inbound).map(|(outbound, inbound)| {
+        let (sender, receiver) = mpsc::channel(8);
+        questions.push(sender);
+        let (snapshots, destinations) = (compiled_receiver.clone(), parts.original_destination.clone());
+        let in_force = in_force_sender.clone();
+        Inbox {
+            snapshots,
+            questions: receiver,
+            outbound,
+            inbound,
+            destinations,
+            in_force,
+        }
+    });
+    start_workers(worker_settings, inboxes.collect(), &tasks, &inner)?;
+
+    tasks.spawn("compile", compile(parts.snapshots, compiled));
+    tasks.spawn(
+        "ready",
+        become_ready(ready.clone(), in_force, workers, settings.capture, probe),
+    );
+    let draining = ready.clone();
+    let (wanted, owner) = (drain_wanted.clone(), tasks.clone());
+    tasks.spawn("drain", async move {
+        begin_drain(outer, &wanted, &owner, || {
+            draining.unset("snapshot", "draining");
+            inner_trigger.begin();
+        })
+        .await;
+    });
+    let pages = admin::Pages {
+        ready,
+        questions,
+        snapshots: compiled_receiver,
+        drain_wanted,
+        node: settings.node,
+    };
+    addresses.extend(
+        admin::start(pages, &settings.listen, &tasks)
+            .await
+            .context("cannot start admin pages")?,
+    );
+    Ok(Running {
+        addresses,
+        drain: trigger,
+        tasks,
+    })
+}
+
+/// Starts the threads, and gives each its inbox.
+fn start_workers(
+    settings: worker::Settings,
+    inboxes: Vec<Inbox>,
+    tasks: &Tasks,
+    drain: &Drain,
+) -> Result<()> {
+    let count = inboxes.len();
+    let inboxes = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect::<Vec<_>>()));
+    let (tasks, drain) = (tasks.clone(), drain.clone());
+    let work = move |index: usize| {
+        let worker = (settings.clone(), tasks.clone(), drain.clone());
+        let inbox = inboxes.lock().unwrap_or_else(PoisonError::into_inner)[index].take();
+        async move {
+            let inbox = inbox.expect("each worker starts once");
+            let (settings, tasks, drain) = worker;
+            Worker::new(settings, tasks, drain).run(inbox).await;
+        }
+    };
+    Workers::start("worker", count, work).context("cannot start data workers")?;
+    Ok(())
+}
+
+/// Compiles each Snapshot once for all workers; when several come at once, the last.
+async fn compile(
+    mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    compiled: watch::Sender<Option<Arc<Compiled>>>,
+) {
+    loop {
+        let latest = snapshots.borrow_and_update().clone();
+        if let Some(snapshot) = latest {
+            let before = compiled.borrow().clone();
+            compiled.send_replace(Some(Arc::new(Compiled::next(snapshot, before.as_deref()))));
+        }
+        if snapshots.changed().await.is_err() {
+            // The last Snapshot stays in force; workers must not lose their channel.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Ready once the first Snapshot is in force in all workers, and the exemption from capture is known to work.
+async fn become_ready(
+    ready: Ready,
+    mut in_force: mpsc::Receiver<()>,
+    workers: usize,
+    capture: settings::Capture,
+    probe: Arc<Probe>,
+) {
+    for _ in 0..workers {
+        if in_force.recv().await.is_none() {
+            return;
+        }
+    }
+    ready.set("snapshot");
+    match probe.run(capture).await {
+        Ok(()) => ready.set("capture"),
+        Err(reason) => {
+            tracing::error!(reason, "the proxy would capture itself");
+            ready.unset("capture", reason);
+        }
+    }
+}
+
+/// Begins the drain when the process is told to end, or an admin page asks for it. Holds on to the outer drain, so
+/// that stopping gives the whole grace: other proxies learn in that time that this one is going.
+async fn begin_drain(mut outer: Drain, wanted: &Notify, tasks: &Tasks, begin: impl FnOnce()) {
+    tokio::select! {
+        () = outer.wait() => {}
+        () = wanted.notified() => {}
+    }
+    begin();
+    tasks.stopping().await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,10 @@ impl Settings {
     /// # Errors
     /// A variable that is set and cannot be understood, by name.
     pub fn from_env() -> Result<Self> {
-        #[allow(clippy::disallowed_methods, reason = "settings are read here and nowhere else")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "settings are read here and nowhere else"
+        )]
         let lookup = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let metadata = std::env::vars()
             .filter_map(|(name, value)| Some((name.strip_prefix("ISTIO_META_")?.to_owned(), value)))
@@ -126,7 +129,11 @@ impl Settings {
 }
 
 impl Node {
-    fn read(lookup: Lookup<'_>, mut metadata: BTreeMap<String, String>, labels: BTreeMap<String, String>) -> Self {
+    fn read(
+        lookup: Lookup<'_>,
+        mut metadata: BTreeMap<String, String>,
+        labels: BTreeMap<String, String>,
+    ) -> Self {
         let text = |name: &str, or: &str| lookup(name).unwrap_or_else(|| or.to_owned());
         let pod = text("POD_NAME", "");
         Self {
@@ -137,7 +144,9 @@ impl Node {
             trust_domain: text("TRUST_DOMAIN", "cluster.local"),
             domain: text("DOMAIN", "cluster.local"),
             labels,
-            cluster: metadata.remove("CLUSTER_ID").unwrap_or_else(|| "Kubernetes".to_owned()),
+            cluster: metadata
+                .remove("CLUSTER_ID")
+                .unwrap_or_else(|| "Kubernetes".to_owned()),
             workload: metadata.remove("WORKLOAD_NAME").unwrap_or_else(|| pod.clone()),
             pod,
             metadata,
@@ -147,7 +156,13 @@ impl Node {
     /// Istio's node id: `sidecar~10.0.0.1~pod.ns~ns.svc.cluster.local`.
     pub fn id(&self) -> String {
         let address = self.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let Self { role, pod, namespace, domain, .. } = self;
+        let Self {
+            role,
+            pod,
+            namespace,
+            domain,
+            ..
+        } = self;
         format!("{role}~{address}~{pod}.{namespace}~{namespace}.svc.{domain}")
     }
 
@@ -171,7 +186,10 @@ impl Node {
 
     /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
     pub fn spiffe_id(&self) -> String {
-        format!("spiffe://{}/ns/{}/sa/{}", self.trust_domain, self.namespace, self.service_account)
+        format!(
+            "spiffe://{}/ns/{}/sa/{}",
+            self.trust_domain, self.namespace, self.service_account
+        )
     }
 }
 
@@ -211,10 +229,16 @@ impl Capture {
     fn read(lookup: Lookup<'_>) -> Result<Self> {
         let mode = lookup("ISTIO_META_INTERCEPTION_MODE");
         let mark = match lookup("AMIME_CAPTURE_MARK") {
-            Some(text) => Some(text.parse().with_context(|| format!("AMIME_CAPTURE_MARK={text}: not a mark"))?),
+            Some(text) => Some(
+                text.parse()
+                    .with_context(|| format!("AMIME_CAPTURE_MARK={text}: not a mark"))?,
+            ),
             None => None,
         };
-        Ok(Self { in_force: mode.is_some_and(|mode| mode != "NONE"), mark })
+        Ok(Self {
+            in_force: mode.is_some_and(|mode| mode != "NONE"),
+            mark,
+        })
     }
 }
 
@@ -241,14 +265,21 @@ impl ProxyConfig {
         let text = lookup("PROXY_CONFIG").unwrap_or_else(|| "{}".to_owned());
         let json: serde_json::Value =
             serde_json::from_str(&text).with_context(|| format!("PROXY_CONFIG={text}"))?;
-        let port = |name: &str, or| json[name].as_u64().and_then(|port| port.try_into().ok()).unwrap_or(or);
+        let port = |name: &str, or| {
+            json[name]
+                .as_u64()
+                .and_then(|port| port.try_into().ok())
+                .unwrap_or(or)
+        };
         let drain = match json["terminationDrainDuration"].as_str() {
             Some(text) => duration(text).with_context(|| format!("terminationDrainDuration: {text}"))?,
             None => Duration::from_secs(5),
         };
         Ok(Self {
             discovery_address: json["discoveryAddress"].as_str().map(str::to_owned),
-            concurrency: json["concurrency"].as_u64().and_then(|count| count.try_into().ok()),
+            concurrency: json["concurrency"]
+                .as_u64()
+                .and_then(|count| count.try_into().ok()),
             drain,
             admin_port: port("proxyAdminPort", 15000),
             status_port: port("statusPort", 15020),
@@ -273,8 +304,11 @@ fn duration(text: &str) -> Option<Duration> {
 /// Labels as the downward API writes them: `name="value"`, one a line, quoted as in Go.
 fn downward_labels(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter_map(|line| line.split_once('='));
-    let quoted = |value: &str| serde_json::from_str(value).unwrap_or_else(|_| value.trim_matches('"').to_owned());
-    lines.map(|(name, value)| (name.to_owned(), quoted(value))).collect()
+    let quoted =
+        |value: &str| serde_json::from_str(value).unwrap_or_else(|_| value.trim_matches('"').to_owned());
+    lines
+        .map(|(name, value)| (name.to_owned(), quoted(value)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -283,9 +317,15 @@ mod tests {
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings> {
         let lookup = |name: &str| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
         };
-        let metadata = [("CLUSTER_ID".to_owned(), "east".to_owned()), ("MESH_ID".to_owned(), "m".to_owned())];
+        let metadata = [
+            ("CLUSTER_ID".to_owned(), "east".to_owned()),
+            ("MESH_ID".to_owned(), "m".to_owned()),
+        ];
         Settings::read(&lookup, metadata.into(), "app=\"backend\"\nversion=\"v1\"\n")
     }
 
@@ -299,13 +339,22 @@ mod tests {
             ("ISTIO_META_INTERCEPTION_MODE", "REDIRECT"),
         ])
         .unwrap();
-        assert_eq!(settings.node.id(), "sidecar~10.244.0.7~backend-0-abc.shop~shop.svc.cluster.local");
+        assert_eq!(
+            settings.node.id(),
+            "sidecar~10.244.0.7~backend-0-abc.shop~shop.svc.cluster.local"
+        );
         assert_eq!(settings.discovery.ca_address, "istiod.x.svc:15012");
         assert_eq!((settings.drain, settings.workers), (Duration::from_secs(2), 3));
         assert!(settings.capture.in_force);
         assert_eq!(settings.node.metadata.keys().collect::<Vec<_>>(), ["MESH_ID"]);
         let workload = settings.node.workload();
-        assert_eq!((workload.canonical_name.as_str(), workload.canonical_revision.as_str()), ("backend", "v1"));
+        assert_eq!(
+            (
+                workload.canonical_name.as_str(),
+                workload.canonical_revision.as_str()
+            ),
+            ("backend", "v1")
+        );
         assert_eq!(workload.cluster, "east");
     }
 
@@ -321,7 +370,10 @@ mod tests {
     #[test]
     fn a_value_that_cannot_be_understood_is_named() {
         let error = read(&[("ENVOY_STATUS_PORT", "many")]).unwrap_err();
-        assert!(format!("{error:#}").starts_with("ENVOY_STATUS_PORT=many: not a port"), "{error:#}");
+        assert!(
+            format!("{error:#}").starts_with("ENVOY_STATUS_PORT=many: not a port"),
+            "{error:#}"
+        );
         assert!(read(&[("PROXY_CONFIG", "{")]).is_err());
         assert!(read(&[("PROXY_CONFIG", r#"{"terminationDrainDuration":"soon"}"#)]).is_err());
     }

@@ -2,7 +2,6 @@
 //!
 //! The one place to change for mTLS: codecs and tunnels see only these halves.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,15 +23,16 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(3600);
 pub(crate) struct Transport {
     stream: TcpStream,
     read: BytesMut,
-    /// The other end.
-    pub(crate) peer: SocketAddr,
 }
 
 impl Transport {
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         // Small messages leave at once; a proxy has nothing to gain from waiting for more.
         let _ = stream.set_nodelay(true);
-        Self { stream, read: BytesMut::new(), peer }
+        Self {
+            stream,
+            read: BytesMut::new(),
+        }
     }
 
     /// Bytes that were read ahead.
@@ -48,7 +48,11 @@ impl Transport {
 
     /// Waits for a byte, or the end.
     pub(crate) async fn readable(&self) -> std::io::Result<()> {
-        if self.read.is_empty() { self.stream.readable().await } else { Ok(()) }
+        if self.read.is_empty() {
+            self.stream.readable().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Both halves and what was read ahead.
@@ -59,7 +63,11 @@ impl Transport {
 }
 
 impl AsyncRead for Transport {
-    fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         if self.read.is_empty() {
             return Pin::new(&mut self.stream).poll_read(task, out);
         }
@@ -71,7 +79,11 @@ impl AsyncRead for Transport {
 }
 
 impl AsyncWrite for Transport {
-    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(task, bytes)
     }
 

@@ -48,6 +48,12 @@ impl Flags {
         Self(self.0 | Self::from(flag).0)
     }
 
+    /// Those of both.
+    #[must_use]
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether that flag is set.
     pub(crate) fn contains(self, flag: Flag) -> bool {
         self.0 & Self::from(flag).0 != 0

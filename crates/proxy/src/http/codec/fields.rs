@@ -24,7 +24,10 @@ impl Fields {
     /// No fields, with room for a head of `bytes` bytes.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         // Room for what the proxy adds itself.
-        Self { text: Vec::with_capacity(bytes + 256), spans: Vec::with_capacity(24) }
+        Self {
+            text: Vec::with_capacity(bytes + 256),
+            spans: Vec::with_capacity(24),
+        }
     }
 
     /// Adds a field after the others. The name may be in any case.
@@ -34,7 +37,11 @@ impl Fields {
         self.text[start..].make_ascii_lowercase();
         let middle = self.text.len();
         self.text.extend_from_slice(value);
-        self.spans.push(Span { start: offset(start), value: offset(middle), end: offset(self.text.len()) });
+        self.spans.push(Span {
+            start: offset(start),
+            value: offset(middle),
+            end: offset(self.text.len()),
+        });
     }
 
     /// Replaces all fields of that name with one.
@@ -51,15 +58,13 @@ impl Fields {
         self.spans.len() != before
     }
 
-    /// Keeps the fields that `keep` (name, value) says yes to.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &[u8]) -> bool) {
-        let text = &self.text;
-        self.spans.retain(|span| keep(as_text(span.name(text)), span.value(text)));
-    }
-
     /// The first value of that name (lower case).
     pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
-        self.all(name).next()
+        let found = self
+            .spans
+            .iter()
+            .find(|span| span.name(&self.text) == name.as_bytes());
+        found.map(|span| span.value(&self.text))
     }
 
     /// The first value of that name as text; `None` as well when it is not UTF-8.
@@ -82,7 +87,9 @@ impl Fields {
 
     /// All fields in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.spans.iter().map(|span| (as_text(span.name(&self.text)), span.value(&self.text)))
+        self.spans
+            .iter()
+            .map(|span| (as_text(span.name(&self.text)), span.value(&self.text)))
     }
 
     /// How many fields there are.
@@ -97,12 +104,18 @@ impl Fields {
 
     /// Size of names and values, for `istio_request_bytes`.
     pub(crate) fn size(&self) -> u64 {
-        self.spans.iter().map(|span| u64::from(span.end - span.start)).sum()
+        self.spans
+            .iter()
+            .map(|span| u64::from(span.end - span.start))
+            .sum()
     }
 
     /// Copies what the HTTP/2 library received.
     pub(crate) fn from_map(map: &HeaderMap) -> Self {
-        let bytes = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let bytes = map
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
         let mut fields = Self::with_capacity(bytes);
         for (name, value) in map {
             fields.push(name.as_str(), value.as_bytes());
@@ -114,9 +127,10 @@ impl Fields {
     pub(crate) fn to_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.len());
         for (name, value) in self.iter() {
-            if let (Ok(name), Ok(value)) =
-                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
-            {
+            if let (Ok(name), Ok(value)) = (
+                HeaderName::from_bytes(name.as_bytes()),
+                HeaderValue::from_bytes(value),
+            ) {
                 map.append(name, value);
             }
         }
@@ -137,7 +151,10 @@ impl Span {
 impl std::fmt::Debug for Fields {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_map()
-            .entries(self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))))
+            .entries(
+                self.iter()
+                    .map(|(name, value)| (name, String::from_utf8_lossy(value))),
+            )
             .finish()
     }
 }
@@ -152,7 +169,10 @@ fn as_text(name: &[u8]) -> &str {
 
 /// The members of a comma-separated field, trimmed, empty ones left out.
 pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]
@@ -167,8 +187,17 @@ mod tests {
         fields.push("X-ONE", b"3");
         assert_eq!(fields.all("x-one").collect::<Vec<_>>(), [b"1", b"3"]);
         fields.set("x-one", b"4");
-        let all: Vec<_> = fields.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
-        assert_eq!(all, [("x-two".to_owned(), b"2".to_vec()), ("x-one".to_owned(), b"4".to_vec())]);
+        let all: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_vec()))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                ("x-two".to_owned(), b"2".to_vec()),
+                ("x-one".to_owned(), b"4".to_vec())
+            ]
+        );
         assert_eq!(fields.size(), 12);
     }
 

@@ -26,7 +26,9 @@ const MAX_STREAMS: u32 = 1000;
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Opens the server's side of a connection.
-pub(crate) async fn accept(transport: Transport) -> Result<h2::server::Connection<Transport, Bytes>, h2::Error> {
+pub(crate) async fn accept(
+    transport: Transport,
+) -> Result<h2::server::Connection<Transport, Bytes>, h2::Error> {
     h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -40,7 +42,13 @@ pub(crate) async fn accept(transport: Transport) -> Result<h2::server::Connectio
 /// Opens the client's side of a connection.
 pub(crate) async fn connect(
     transport: Transport,
-) -> Result<(h2::client::SendRequest<Bytes>, h2::client::Connection<Transport, Bytes>), h2::Error> {
+) -> Result<
+    (
+        h2::client::SendRequest<Bytes>,
+        h2::client::Connection<Transport, Bytes>,
+    ),
+    h2::Error,
+> {
     h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -61,7 +69,11 @@ pub(crate) fn request_from(request: http::Request<RecvStream>) -> Result<(Reques
     let mut fields = Fields::from_map(&parts.headers);
     let host = fields.text("host").map(str::to_owned);
     fields.remove("host");
-    let authority = parts.uri.authority().map(|authority| authority.as_str().to_owned()).or(host);
+    let authority = parts
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().to_owned())
+        .or(host);
     let path = match parts.uri.path_and_query() {
         Some(path) => path.as_str().to_owned(),
         None if parts.method == Method::CONNECT => String::new(),
@@ -72,7 +84,11 @@ pub(crate) fn request_from(request: http::Request<RecvStream>) -> Result<(Reques
         method: parts.method,
         path,
         authority: authority.ok_or(Refusal::HostMissing)?,
-        scheme: if parts.uri.scheme_str() == Some("https") { "https" } else { "http" },
+        scheme: if parts.uri.scheme_str() == Some("https") {
+            "https"
+        } else {
+            "http"
+        },
         fields,
         length,
         upgrade: None,
@@ -84,7 +100,10 @@ pub(crate) fn request_from(request: http::Request<RecvStream>) -> Result<(Reques
 /// A request to send; refused when path or authority cannot be said in HTTP/2.
 pub(crate) fn request_to(request: &Request) -> Result<http::Request<()>, Refusal> {
     let path = PathAndQuery::try_from(request.path.as_str()).map_err(|_| Refusal::Target)?;
-    let uri = Uri::builder().scheme(request.scheme).authority(request.authority.as_str()).path_and_query(path);
+    let uri = Uri::builder()
+        .scheme(request.scheme)
+        .authority(request.authority.as_str())
+        .path_and_query(path);
     let uri = uri.build().map_err(|_| Refusal::Target)?;
     let mut message = http::Request::new(());
     *message.method_mut() = request.method.clone();
@@ -97,14 +116,20 @@ pub(crate) fn request_to(request: &Request) -> Result<http::Request<()>, Refusal
 fn response_from(response: &http::Response<()>, ended: bool) -> Result<Response, Refusal> {
     let mut fields = Fields::from_map(response.headers());
     let length = length_of(&mut fields, ended)?;
-    Ok(Response { status: response.status().as_u16(), fields, length, upgrade: None })
+    Ok(Response {
+        status: response.status().as_u16(),
+        fields,
+        length,
+        upgrade: None,
+    })
 }
 
 /// A response to send.
 pub(crate) fn response_to(response: &Response) -> http::Response<()> {
     let mut message = http::Response::new(());
     // Heads are made by the codecs, which check the range, or by the proxy itself.
-    *message.status_mut() = http::StatusCode::from_u16(response.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    *message.status_mut() =
+        http::StatusCode::from_u16(response.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     *message.version_mut() = http::Version::HTTP_2;
     *message.headers_mut() = map_of(&response.fields, response.length);
     message
@@ -123,7 +148,10 @@ fn map_of(fields: &Fields, length: Length) -> HeaderMap {
 fn length_of(fields: &mut Fields, ended: bool) -> Result<Length, Refusal> {
     let stated = match fields.text("content-length") {
         None if !fields.contains("content-length") => None,
-        text => Some(text.and_then(|text| text.parse::<u64>().ok()).ok_or(Refusal::ContentLength)?),
+        text => Some(
+            text.and_then(|text| text.parse::<u64>().ok())
+                .ok_or(Refusal::ContentLength)?,
+        ),
     };
     Ok(match (stated, ended) {
         (None, true) => Length::Empty,
@@ -153,7 +181,12 @@ pub(crate) struct Receive {
 impl Receive {
     fn new(stream: RecvStream) -> Self {
         let ended = stream.is_end_stream();
-        Self { stream, owed: 0, data_ended: ended, ended }
+        Self {
+            stream,
+            owed: 0,
+            data_ended: ended,
+            ended,
+        }
     }
 
     /// The next frame; `None` at the end.
@@ -192,7 +225,11 @@ pub(crate) struct Send {
 
 impl Send {
     pub(crate) fn new(stream: SendStream<Bytes>, length: Length) -> Self {
-        let missing = if let Length::Exact(length) = length { Some(length) } else { None };
+        let missing = if let Length::Exact(length) = length {
+            Some(length)
+        } else {
+            None
+        };
         Self { stream, missing }
     }
 
@@ -241,12 +278,17 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(response: ResponseFuture) -> Self {
-        Self { response: Some(response), body: None }
+        Self {
+            response: Some(response),
+            body: None,
+        }
     }
 
     /// The next head: informational ones first, then the response.
     pub(crate) async fn head(&mut self) -> Result<Response, CodecError> {
-        let Some(future) = &mut self.response else { return Err(CodecError::Closed) };
+        let Some(future) = &mut self.response else {
+            return Err(CodecError::Closed);
+        };
         let arrived = poll_fn(|task| {
             if let Poll::Ready(Some(informational)) = future.poll_informational(task) {
                 return Poll::Ready(informational.map(|response| (response, None)));
@@ -257,7 +299,9 @@ impl Answer {
             })
         });
         let (response, body) = arrived.await?;
-        let Some(body) = body else { return Ok(response_from(&response, true)?) };
+        let Some(body) = body else {
+            return Ok(response_from(&response, true)?);
+        };
         self.response = None;
         let head = response_from(&response, body.is_end_stream())?;
         self.body = Some(Receive::new(body));

@@ -71,7 +71,12 @@ pub(crate) struct Response {
 impl Response {
     /// A response of the proxy's own.
     pub(crate) fn new(status: u16) -> Self {
-        Self { status, fields: Fields::default(), length: Length::Exact(0), upgrade: None }
+        Self {
+            status,
+            fields: Fields::default(),
+            length: Length::Exact(0),
+            upgrade: None,
+        }
     }
 
     /// 100 or 103: others follow on the same exchange.
@@ -85,8 +90,8 @@ pub(crate) fn has_body(method: &Method, status: u16) -> bool {
     method != Method::HEAD && !matches!(status, 100..200 | 204 | 304)
 }
 
-/// A part of a body. Trailers come last or not at all.
-#[derive(Debug)]
+/// A part of a body. Trailers come last or not at all. Cloning shares data.
+#[derive(Clone, Debug)]
 pub(crate) enum Frame {
     Data(Bytes),
     Trailers(Fields),

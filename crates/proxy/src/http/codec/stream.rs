@@ -89,17 +89,32 @@ impl Answer<'_> {
 /// Where a response goes.
 #[derive(Debug)]
 pub(crate) enum Reply<'c> {
-    Http1 { writer: &'c mut h1::Writer, method: Method, keep_alive: bool },
-    Http2 { respond: SendResponse<Bytes>, body: Option<http2::Send> },
+    Http1 {
+        writer: &'c mut h1::Writer,
+        method: Method,
+        keep_alive: &'c mut bool,
+    },
+    Http2 {
+        respond: SendResponse<Bytes>,
+        body: Option<http2::Send>,
+    },
 }
 
 impl Reply<'_> {
     /// Sends the head. A 100 or 103 leaves at once, and another head follows.
     pub(crate) async fn head(&mut self, response: &Response) -> Result<(), CodecError> {
         match self {
-            Reply::Http1 { writer, method, keep_alive } => {
-                writer.response(response, method, *keep_alive);
-                if response.is_informational() { writer.flush().await } else { Ok(()) }
+            Reply::Http1 {
+                writer,
+                method,
+                keep_alive,
+            } => {
+                writer.response(response, method, **keep_alive);
+                if response.is_informational() {
+                    writer.flush().await
+                } else {
+                    Ok(())
+                }
             }
             Reply::Http2 { respond, .. } if response.is_informational() => {
                 Ok(respond.send_informational(http2::response_to(response))?)
@@ -141,8 +156,10 @@ impl Reply<'_> {
     pub(crate) async fn abort(&mut self) {
         match self {
             // What was sent so far leaves, then the connection closes without the end of the message.
-            Reply::Http1 { writer, keep_alive, .. } => {
-                *keep_alive = false;
+            Reply::Http1 {
+                writer, keep_alive, ..
+            } => {
+                **keep_alive = false;
                 let _ = writer.flush().await;
             }
             Reply::Http2 { respond, body } => match body {
@@ -155,7 +172,7 @@ impl Reply<'_> {
     /// Announces that the connection closes after this response (HTTP/1.1 only).
     pub(crate) fn close_after(&mut self) {
         if let Reply::Http1 { keep_alive, .. } = self {
-            *keep_alive = false;
+            **keep_alive = false;
         }
     }
 }

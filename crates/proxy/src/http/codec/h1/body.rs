@@ -48,11 +48,18 @@ pub(crate) enum BodyEvent {
 
 impl Body {
     pub(crate) fn exact(length: u64) -> Self {
-        if length == 0 { Body::Done } else { Body::Exact(length) }
+        if length == 0 {
+            Body::Done
+        } else {
+            Body::Exact(length)
+        }
     }
 
     pub(crate) fn chunked() -> Self {
-        Body::Chunked { next: Next::Size, extensions: 0 }
+        Body::Chunked {
+            next: Next::Size,
+            extensions: 0,
+        }
     }
 
     /// Whether the message is complete.
@@ -87,15 +94,23 @@ impl Body {
 
     fn next_of_chunks(&mut self, buffer: &mut BytesMut) -> Result<Option<BodyEvent>, Refusal> {
         loop {
-            let Body::Chunked { next, extensions } = self else { return Ok(Some(BodyEvent::End)) };
+            let Body::Chunked { next, extensions } = self else {
+                return Ok(Some(BodyEvent::End));
+            };
             match next {
                 Next::Size => {
-                    let Some(line) = size_line(buffer)? else { return Ok(None) };
+                    let Some(line) = size_line(buffer)? else {
+                        return Ok(None);
+                    };
                     *extensions += line.extension;
                     if *extensions > MAX_EXTENSIONS {
                         return Err(Refusal::ChunkExtensions);
                     }
-                    *next = if line.size == 0 { Next::Trailers } else { Next::Data(line.size) };
+                    *next = if line.size == 0 {
+                        Next::Trailers
+                    } else {
+                        Next::Data(line.size)
+                    };
                 }
                 Next::Data(missing) => {
                     let data = take(buffer, missing);
@@ -113,7 +128,9 @@ impl Body {
                     _ => return Err(Refusal::ChunkEnd),
                 },
                 Next::Trailers => {
-                    let Some(fields) = trailers(buffer)? else { return Ok(None) };
+                    let Some(fields) = trailers(buffer)? else {
+                        return Ok(None);
+                    };
                     *self = Body::Done;
                     if !fields.is_empty() {
                         return Ok(Some(BodyEvent::Trailers(fields)));
@@ -141,7 +158,11 @@ struct SizeLine {
 
 fn size_line(buffer: &mut BytesMut) -> Result<Option<SizeLine>, Refusal> {
     let Some(feed) = buffer.iter().take(MAX_SIZE_LINE).position(|byte| *byte == b'\n') else {
-        return if buffer.len() >= MAX_SIZE_LINE { Err(Refusal::ChunkExtensions) } else { Ok(None) };
+        return if buffer.len() >= MAX_SIZE_LINE {
+            Err(Refusal::ChunkExtensions)
+        } else {
+            Ok(None)
+        };
     };
     let line = buffer[..feed].strip_suffix(b"\r").ok_or(Refusal::ChunkSize)?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -151,12 +172,19 @@ fn size_line(buffer: &mut BytesMut) -> Result<Option<SizeLine>, Refusal> {
     let (number, extension) = line.split_at(digits);
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let first = extension.iter().find(|byte| !blank(byte));
-    let clean = extension.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f));
+    let clean = extension
+        .iter()
+        .all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f));
     if !clean || first.is_some_and(|byte| *byte != b';') || (first.is_none() && !extension.is_empty()) {
         return Err(Refusal::ChunkSize);
     }
     let size = number.iter().fold(0, |size, digit| {
-        (size << 4) | u64::from(char::from(*digit).to_digit(16).expect("counted as hexadecimal above"))
+        (size << 4)
+            | u64::from(
+                char::from(*digit)
+                    .to_digit(16)
+                    .expect("counted as hexadecimal above"),
+            )
     });
     let extension = extension.len();
     buffer.advance(feed + 1);
@@ -169,11 +197,20 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<Fields>, Refusal> {
         buffer.advance(2);
         return Ok(Some(Fields::default()));
     }
-    let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n").map(|start| start + 4) else {
-        return if buffer.len() > MAX_TRAILERS { Err(Refusal::HeadTooLarge) } else { Ok(None) };
+    let Some(end) = buffer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|start| start + 4)
+    else {
+        return if buffer.len() > MAX_TRAILERS {
+            Err(Refusal::HeadTooLarge)
+        } else {
+            Ok(None)
+        };
     };
     let section = &buffer[..end];
-    let bare = |(position, byte): (usize, &u8)| *byte == b'\n' && (position == 0 || section[position - 1] != b'\r');
+    let bare =
+        |(position, byte): (usize, &u8)| *byte == b'\n' && (position == 0 || section[position - 1] != b'\r');
     if end > MAX_TRAILERS {
         return Err(Refusal::HeadTooLarge);
     }
@@ -187,9 +224,20 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<Fields>, Refusal> {
     };
     let mut fields = Fields::with_capacity(section.len());
     // RFC 9110, 6.5.1: a trailer must not change how a message is framed or routed.
-    let forbidden = ["content-length", "transfer-encoding", "host", "connection", "te", "upgrade", "trailer"];
+    let forbidden = [
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "connection",
+        "te",
+        "upgrade",
+        "trailer",
+    ];
     for header in headers.iter() {
-        if !forbidden.iter().any(|name| header.name.eq_ignore_ascii_case(name)) {
+        if !forbidden
+            .iter()
+            .any(|name| header.name.eq_ignore_ascii_case(name))
+        {
             fields.push(header.name, header.value);
         }
     }

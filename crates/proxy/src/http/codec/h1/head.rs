@@ -37,7 +37,9 @@ impl HeadParser {
             buffer.advance(2);
             self.skipped_line = true;
         }
-        let Some(end) = self.find_end(buffer)? else { return Ok(None) };
+        let Some(end) = self.find_end(buffer)? else {
+            return Ok(None);
+        };
         let head = parse_request(&buffer[..end])?;
         buffer.advance(end);
         *self = Self::default();
@@ -50,7 +52,9 @@ impl HeadParser {
         buffer: &mut BytesMut,
         method: &Method,
     ) -> Result<Option<Head<Response>>, Refusal> {
-        let Some(end) = self.find_end(buffer)? else { return Ok(None) };
+        let Some(end) = self.find_end(buffer)? else {
+            return Ok(None);
+        };
         let head = parse_response(&buffer[..end], method)?;
         buffer.advance(end);
         *self = Self::default();
@@ -68,11 +72,19 @@ impl HeadParser {
             }
             if buffer[..position].ends_with(b"\r\n\r") {
                 let end = position + 1;
-                return if end > MAX_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(Some(end)) };
+                return if end > MAX_HEAD {
+                    Err(Refusal::HeadTooLarge)
+                } else {
+                    Ok(Some(end))
+                };
             }
         }
         self.scanned = buffer.len();
-        if self.scanned > MAX_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(None) }
+        if self.scanned > MAX_HEAD {
+            Err(Refusal::HeadTooLarge)
+        } else {
+            Ok(None)
+        }
     }
 }
 
@@ -87,7 +99,9 @@ fn parse_request(bytes: &[u8]) -> Result<Head<Request>, Refusal> {
     if parsed.version == Some(0) {
         return Err(Refusal::Http10);
     }
-    let method = parsed.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    let method = parsed
+        .method
+        .and_then(|method| Method::from_bytes(method.as_bytes()).ok());
     let method = method.ok_or(Refusal::RequestLine)?;
     let hop = Hop::read(parsed.headers)?;
     let (path, authority) = target(&method, parsed.path.unwrap_or_default(), parsed.headers)?;
@@ -112,7 +126,11 @@ fn parse_request(bytes: &[u8]) -> Result<Head<Request>, Refusal> {
         upgrade: hop.upgrade.clone(),
         version: Version::Http1,
     };
-    Ok(Head { message, body, keep_alive: !hop.close })
+    Ok(Head {
+        message,
+        body,
+        keep_alive: !hop.close,
+    })
 }
 
 fn parse_response(bytes: &[u8], method: &Method) -> Result<Head<Response>, Refusal> {
@@ -123,7 +141,10 @@ fn parse_response(bytes: &[u8], method: &Method) -> Result<Head<Response>, Refus
         Ok(httparse::Status::Partial) => return Err(Refusal::StatusLine),
         Err(error) => return Err(refusal(error, Refusal::StatusLine)),
     }
-    let status = parsed.code.filter(|code| (100..1000).contains(code)).ok_or(Refusal::StatusLine)?;
+    let status = parsed
+        .code
+        .filter(|code| (100..1000).contains(code))
+        .ok_or(Refusal::StatusLine)?;
     let hop = Hop::read(parsed.headers)?;
     let http10 = parsed.version == Some(0);
     let bodiless = !has_body(method, status);
@@ -138,10 +159,19 @@ fn parse_response(bytes: &[u8], method: &Method) -> Result<Head<Response>, Refus
     };
     // To HEAD and with 304, content-length tells what a GET would have brought.
     let keep_length = bodiless && (*method == Method::HEAD || status == 304);
-    let keep_alive = if http10 { hop.keep_alive } else { !hop.close }
-        && !matches!(body, Body::UntilClose | Body::Opaque);
+    let keep_alive =
+        if http10 { hop.keep_alive } else { !hop.close } && !matches!(body, Body::UntilClose | Body::Opaque);
     let fields = hop.end_to_end(parsed.headers, bytes.len(), keep_length);
-    Ok(Head { message: Response { status, fields, length, upgrade: hop.upgrade.clone() }, body, keep_alive })
+    Ok(Head {
+        message: Response {
+            status,
+            fields,
+            length,
+            upgrade: hop.upgrade.clone(),
+        },
+        body,
+        keep_alive,
+    })
 }
 
 /// What the fields of one hop say.
@@ -184,7 +214,8 @@ impl<'b> Hop<'b> {
                 name if name.eq_ignore_ascii_case("connection") => hop.read_connection(header.value),
                 name if name.eq_ignore_ascii_case("upgrade") => upgrade = Some(header.value),
                 name if name.eq_ignore_ascii_case("te") => {
-                    hop.trailers |= members(header.value).any(|member| member.eq_ignore_ascii_case(b"trailers"));
+                    hop.trailers |=
+                        members(header.value).any(|member| member.eq_ignore_ascii_case(b"trailers"));
                 }
                 _ => {}
             }
@@ -232,7 +263,11 @@ impl<'b> Hop<'b> {
                 17 => header.name.eq_ignore_ascii_case("transfer-encoding"),
                 _ => false,
             };
-            let named = || self.named.iter().any(|name| name.eq_ignore_ascii_case(header.name.as_bytes()));
+            let named = || {
+                self.named
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(header.name.as_bytes()))
+            };
             if !drop && !named() {
                 fields.push(header.name, header.value);
             }
@@ -246,7 +281,9 @@ impl<'b> Hop<'b> {
 
 /// Path and authority: from the target when it is absolute, else from `host`.
 fn target(method: &Method, target: &str, headers: &[Header<'_>]) -> Result<(String, String), Refusal> {
-    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    let mut hosts = headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("host"));
     let host = hosts.next().ok_or(Refusal::HostMissing)?;
     if hosts.next().is_some() {
         return Err(Refusal::HostRepeated);
@@ -267,7 +304,11 @@ fn target(method: &Method, target: &str, headers: &[Header<'_>]) -> Result<(Stri
         return Err(Refusal::Target);
     }
     check_authority(authority)?;
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
     Ok((path, authority.to_owned()))
 }
 
@@ -277,13 +318,21 @@ fn strip_scheme(target: &str) -> Option<&str> {
 }
 
 fn check_authority(text: &str) -> Result<(), Refusal> {
-    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b',');
-    if text.bytes().all(allowed) { Ok(()) } else { Err(Refusal::HostMalformed) }
+    let allowed =
+        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b',');
+    if text.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(Refusal::HostMalformed)
+    }
 }
 
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+    let number = std::str::from_utf8(value)
+        .ok()
+        .filter(|_| digits)
+        .and_then(|text| text.parse().ok());
     // Two lengths may also come in one field (`5, 5`); neither is a number.
     number.ok_or(Refusal::ContentLength)
 }
@@ -293,7 +342,9 @@ fn only_chunked(value: &[u8]) -> Result<(), Refusal> {
     match (codings.next(), codings.next()) {
         (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(()),
         (Some(_), None) => Err(Refusal::TransferCodingUnknown),
-        _ if members(value).all(|coding| coding.eq_ignore_ascii_case(b"chunked")) => Err(Refusal::TransferEncoding),
+        _ if members(value).all(|coding| coding.eq_ignore_ascii_case(b"chunked")) => {
+            Err(Refusal::TransferEncoding)
+        }
         _ => Err(Refusal::TransferCodingUnknown),
     }
 }

@@ -27,7 +27,13 @@ pub(crate) struct Reader {
 impl Reader {
     /// Reads from `half`, after what has been read from it already.
     pub(crate) fn new(half: ReadHalf, already_read: BytesMut) -> Self {
-        Self { half, buffer: already_read, parser: HeadParser::default(), body: Body::Done, keep_alive: true }
+        Self {
+            half,
+            buffer: already_read,
+            parser: HeadParser::default(),
+            body: Body::Done,
+            keep_alive: true,
+        }
     }
 
     /// Waits until there is something to read, or the end.
@@ -47,7 +53,11 @@ impl Reader {
                 return Ok(Some(head.message));
             }
             if self.fill().await? == 0 {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(CodecError::Truncated) };
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(CodecError::Truncated)
+                };
             }
         }
     }
@@ -81,7 +91,11 @@ impl Reader {
                 None => {}
             }
             if self.fill().await? == 0 {
-                return if self.body.close() { Ok(None) } else { Err(CodecError::Truncated) };
+                return if self.body.close() {
+                    Ok(None)
+                } else {
+                    Err(CodecError::Truncated)
+                };
             }
         }
     }
@@ -118,5 +132,8 @@ impl Reader {
 
 /// Whether the peer closed with a reset: what a server does to a connection that it has just given up.
 fn is_reset(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe
+    )
 }

@@ -27,7 +27,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(half: WriteHalf) -> Self {
-        Self { half, out: Vec::new(), chunked: false }
+        Self {
+            half,
+            out: Vec::new(),
+            chunked: false,
+        }
     }
 
     /// Begins a request.
@@ -58,7 +62,9 @@ impl Writer {
         let out = &mut self.out;
         out.reserve(room_for(&response.fields));
         let status = http::StatusCode::from_u16(response.status).ok();
-        let reason = status.and_then(|status| status.canonical_reason()).unwrap_or("Unknown");
+        let reason = status
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or("Unknown");
         write!(out, "HTTP/1.1 {} {reason}\r\n", response.status).expect("a Vec takes everything");
         if let Some(protocol) = &response.upgrade {
             out.extend_from_slice(b"connection: Upgrade\r\nupgrade: ");
@@ -93,7 +99,11 @@ impl Writer {
         if self.chunked {
             self.out.extend_from_slice(b"\r\n");
         }
-        if self.out.len() > FULL { self.flush().await } else { Ok(()) }
+        if self.out.len() > FULL {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends the message and sends what is left of it.
@@ -120,12 +130,6 @@ impl Writer {
     /// Tells the peer that nothing follows.
     pub(crate) async fn close(&mut self) {
         let _ = self.half.shutdown().await;
-    }
-
-    /// Forgets what has gathered but was not sent.
-    pub(crate) fn discard(&mut self) {
-        self.out.clear();
-        self.chunked = false;
     }
 
     async fn write_all(&mut self, mut bytes: impl Buf) -> Result<(), CodecError> {

@@ -1,0 +1,190 @@
+//! Snapshot → lookup structures. Done once, away from the data workers; what did not change is taken over.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+use snapshot::route::CompiledTable;
+use snapshot::{
+    ChainMatch, Direction, Handler, HttpHandler, RouteSource, RouteTable, RouteTableName, Snapshot,
+    TcpHandler,
+};
+
+use crate::listen::sniff::Protocol;
+
+/// A Snapshot in the form that answers questions of the data path.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) snapshot: Arc<Snapshot>,
+    routes: HashMap<RouteTableName, Arc<CompiledTable>>,
+    /// The listener that captures, by direction, if there is one.
+    capturing: [Option<Arc<Listener>>; 2],
+    by_address: HashMap<SocketAddr, Arc<Listener>>,
+    by_port: HashMap<u16, Arc<Listener>>,
+}
+
+/// A listener, with chains by port.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) direction: Direction,
+    detect_http: bool,
+    use_original_destination: bool,
+    by_port: HashMap<u16, Vec<(Vec<String>, Chain)>>,
+    any_port: Vec<(Vec<String>, Chain)>,
+    default: Option<Chain>,
+}
+
+/// What happens to a connection. A connection keeps its chain while it lives.
+#[derive(Clone, Debug)]
+pub(crate) enum Chain {
+    Http(Arc<HttpChain>),
+    Tcp(Arc<TcpHandler>),
+}
+
+/// How a chain serves HTTP.
+#[derive(Debug)]
+pub(crate) struct HttpChain {
+    pub(crate) handler: HttpHandler,
+    pub(crate) direction: Direction,
+    /// The table that belongs to this chain alone; others are found by name in the Snapshot of each request.
+    inline: Option<Arc<CompiledTable>>,
+}
+
+impl Compiled {
+    /// Compiles a Snapshot. Routes that cannot work are logged and never match.
+    pub(crate) fn next(snapshot: Arc<Snapshot>, before: Option<&Compiled>) -> Self {
+        let routes = snapshot.routes.iter().map(|table| {
+            let known = before.and_then(|before| before.routes.get(&table.name));
+            let compiled = match known.filter(|known| Arc::ptr_eq(known.table(), table)) {
+                Some(known) => known.clone(),
+                None => compile_table(table),
+            };
+            (table.name.clone(), compiled)
+        });
+        let mut compiled = Self {
+            routes: routes.collect(),
+            capturing: [None, None],
+            by_address: HashMap::default(),
+            by_port: HashMap::default(),
+            snapshot: snapshot.clone(),
+        };
+        for facts in snapshot.listeners.iter() {
+            let listener = Arc::new(Listener::new(facts));
+            if facts.bind {
+                compiled.capturing[facts.direction as usize] = Some(listener);
+            } else if facts.address.ip().is_unspecified() {
+                compiled.by_port.insert(facts.address.port(), listener);
+            } else {
+                compiled.by_address.insert(facts.address, listener);
+            }
+        }
+        compiled
+    }
+
+    /// The listener for a connection on its way to `destination`: the exact address, then the port, then the one
+    /// that captured it.
+    pub(crate) fn listener(&self, direction: Direction, destination: SocketAddr) -> Option<&Arc<Listener>> {
+        let capturing = self.capturing[direction as usize].as_ref()?;
+        if !capturing.use_original_destination {
+            return Some(capturing);
+        }
+        let virtual_one = self
+            .by_address
+            .get(&destination)
+            .or_else(|| self.by_port.get(&destination.port()));
+        virtual_one
+            .filter(|listener| listener.direction == direction)
+            .or(Some(capturing))
+    }
+
+    /// The routes for a request of a chain.
+    pub(crate) fn routes<'t>(&'t self, chain: &'t HttpChain) -> Option<&'t CompiledTable> {
+        match (&chain.inline, &chain.handler.routes) {
+            (Some(table), _) => Some(table),
+            (None, RouteSource::Named(name)) => self.routes.get(name).map(AsRef::as_ref),
+            (None, RouteSource::Inline(_)) => None,
+        }
+    }
+}
+
+fn compile_table(table: &Arc<RouteTable>) -> Arc<CompiledTable> {
+    let (compiled, problems) = CompiledTable::new(table.clone());
+    for problem in problems {
+        tracing::warn!(%problem, "a route cannot work");
+    }
+    Arc::new(compiled)
+}
+
+impl Listener {
+    fn new(facts: &snapshot::Listener) -> Self {
+        let mut listener = Self {
+            direction: facts.direction,
+            detect_http: facts.detect_http,
+            use_original_destination: facts.use_original_destination,
+            by_port: HashMap::default(),
+            any_port: Vec::new(),
+            default: facts
+                .default_chain
+                .as_ref()
+                .map(|chain| compile_chain(&chain.handler, facts.direction)),
+        };
+        for chain in &facts.chains {
+            let ChainMatch {
+                destination_port,
+                application_protocols,
+            } = &chain.matches;
+            let entry = (
+                application_protocols.clone(),
+                compile_chain(&chain.handler, facts.direction),
+            );
+            match destination_port {
+                Some(port) => listener.by_port.entry(*port).or_default().push(entry),
+                None => listener.any_port.push(entry),
+            }
+        }
+        listener
+    }
+
+    /// Whether the choice among the chains for that port depends on the first bytes.
+    pub(crate) fn must_sniff(&self, port: u16) -> bool {
+        self.detect_http
+            && self
+                .candidates(port)
+                .iter()
+                .any(|(protocols, _)| !protocols.is_empty())
+    }
+
+    /// The chain for a connection: by port first, then by protocol, and never back (as Envoy chooses).
+    pub(crate) fn choose(&self, port: u16, protocol: Protocol) -> Option<&Chain> {
+        let candidates = self.candidates(port);
+        let named = |protocols: &[String]| {
+            protocols
+                .iter()
+                .any(|name| Some(name.as_str()) == protocol.name())
+        };
+        candidates
+            .iter()
+            .find(|(protocols, _)| named(protocols))
+            .or_else(|| candidates.iter().find(|(protocols, _)| protocols.is_empty()))
+            .map(|(_, chain)| chain)
+            .or(self.default.as_ref())
+    }
+
+    fn candidates(&self, port: u16) -> &[(Vec<String>, Chain)] {
+        self.by_port.get(&port).unwrap_or(&self.any_port)
+    }
+}
+
+fn compile_chain(handler: &Handler, direction: Direction) -> Chain {
+    match handler {
+        Handler::Http(handler) => Chain::Http(Arc::new(HttpChain {
+            inline: match &handler.routes {
+                RouteSource::Inline(table) => Some(compile_table(table)),
+                RouteSource::Named(_) => None,
+            },
+            handler: handler.clone(),
+            direction,
+        })),
+        Handler::Tcp(handler) => Chain::Tcp(Arc::new(handler.clone())),
+    }
+}

@@ -1,0 +1,1 @@
+//! Chains and listeners are chosen as Envoy chooses them; pools survive Snapshots.

@@ -1,0 +1,186 @@
+//! One downstream connection: HTTP/1.1 or HTTP/2 by its first bytes, then exchange after exchange until it ends.
+//!
+//! While the proxy drains, HTTP/1.1 responses say `connection: close` and HTTP/2 connections are told GOAWAY;
+//! nothing that a client has begun is cut off.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use daemon::clock;
+
+use super::codec::{self, CodecError, Reply, Source, h1, h2};
+use super::{exchange, forwarded, reply};
+use crate::active::compile::HttpChain;
+use crate::listen::accept::Ends;
+use crate::transport::{SILENCE, Transport};
+use crate::worker::Worker;
+
+/// Time for a head, from its first byte.
+const HEAD: Duration = Duration::from_secs(60);
+/// Time and bytes for the rest of a request whose response is complete.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// What the exchanges of one downstream connection share.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) chain: Arc<HttpChain>,
+    pub(crate) ends: Ends,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(connection: Rc<Connection>, mut transport: Transport) {
+    match speaks_http2(&mut transport).await {
+        Some(true) => http2(&connection, transport).await,
+        Some(false) => http1(&connection, transport).await,
+        None => {}
+    }
+}
+
+/// Whether the client begins as HTTP/2 does; `None` when it says nothing.
+async fn speaks_http2(transport: &mut Transport) -> Option<bool> {
+    clock::timeout(SILENCE, transport.readable()).await.ok()?.ok()?;
+    let compare = async {
+        loop {
+            let read = transport.read_ahead();
+            let compared = read.len().min(h2::PREFACE.len());
+            if read[..compared] != h2::PREFACE[..compared] {
+                return Some(false);
+            }
+            if compared == h2::PREFACE.len() {
+                return Some(true);
+            }
+            transport.read_more().await.ok().filter(|more| *more > 0)?;
+        }
+    };
+    clock::timeout(HEAD, compare).await.ok().flatten()
+}
+
+async fn http1(connection: &Connection, transport: Transport) {
+    let (read, write, read_ahead) = transport.split();
+    let (mut reader, mut writer) = (h1::Reader::new(read, read_ahead), h1::Writer::new(write));
+    loop {
+        if !matches!(clock::timeout(SILENCE, reader.wait()).await, Ok(Ok(()))) {
+            break;
+        }
+        let request = match clock::timeout(HEAD, reader.request()).await {
+            Ok(Ok(Some(request))) => request,
+            Ok(Ok(None)) | Err(_) => break,
+            Ok(Err(error)) => {
+                refuse(connection, &mut writer, &error).await;
+                break linger(&mut reader).await;
+            }
+        };
+        let mut keep_alive = reader.keep_alive() && !connection.worker.drain.began();
+        let method = request.method.clone();
+        let reply = Reply::Http1 {
+            writer: &mut writer,
+            method,
+            keep_alive: &mut keep_alive,
+        };
+        exchange::serve(connection, request, Source::Http1(&mut reader), reply).await;
+        if !keep_alive || !rest_is_read(&mut reader).await {
+            // A close with unread bytes would be a reset, and might overtake the response.
+            writer.close().await;
+            break linger(&mut reader).await;
+        }
+    }
+}
+
+/// Answers a request that is not HTTP as we accept it.
+async fn refuse(connection: &Connection, writer: &mut h1::Writer, error: &CodecError) {
+    let CodecError::Refused(refusal) = error else {
+        return;
+    };
+    tracing::debug!(%refusal, peer = %connection.ends.peer, "request refused");
+    let mut local = reply::plain(refusal.status(), String::new());
+    forwarded::every_response(
+        &mut local.response,
+        &connection.worker,
+        &connection.chain.handler.server_name,
+    );
+    if *refusal == h1::Refusal::Http10 {
+        local.response.fields.push("upgrade", b"HTTP/1.1");
+    }
+    writer.response(&local.response, &http::Method::GET, false);
+    let _ = writer.end(None).await;
+    writer.close().await;
+}
+
+/// Reads what is left of a request whose response is complete, if it is little. Whether the end was reached.
+async fn rest_is_read(reader: &mut h1::Reader) -> bool {
+    reader.is_between_messages() || clock::timeout(LINGER, drop_frames(reader)).await == Ok(true)
+}
+
+async fn drop_frames(reader: &mut h1::Reader) -> bool {
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        match reader.frame().await {
+            Ok(Some(codec::Frame::Data(data))) => left = left.saturating_sub(data.len()),
+            Ok(Some(codec::Frame::Trailers(_))) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// Lets a client that still sends see our last response before it sees the close.
+async fn linger(reader: &mut h1::Reader) {
+    reader.become_opaque();
+    let _ = clock::timeout(LINGER, drop_frames(reader)).await;
+}
+
+async fn http2(connection: &Rc<Connection>, transport: Transport) {
+    let Ok(Ok(mut server)) = clock::timeout(HEAD, h2::accept(transport)).await else {
+        return;
+    };
+    let mut drain = connection.worker.drain.clone();
+    let mut draining = false;
+    loop {
+        let idle = async {
+            // The clock runs anew after every stream; a connection with streams is not idle.
+            clock::sleep(SILENCE).await;
+        };
+        tokio::select! {
+            accepted = server.accept() => match accepted {
+                Some(Ok((request, respond))) => serve_stream(connection, request, respond),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "HTTP/2 connection failed");
+                    return;
+                }
+                None => return,
+            },
+            () = drain.wait(), if !draining => {
+                draining = true;
+                server.graceful_shutdown();
+            }
+            () = idle => server.graceful_shutdown(),
+        }
+    }
+}
+
+fn serve_stream(
+    connection: &Rc<Connection>,
+    request: http::Request<::h2::RecvStream>,
+    mut respond: ::h2::server::SendResponse<Bytes>,
+) {
+    let (request, body) = match h2::request_from(request) {
+        Ok(parts) => parts,
+        Err(refusal) => {
+            tracing::debug!(%refusal, "request refused");
+            let local = reply::plain(refusal.status(), String::new());
+            let _ = respond.send_response(h2::response_to(&local.response), true);
+            return;
+        }
+    };
+    let connection = connection.clone();
+    let tasks = connection.worker.tasks.clone();
+    tasks.spawn_local("stream", async move {
+        let reply = Reply::Http2 { respond, body: None };
+        exchange::serve(&connection, request, Source::Http2(body), reply).await;
+    });
+}

@@ -1,0 +1,215 @@
+//! The life of a request on one page.
+//!
+//! An exchange is one request with its response. It takes the Snapshot in force when it begins and keeps it to its
+//! end. What is not reachable from here is not read on the way.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::clock::{self, Instant};
+use snapshot::cluster::ServiceRef;
+use snapshot::endpoint::Workload;
+use snapshot::{Action, ClusterName, Direction};
+
+use super::codec::{CodecError, Reply, Request, Source};
+use super::reply::LocalReply;
+use super::{forward, forwarded, normalize, reply, route};
+use crate::active::Active;
+use crate::error::{ProxyError, RequestError, Side};
+use crate::http::body::RequestBody;
+use crate::http::connection::Connection;
+use crate::telemetry::flags::{Flag, Flags};
+use crate::telemetry::metrics::{Destination, Label, Outcome};
+use crate::upstream::{Cluster, Endpoint};
+
+/// One request with its response.
+#[derive(Debug)]
+pub(crate) struct Exchange<'c> {
+    pub(crate) connection: &'c Connection,
+    pub(crate) request: Request,
+    pub(crate) body: RequestBody<'c>,
+    pub(crate) reply: Reply<'c>,
+    pub(crate) record: Record,
+}
+
+/// What becomes known about an exchange on its way.
+#[derive(Debug)]
+pub(crate) struct Record {
+    begun: Instant,
+    /// Status of the response that was begun; `None` before.
+    pub(crate) status: Option<u16>,
+    pub(crate) flags: Flags,
+    pub(crate) grpc: bool,
+    pub(crate) grpc_status: Option<u16>,
+    pub(crate) response_bytes: u64,
+    pub(crate) retried: bool,
+    destination: Option<Label>,
+}
+
+/// Serves one request.
+pub(crate) async fn serve(connection: &Connection, request: Request, source: Source<'_>, reply: Reply<'_>) {
+    // A worker accepts only with a Snapshot in force, and never loses it.
+    let Some(active) = connection.worker.active() else {
+        return;
+    };
+    let mut exchange = Exchange::new(connection, request, source, reply);
+    if let Err(error) = exchange.run(&active).await {
+        exchange.fail(&error).await;
+    }
+    exchange.finish();
+}
+
+impl<'c> Exchange<'c> {
+    fn new(connection: &'c Connection, request: Request, source: Source<'c>, reply: Reply<'c>) -> Self {
+        let record = Record {
+            begun: clock::now(),
+            status: None,
+            flags: Flags::default(),
+            grpc: reply::is_grpc(&request.fields),
+            grpc_status: None,
+            response_bytes: 0,
+            retried: false,
+            destination: None,
+        };
+        Self {
+            connection,
+            request,
+            body: RequestBody::new(source),
+            reply,
+            record,
+        }
+    }
+
+    /// From head to end.
+    async fn run(&mut self, active: &Rc<Active>) -> Result<(), ProxyError> {
+        normalize::request(&mut self.request)?;
+        forwarded::request(&mut self.request, &self.connection.worker);
+        let route = route::find(active, &self.connection.chain, &self.request)?;
+        // Request filters have their place here: each continues or responds.
+        match &route.action {
+            Action::Respond(direct) => Ok(self.respond(reply::direct(direct)).await?),
+            Action::Forward(forward) => forward::forward(self, active, forward).await,
+        }
+    }
+
+    /// Answers by ourselves.
+    async fn respond(&mut self, local: LocalReply) -> Result<(), RequestError> {
+        let LocalReply { mut response, body } = local;
+        forwarded::every_response(&mut response, &self.connection.worker, self.server_name());
+        if !self.request.length.is_empty() || self.connection.worker.drain.began() {
+            // The rest of the request is not worth reading.
+            self.reply.close_after();
+        }
+        self.record.status = Some(response.status);
+        self.record.response_bytes += response.fields.size() + body.len() as u64;
+        let sent = async {
+            self.reply.head(&response).await?;
+            if super::codec::has_body(&self.request.method, response.status) {
+                self.reply.data(body).await?;
+            }
+            self.reply.end(None).await
+        };
+        sent.await.map_err(|error: CodecError| {
+            tracing::debug!(%error, "the client did not take the response");
+            RequestError::ClientGone
+        })
+    }
+
+    /// Tells the client what went wrong, if it can still be told.
+    async fn fail(&mut self, error: &ProxyError) {
+        tracing::debug!(%error, side = ?error.side(), path = %self.request.path, "request failed");
+        self.record.flags = self.record.flags.union(error.flags());
+        match error {
+            ProxyError::Request(RequestError::ClientGone) => {
+                self.record.status.get_or_insert(0);
+                self.reply.abort().await;
+            }
+            _ if self.record.status.is_some() => self.reply.abort().await,
+            _ => {
+                let local = reply::for_error(error, self.record.retried, &self.request);
+                if local.response.fields.contains("grpc-status") {
+                    self.record.grpc_status = grpc_status(&local.response.fields);
+                }
+                if error.side() == Side::Client {
+                    self.reply.close_after();
+                }
+                if self.respond(local).await.is_err() {
+                    self.record.flags = self.record.flags.with(Flag::DownstreamConnectionTermination);
+                }
+            }
+        }
+    }
+
+    /// Leaves metrics behind. Exactly once.
+    fn finish(mut self) {
+        let metrics = &self.connection.worker.metrics;
+        let label = self.record.destination.unwrap_or_else(|| self.label(None, None));
+        let outcome = Outcome {
+            status: self.record.status.unwrap_or(0),
+            flags: self.record.flags,
+            grpc: self.record.grpc.then_some(self.record.grpc_status),
+        };
+        let request_bytes = self.request.fields.size() + self.body.received;
+        let took = milliseconds(clock::now() - self.record.begun);
+        metrics.http(label, outcome, took, (request_bytes, self.record.response_bytes));
+        self.record.destination = None;
+    }
+
+    /// The value of the response header `server`.
+    pub(crate) fn server_name(&self) -> &'c str {
+        &self.connection.chain.handler.server_name
+    }
+
+    /// Remembers whom the request goes to, for metrics.
+    pub(crate) fn goes_to(&mut self, cluster: &Cluster, endpoint: Option<&Endpoint>) {
+        let known = endpoint.and_then(|endpoint| endpoint.label.get());
+        let label = known.unwrap_or_else(|| self.label(Some(cluster), endpoint));
+        // Without a service, the label depends on the request's host and is not the endpoint's.
+        if let (Some(endpoint), Some(_)) = (endpoint, &cluster.facts.service) {
+            endpoint.label.set(Some(label));
+        }
+        self.record.destination = Some(label);
+    }
+
+    fn label(&self, cluster: Option<&Cluster>, endpoint: Option<&Endpoint>) -> Label {
+        let Connection { worker, chain, .. } = self.connection;
+        let workload: Arc<Workload> = match (chain.direction, endpoint) {
+            (Direction::Inbound, _) => worker.settings.workload.clone(),
+            (Direction::Outbound, Some(endpoint)) => endpoint.workload.clone(),
+            (Direction::Outbound, None) => Arc::default(),
+        };
+        let service = match cluster {
+            Some(cluster) => cluster.facts.service.clone().unwrap_or_else(|| ServiceRef {
+                host: snapshot::route::host_without_port(&self.request.authority).to_ascii_lowercase(),
+                name: special_name(&cluster.facts.name).to_owned(),
+                namespace: String::new(),
+            }),
+            None => ServiceRef {
+                host: String::new(),
+                name: String::new(),
+                namespace: String::new(),
+            },
+        };
+        worker
+            .metrics
+            .label(Destination::new(chain.direction, &workload, &service))
+    }
+}
+
+/// `destination_service_name` of a cluster without service: the special clusters' own name.
+pub(crate) fn special_name(name: &ClusterName) -> &str {
+    match name.parts() {
+        None => name.as_str(),
+        Some(_) => "",
+    }
+}
+
+/// The number in `grpc-status`.
+pub(crate) fn grpc_status(fields: &super::codec::Fields) -> Option<u16> {
+    fields.text("grpc-status").and_then(|text| text.parse().ok())
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,342 @@
+//! Sends a request to one of a route's clusters and its response back: the loop over tries, and one try.
+//!
+//! During a try the request's body goes up while the response is awaited and comes down; neither waits for the
+//! other, and each waits for its receiver.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use daemon::clock::{self, Instant};
+use futures_util::poll;
+use snapshot::route::Forward;
+
+use super::body::{Replay, RequestBody, UploadError};
+use super::codec::{Answer, CodecError, Frame, Reply, Request, Response};
+use super::exchange::{Exchange, Record, grpc_status};
+use super::retry::{Attempts, Next};
+use super::{forwarded, upgrade};
+use crate::active::Active;
+use crate::error::{ProxyError, RequestError, RouteError, UpstreamError};
+use crate::http::connection::Connection;
+use crate::telemetry::flags::Flag;
+use crate::transport::SILENCE;
+use crate::upstream::circuit_breaker::{Resource, share};
+use crate::upstream::{Cluster, Lease, cluster};
+
+/// Forwards, within the route's timeout.
+pub(crate) async fn forward(
+    exchange: &mut Exchange<'_>,
+    active: &Rc<Active>,
+    forward: &Forward,
+) -> Result<(), ProxyError> {
+    let worker = &exchange.connection.worker;
+    let chosen = snapshot::route::pick(&forward.clusters, worker.random.next());
+    let found = chosen.and_then(|weighted| active.cluster(&weighted.cluster));
+    let cluster = found.ok_or(RouteError::NoCluster)?.clone();
+    exchange.goes_to(&cluster, None);
+    let tries = tries(exchange, &cluster, forward);
+    match forward.timeout {
+        None => tries.await,
+        Some(limit) => match clock::timeout(limit, tries).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(UpstreamError::Timeout.into()),
+        },
+    }
+}
+
+/// The loop over tries.
+async fn tries(
+    exchange: &mut Exchange<'_>,
+    cluster: &Rc<Cluster>,
+    forward: &Forward,
+) -> Result<(), ProxyError> {
+    let worker = exchange.connection.worker.clone();
+    let (usage, breaker) = (&cluster.live.usage, &cluster.facts.circuit_breaker);
+    let limit = |limit| share(limit, worker.settings.workers);
+    let _request = usage
+        .take(Resource::Requests, limit(breaker.max_requests))
+        .ok_or(UpstreamError::Overflow)?;
+    let mut attempts = Attempts::new(forward.retry.as_ref(), &exchange.request.method);
+    let replay = Replay::new(attempts.wants_body());
+    let mut _retry = None;
+    loop {
+        cluster::count(&cluster.live.counters.requests);
+        forwarded::attempt(&mut exchange.request, attempts.number(), forward.timeout);
+        let next = match one_try(exchange, cluster, &mut attempts, &replay).await {
+            Ok(Done::Answered) => return Ok(()),
+            Ok(Done::Again) => attempts.another(worker.random.next()),
+            Err(Failure::Client(error)) => return Err(error.into()),
+            Err(Failure::Upstream(error)) => {
+                let next = match replay.is_possible() && exchange.record.status.is_none() {
+                    true => attempts.after_error(&error, worker.random.next()),
+                    false => Next::Final,
+                };
+                if next == Next::Exhausted {
+                    exchange.record.flags = exchange.record.flags.with(Flag::UpstreamRetryLimitExceeded);
+                }
+                if !matches!(next, Next::Again(_)) {
+                    return Err(error.into());
+                }
+                next
+            }
+        };
+        _retry = usage.take(Resource::Retries, limit(breaker.max_retries));
+        if _retry.is_none() {
+            return Err(UpstreamError::Overflow.into());
+        }
+        if let Next::Again(wait) = next
+            && wait > Duration::ZERO
+        {
+            clock::sleep(wait).await;
+        }
+        cluster::count(&cluster.live.counters.retries);
+        exchange.record.retried = true;
+        exchange.body.rewind();
+    }
+}
+
+/// How a try ended without failing.
+enum Done {
+    /// The client has its response.
+    Answered,
+    /// The response is one that the policy wants to try again; nothing of it was sent.
+    Again,
+}
+
+/// Whose fault ended a try.
+enum Failure {
+    Client(RequestError),
+    Upstream(UpstreamError),
+}
+
+/// One try: endpoint, connection, conversation.
+async fn one_try(
+    exchange: &mut Exchange<'_>,
+    cluster: &Rc<Cluster>,
+    attempts: &mut Attempts<'_>,
+    replay: &Replay,
+) -> Result<Done, Failure> {
+    let connection = exchange.connection;
+    let worker = &connection.worker;
+    let picked = cluster.pick(connection.ends.destination, &attempts.tried, &worker.random);
+    let endpoint = picked.map_err(Failure::Upstream)?;
+    attempts.trying(endpoint.address);
+    exchange.goes_to(cluster, Some(&endpoint));
+    let _in_flight = endpoint.pool.begin_request();
+    let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
+    let lease = Lease::acquire(worker, cluster, &endpoint, http2).await;
+    let mut lease = lease.map_err(Failure::Upstream)?;
+    let Exchange {
+        request,
+        body,
+        reply,
+        record,
+        ..
+    } = exchange;
+    let conversation = Conversation {
+        connection,
+        request,
+        attempts,
+        replay,
+        begun: clock::now(),
+    };
+    match conversation.hold(&mut lease, body, reply, record).await? {
+        End::Complete => lease.give_back(),
+        End::Incomplete => {}
+        End::Again => return Ok(Done::Again),
+        End::Switched => {
+            if let Some(halves) = lease.halves() {
+                record.response_bytes += upgrade::tunnel(body.source(), reply, halves).await;
+            }
+        }
+    }
+    Ok(Done::Answered)
+}
+
+/// How a conversation ended.
+enum End {
+    /// Both messages are complete.
+    Complete,
+    /// The response is complete, the request is not: its connection is of no further use.
+    Incomplete,
+    /// The response is to be tried again.
+    Again,
+    /// 101: the connection is no longer HTTP.
+    Switched,
+}
+
+/// What does not change while one request goes up and its response comes down.
+struct Conversation<'a> {
+    connection: &'a Connection,
+    request: &'a Request,
+    attempts: &'a Attempts<'a>,
+    replay: &'a Replay,
+    begun: Instant,
+}
+
+impl Conversation<'_> {
+    async fn hold(
+        &self,
+        lease: &mut Lease,
+        body: &mut RequestBody<'_>,
+        reply: &mut Reply<'_>,
+        record: &mut Record,
+    ) -> Result<End, Failure> {
+        let reused = lease.reused;
+        let sent = lease.send(self.request).await;
+        let (mut sink, mut answer) =
+            sent.map_err(|error| Failure::Upstream(before_response(error, reused)))?;
+        let mut upload = pin!(body.upload(&mut sink, self.replay));
+        let mut uploaded = false;
+        let head = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut upload, if !uploaded => {
+                        uploaded = true;
+                        client_failed(outcome)?;
+                    }
+                    head = answer.head() => {
+                        let head = head.map_err(|error| Failure::Upstream(before_response(error, reused)))?;
+                        if !head.is_informational() {
+                            return Ok(head);
+                        }
+                        reply.head(&head).await.map_err(client_gone)?;
+                    }
+                }
+            }
+        };
+        let mut response = match self.attempts.per_try_timeout() {
+            None => head.await?,
+            Some(limit) => match clock::timeout(limit, head).await {
+                Ok(head) => head?,
+                Err(_) => return Err(Failure::Upstream(UpstreamError::TryTimeout)),
+            },
+        };
+        if self.wants_another(&response) {
+            return Ok(End::Again);
+        }
+        self.replay.stop();
+        self.begin(&mut response, reply, record).await?;
+        if response.status == 101 {
+            reply.flush().await.map_err(client_gone)?;
+            return Ok(End::Switched);
+        }
+        let mut download = pin!(download(&mut answer, reply, record));
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut upload, if !uploaded => {
+                    uploaded = true;
+                    client_failed(outcome)?;
+                }
+                outcome = &mut download => {
+                    outcome?;
+                    return Ok(if uploaded { End::Complete } else { End::Incomplete });
+                }
+            }
+        }
+    }
+
+    fn wants_another(&self, response: &Response) -> bool {
+        self.attempts.wants_another(response) && self.attempts.has_more() && self.replay.is_possible()
+    }
+
+    /// Sends the head of the response down.
+    async fn begin(
+        &self,
+        response: &mut Response,
+        reply: &mut Reply<'_>,
+        record: &mut Record,
+    ) -> Result<(), Failure> {
+        let Connection { worker, chain, .. } = self.connection;
+        if response.status != 101 {
+            forwarded::response(
+                response,
+                worker,
+                &chain.handler.server_name,
+                clock::now() - self.begun,
+            );
+        }
+        if worker.drain.began() {
+            reply.close_after();
+        }
+        record.status = Some(response.status);
+        record.response_bytes += response.fields.size();
+        record.grpc_status = record.grpc_status.or(grpc_status(&response.fields));
+        reply.head(response).await.map_err(client_gone)
+    }
+}
+
+/// Sends the body of the response down. Small pieces wait for more, or until none is there.
+async fn download(
+    answer: &mut Answer<'_>,
+    reply: &mut Reply<'_>,
+    record: &mut Record,
+) -> Result<(), Failure> {
+    loop {
+        let frame = {
+            let mut next = pin!(answer.frame());
+            match poll!(next.as_mut()) {
+                std::task::Poll::Ready(frame) => frame,
+                std::task::Poll::Pending => {
+                    reply.flush().await.map_err(client_gone)?;
+                    clock::timeout(SILENCE, next)
+                        .await
+                        .unwrap_or(Err(CodecError::Silent))
+                }
+            }
+        };
+        match frame {
+            Ok(Some(Frame::Data(data))) => {
+                record.response_bytes += data.len() as u64;
+                reply.data(data).await.map_err(client_gone)?;
+            }
+            Ok(Some(Frame::Trailers(fields))) => {
+                record.response_bytes += fields.size();
+                record.grpc_status = record.grpc_status.or(grpc_status(&fields));
+                return reply.end(Some(&fields)).await.map_err(client_gone);
+            }
+            Ok(None) => return reply.end(None).await.map_err(client_gone),
+            Err(error) => {
+                tracing::debug!(%error, "response ended early");
+                return Err(Failure::Upstream(UpstreamError::Truncated));
+            }
+        }
+    }
+}
+
+/// A body that the client did not finish ends the try. One that the upstream did not take does not: its response,
+/// or the reason why there is none, is on its way.
+fn client_failed(outcome: Result<(), UploadError>) -> Result<(), Failure> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(UploadError::Upstream(error)) => {
+            tracing::debug!(%error, "upstream does not take the request's body");
+            Ok(())
+        }
+        Err(UploadError::Client(error)) => Err(Failure::Client(match error {
+            CodecError::Refused(refusal) => RequestError::Refused(refusal),
+            CodecError::Silent => RequestError::Silent,
+            _ => RequestError::ClientGone,
+        })),
+    }
+}
+
+fn client_gone(error: CodecError) -> Failure {
+    tracing::debug!(%error, "the client does not take the response");
+    Failure::Client(RequestError::ClientGone)
+}
+
+fn before_response(error: CodecError, reused: bool) -> UpstreamError {
+    match error {
+        CodecError::Refused(refusal) => UpstreamError::Protocol(refusal),
+        CodecError::Closed => UpstreamError::Closed { reused },
+        CodecError::StreamRefused => UpstreamError::StreamRefused,
+        CodecError::Truncated | CodecError::Silent | CodecError::Io(_) => {
+            UpstreamError::Closed { reused: false }
+        }
+        CodecError::Http2(_) => UpstreamError::Reset,
+    }
+}

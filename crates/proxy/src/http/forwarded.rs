@@ -1,0 +1,96 @@
+//! Headers that a sidecar adds, keeps and removes. Once per request, and once per response.
+//!
+//! As Istio's sidecars do: `x-request-id` and `x-forwarded-proto` when absent, `server` and `date` on the way back;
+//! `x-forwarded-for` is left alone. What proxies tell each other does not reach applications.
+
+use std::time::Duration;
+
+use daemon::clock;
+
+use crate::http::codec::{Request, Response};
+use crate::worker::Worker;
+
+/// What proxies of a mesh tell each other.
+const BETWEEN_PROXIES: [&str; 3] = [
+    "x-envoy-peer-metadata",
+    "x-envoy-peer-metadata-id",
+    "x-envoy-decorator-operation",
+];
+
+/// Before routing.
+pub(crate) fn request(request: &mut Request, worker: &Worker) {
+    let fields = &mut request.fields;
+    for name in BETWEEN_PROXIES {
+        fields.remove(name);
+    }
+    if !fields.contains("x-request-id") {
+        fields.push("x-request-id", worker.random.uuid().as_bytes());
+    }
+    if !fields.contains("x-forwarded-proto") {
+        fields.push("x-forwarded-proto", request.scheme.as_bytes());
+    }
+}
+
+/// Before each attempt.
+pub(crate) fn attempt(request: &mut Request, number: u32, timeout: Option<Duration>) {
+    let mut text = [0; 20];
+    request
+        .fields
+        .set("x-envoy-attempt-count", decimal(u64::from(number), &mut text));
+    if let Some(timeout) = timeout {
+        let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        request
+            .fields
+            .set("x-envoy-expected-rq-timeout-ms", decimal(milliseconds, &mut text));
+    }
+}
+
+/// A response of an upstream, `took` after the request was sent.
+pub(crate) fn response(response: &mut Response, worker: &Worker, server_name: &str, took: Duration) {
+    for name in BETWEEN_PROXIES {
+        response.fields.remove(name);
+    }
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    response.fields.set(
+        "x-envoy-upstream-service-time",
+        decimal(milliseconds, &mut [0; 20]),
+    );
+    every_response(response, worker, server_name);
+}
+
+/// Any response, also one of the proxy's own.
+pub(crate) fn every_response(response: &mut Response, worker: &Worker, server_name: &str) {
+    if !response.fields.contains("date") {
+        worker.date.at(clock::unix_seconds(), |date| {
+            response.fields.push("date", date.as_bytes())
+        });
+    }
+    if !server_name.is_empty() {
+        response.fields.set("server", server_name.as_bytes());
+    }
+}
+
+/// The digits of a number, without an allocation.
+fn decimal(number: u64, space: &mut [u8; 20]) -> &[u8] {
+    let (mut left, mut start) = (number, space.len());
+    loop {
+        start -= 1;
+        space[start] = b'0' + u8::try_from(left % 10).expect("one digit");
+        left /= 10;
+        if left == 0 {
+            return &space[start..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_become_digits() {
+        for number in [0, 7, 10, 1234, u64::MAX] {
+            assert_eq!(decimal(number, &mut [0; 20]), number.to_string().as_bytes());
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Answers of the proxy itself: local replies with Envoy's statuses and bodies, and a route's direct response.
+
+use bytes::Bytes;
+use snapshot::route::DirectResponse;
+
+use crate::error::{ProxyError, UpstreamError};
+use crate::http::codec::{Fields, Length, Request, Response};
+
+/// Head and body of an answer.
+#[derive(Debug)]
+pub(crate) struct LocalReply {
+    pub(crate) response: Response,
+    pub(crate) body: Bytes,
+}
+
+/// The answer for a request that failed. gRPC callers get it in their form.
+pub(crate) fn for_error(error: &ProxyError, retried: bool, request: &Request) -> LocalReply {
+    let (status, body) = (error.status(), error.client_message(retried));
+    let mut reply = if is_grpc(&request.fields) {
+        grpc(status, &body)
+    } else {
+        plain(status, body)
+    };
+    if matches!(error, ProxyError::Upstream(UpstreamError::Overflow)) {
+        reply.response.fields.push("x-envoy-overloaded", b"true");
+    }
+    reply
+}
+
+/// The answer that a route states.
+pub(crate) fn direct(direct: &DirectResponse) -> LocalReply {
+    plain(direct.status, direct.body.clone())
+}
+
+/// An answer with a body of text, or none.
+pub(crate) fn plain(status: u16, body: String) -> LocalReply {
+    let mut response = Response::new(status);
+    if !body.is_empty() {
+        response.fields.push("content-type", b"text/plain");
+    }
+    response.length = Length::Exact(body.len() as u64);
+    LocalReply {
+        response,
+        body: body.into(),
+    }
+}
+
+/// Whether a head belongs to a gRPC call.
+pub(crate) fn is_grpc(fields: &Fields) -> bool {
+    let subtype = fields
+        .get("content-type")
+        .and_then(|value| value.strip_prefix(b"application/grpc"));
+    // `application/grpc-web` is another protocol.
+    matches!(subtype, Some([] | [b'+' | b';', ..]))
+}
+
+/// gRPC says its status in trailers; without a body, they are the head.
+fn grpc(status: u16, message: &str) -> LocalReply {
+    let code = match status {
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 502..=504 => "14",
+        _ => "2",
+    };
+    let mut response = Response::new(200);
+    response.length = Length::Empty;
+    response.fields.push("content-type", b"application/grpc");
+    response.fields.push("grpc-status", code.as_bytes());
+    if !message.is_empty() {
+        response
+            .fields
+            .push("grpc-message", percent_encode(message).as_bytes());
+    }
+    LocalReply {
+        response,
+        body: Bytes::new(),
+    }
+}
+
+/// `grpc-message` is printable ASCII without `%`.
+fn percent_encode(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b' '..=b'~' if byte != b'%' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_callers_get_a_grpc_status() {
+        let reply = grpc(503, "no healthy upstream");
+        assert_eq!(
+            (reply.response.status, reply.response.fields.text("grpc-status")),
+            (200, Some("14"))
+        );
+        assert_eq!(percent_encode("50% \n"), "50%25 %0A");
+        let mut fields = Fields::default();
+        fields.push("content-type", b"application/grpc+proto");
+        assert!(is_grpc(&fields));
+        fields.set("content-type", b"application/grpc-web");
+        assert!(!is_grpc(&fields));
+    }
+}

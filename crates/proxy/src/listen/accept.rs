@@ -1,0 +1,111 @@
+//! Accepts connections of one worker, once for each, and hands them to their chain.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::clock;
+use snapshot::Direction;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::original_dst::OriginalDestination;
+use super::sniff::{self, Protocol};
+use crate::active::compile::Chain;
+use crate::transport::Transport;
+use crate::worker::Worker;
+use crate::{http, tcp};
+
+/// Connections of one worker and direction at a time; more wait in the kernel's queue.
+const CONNECTIONS: usize = 65_536;
+/// Pause after a failed accept. Usually files have run out; they are closed in time, a tight loop would not help.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until the worker ends. Nothing is accepted before a Snapshot is in force: the kernel's queue holds it.
+pub(crate) async fn accept(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    direction: Direction,
+    destinations: OriginalDestination,
+) {
+    worker.wait_for_snapshot().await;
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let permit = permits
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let Some(destination) = destinations.of(direction, &stream, peer) else {
+                    tracing::debug!(%peer, "connection to our own listener refused: it would come back to us");
+                    continue;
+                };
+                if worker.settings.probe.recognises(destination) {
+                    continue;
+                }
+                let served = serve(
+                    worker.clone(),
+                    stream,
+                    Ends {
+                        peer,
+                        destination,
+                        direction,
+                    },
+                );
+                worker.tasks.spawn_local("connection", async move {
+                    served.await;
+                    drop(permit);
+                });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                clock::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The two ends of a captured connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    /// Who connected.
+    pub(crate) peer: SocketAddr,
+    /// Where to.
+    pub(crate) destination: SocketAddr,
+    pub(crate) direction: Direction,
+}
+
+async fn serve(worker: Rc<Worker>, stream: TcpStream, ends: Ends) {
+    let mut transport = Transport::new(stream);
+    // The connection keeps the chain that it is given now; its requests follow the routes of their own time.
+    let chain = {
+        let Some(active) = worker.active() else { return };
+        let Some(listener) = active
+            .compiled
+            .listener(ends.direction, ends.destination)
+            .cloned()
+        else {
+            return;
+        };
+        drop(active);
+        let port = ends.destination.port();
+        let protocol = if listener.must_sniff(port) {
+            sniff::sniff(&mut transport).await
+        } else {
+            Protocol::Other
+        };
+        listener.choose(port, protocol).cloned()
+    };
+    match chain {
+        Some(Chain::Http(chain)) => {
+            let connection = http::connection::Connection { worker, chain, ends };
+            http::connection::serve(Rc::new(connection), transport).await;
+        }
+        Some(Chain::Tcp(handler)) => tcp::forward::serve(&worker, &handler, ends, transport).await,
+        None => tracing::debug!(destination = %ends.destination, "no chain takes the connection"),
+    }
+}

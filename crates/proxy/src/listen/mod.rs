@@ -1,0 +1,6 @@
+//! From a socket to the chain that handles the connection.
+
+pub(crate) mod accept;
+pub(crate) mod bind;
+pub(crate) mod original_dst;
+pub(crate) mod sniff;

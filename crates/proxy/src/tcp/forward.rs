@@ -1,0 +1,178 @@
+//! Opaque bytes to one cluster: both directions until each has ended (half-close), or both are silent.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use daemon::clock::{self, Instant};
+use futures_util::poll;
+use snapshot::cluster::ServiceRef;
+use snapshot::{Direction, TcpHandler};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::error::UpstreamError;
+use crate::http::exchange::special_name;
+use crate::listen::accept::Ends;
+use crate::telemetry::metrics::{Destination, Label};
+use crate::transport::{ReadHalf, SILENCE, Transport, WriteHalf};
+use crate::upstream::circuit_breaker::{Resource, share};
+use crate::upstream::{Cluster, Endpoint, pool};
+use crate::worker::Worker;
+
+/// Piece in which bytes are moved.
+const PIECE: usize = 16 * 1024;
+/// Tries to connect (Envoy: `max_connect_attempts`).
+const CONNECTS: usize = 3;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(worker: &Rc<Worker>, handler: &TcpHandler, ends: Ends, client: Transport) {
+    let Some(active) = worker.active() else { return };
+    let Some(cluster) = active.cluster(&handler.cluster).cloned() else {
+        tracing::debug!(cluster = %handler.cluster, "no such cluster");
+        return;
+    };
+    drop(active);
+    let limit = share(
+        cluster.facts.circuit_breaker.max_connections,
+        worker.settings.workers,
+    );
+    let Some(_permit) = cluster.live.usage.take(Resource::Connections, limit) else {
+        return;
+    };
+    let (endpoint, upstream) = match connect(worker, &cluster, ends).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            tracing::debug!(%error, cluster = %handler.cluster, destination = %ends.destination, "connection closed");
+            return;
+        }
+    };
+    let _in_flight = endpoint.pool.begin_request();
+    let label = label(worker, &cluster, &endpoint, ends.direction);
+    worker.metrics.tcp(label, |series| series.opened += 1);
+    let moved = relay(client, upstream, handler.idle_timeout.unwrap_or(SILENCE)).await;
+    worker.metrics.tcp(label, |series| {
+        series.closed += 1;
+        series.received += moved.up;
+        series.sent += moved.down;
+    });
+}
+
+async fn connect(
+    worker: &Rc<Worker>,
+    cluster: &Rc<Cluster>,
+    ends: Ends,
+) -> Result<(Rc<Endpoint>, Transport), UpstreamError> {
+    let mut tried = Vec::with_capacity(CONNECTS);
+    loop {
+        let endpoint = cluster.pick(ends.destination, &tried, &worker.random)?;
+        match pool::open(worker, cluster, &endpoint).await {
+            Ok(transport) => return Ok((endpoint, transport)),
+            Err(error) if tried.len() + 1 >= CONNECTS => return Err(error),
+            Err(_) => tried.push(endpoint.address),
+        }
+    }
+}
+
+fn label(worker: &Worker, cluster: &Cluster, endpoint: &Endpoint, direction: Direction) -> Label {
+    if let Some(label) = endpoint.label.get() {
+        return label;
+    }
+    let workload = match direction {
+        Direction::Inbound => worker.settings.workload.clone(),
+        Direction::Outbound => Arc::clone(&endpoint.workload),
+    };
+    let service = cluster.facts.service.clone().unwrap_or_else(|| ServiceRef {
+        host: String::new(),
+        name: special_name(&cluster.facts.name).to_owned(),
+        namespace: String::new(),
+    });
+    worker
+        .metrics
+        .label(Destination::new(direction, &workload, &service))
+}
+
+/// Bytes moved.
+struct Moved {
+    up: u64,
+    down: u64,
+}
+
+async fn relay(client: Transport, upstream: Transport, idle: Duration) -> Moved {
+    let (client_read, client_write, read_ahead) = client.split();
+    let (upstream_read, upstream_write, _) = upstream.split();
+    let (up, down, last) = (Cell::new(0), Cell::new(0), Cell::new(clock::now()));
+    let way = |moved| Way {
+        moved,
+        last: &last,
+        idle,
+    };
+    let upward = pump(client_read, upstream_write, read_ahead, way(&up));
+    let downward = pump(upstream_read, client_write, BytesMut::new(), way(&down));
+    if let Err(error) = futures_util::future::try_join(upward, downward).await {
+        tracing::debug!(%error, "connection ended");
+    }
+    Moved {
+        up: up.get(),
+        down: down.get(),
+    }
+}
+
+/// What one direction reports, and what it knows of the other.
+struct Way<'a> {
+    moved: &'a Cell<u64>,
+    /// When a byte moved last, in either direction.
+    last: &'a Cell<Instant>,
+    idle: Duration,
+}
+
+/// Moves bytes until the source ends, and then ends the destination.
+async fn pump(
+    mut from: ReadHalf,
+    mut to: WriteHalf,
+    mut buffer: BytesMut,
+    way: Way<'_>,
+) -> std::io::Result<()> {
+    loop {
+        if !buffer.is_empty() {
+            way.moved.set(way.moved.get() + buffer.len() as u64);
+            let written = clock::timeout(way.idle, to.write_all(&buffer)).await;
+            written.map_err(|_| silent())??;
+            way.last.set(clock::now());
+            buffer.clear();
+        }
+        {
+            let mut readable = pin!(wait_readable(&from, &way));
+            if let Poll::Ready(ready) = poll!(readable.as_mut()) {
+                ready?;
+            } else {
+                // An idle connection owns no buffer.
+                buffer = BytesMut::new();
+                readable.await?;
+            }
+        }
+        buffer.reserve(PIECE);
+        if from.read_buf(&mut buffer).await? == 0 {
+            return to.shutdown().await;
+        }
+    }
+}
+
+async fn wait_readable(from: &ReadHalf, way: &Way<'_>) -> std::io::Result<()> {
+    loop {
+        let left = way.idle.saturating_sub(clock::now() - way.last.get());
+        if left.is_zero() {
+            return Err(silent());
+        }
+        if let Ok(ready) = clock::timeout(left, from.readable()).await {
+            return ready;
+        }
+    }
+}
+
+fn silent() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "both sides are silent")
+}

@@ -1,0 +1,3 @@
+//! Opaque streams.
+
+pub(crate) mod forward;

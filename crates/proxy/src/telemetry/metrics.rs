@@ -1,0 +1,296 @@
+//! Istio's standard metrics, counted by one worker in plain numbers.
+//!
+//! A series is found by small copied keys; the texts of labels are looked at only when somebody asks for a report.
+//! Series are bounded: what comes after the bound is counted together.
+//! <https://istio.io/latest/docs/reference/config/metrics/>
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use daemon::metrics::SERIES;
+use snapshot::Direction;
+use snapshot::cluster::ServiceRef;
+use snapshot::endpoint::Workload;
+
+use super::flags::Flags;
+
+/// Upper bounds of Istio's histograms, for milliseconds and bytes alike.
+pub(crate) const BOUNDS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+
+/// Number of a [`Destination`] in the table of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Label(u32);
+
+/// The far end of a call, as the labels `destination_*` name it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Destination {
+    /// `source` (outbound) or `destination` (inbound).
+    pub(crate) inbound: bool,
+    pub(crate) workload: Arc<[String; 5]>,
+    /// `destination_service`, `_name`, `_namespace`.
+    pub(crate) service: [String; 3],
+}
+
+impl Destination {
+    pub(crate) fn new(direction: Direction, workload: &Workload, service: &ServiceRef) -> Self {
+        Self {
+            inbound: direction == Direction::Inbound,
+            workload: Arc::new([
+                workload.name.clone(),
+                workload.namespace.clone(),
+                workload.canonical_name.clone(),
+                workload.canonical_revision.clone(),
+                workload.cluster.clone(),
+            ]),
+            service: [
+                service.host.clone(),
+                service.name.clone(),
+                service.namespace.clone(),
+            ],
+        }
+    }
+}
+
+/// What tells the HTTP series of one destination apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Outcome {
+    /// 0 when the client left before there was one.
+    pub(crate) status: u16,
+    pub(crate) flags: Flags,
+    /// A gRPC call, with its `grpc-status` if one came.
+    pub(crate) grpc: Option<Option<u16>>,
+}
+
+/// Numbers of finished requests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HttpSeries {
+    pub(crate) milliseconds: Spread,
+    pub(crate) request_bytes: Spread,
+    pub(crate) response_bytes: Spread,
+}
+
+/// Numbers of opaque connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TcpSeries {
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+/// A histogram over [`BOUNDS`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spread {
+    pub(crate) counts: [u64; BOUNDS.len() + 1],
+    pub(crate) sum: f64,
+}
+
+impl Spread {
+    pub(crate) fn observe(&mut self, value: f64) {
+        self.counts[BOUNDS.partition_point(|bound| *bound < value)] += 1;
+        self.sum += value;
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.counts
+            .iter_mut()
+            .zip(other.counts)
+            .for_each(|(count, more)| *count += more);
+        self.sum += other.sum;
+    }
+
+    /// How many values were observed.
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+impl HttpSeries {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.milliseconds.add(&other.milliseconds);
+        self.request_bytes.add(&other.request_bytes);
+        self.response_bytes.add(&other.response_bytes);
+    }
+}
+
+impl TcpSeries {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.opened += other.opened;
+        self.closed += other.closed;
+        self.sent += other.sent;
+        self.received += other.received;
+    }
+}
+
+/// The counters of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics(RefCell<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    labels: foldhash::HashMap<Destination, Label>,
+    destinations: Vec<Destination>,
+    http: foldhash::HashMap<(Label, Outcome), HttpSeries>,
+    tcp: foldhash::HashMap<Label, TcpSeries>,
+}
+
+/// All series of a worker, with the texts of their labels.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) http: Vec<(Destination, Outcome, HttpSeries)>,
+    pub(crate) tcp: Vec<(Destination, TcpSeries)>,
+    pub(crate) clusters: Vec<ClusterReport>,
+}
+
+/// The basic numbers of one cluster.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClusterReport {
+    pub(crate) name: String,
+    pub(crate) requests: u64,
+    pub(crate) retries: u64,
+    pub(crate) connections: u64,
+    pub(crate) connect_failures: u64,
+    /// Address, health and requests in flight of each endpoint.
+    pub(crate) endpoints: Vec<(std::net::SocketAddr, &'static str, u32)>,
+}
+
+impl Metrics {
+    /// The number of a destination; the same text has the same number.
+    pub(crate) fn label(&self, destination: Destination) -> Label {
+        let mut inner = self.0.borrow_mut();
+        if let Some(label) = inner.labels.get(&destination) {
+            return *label;
+        }
+        let destination = if inner.destinations.len() < SERIES {
+            destination
+        } else {
+            overflow(&destination)
+        };
+        if let Some(label) = inner.labels.get(&destination) {
+            return *label;
+        }
+        let label = Label(u32::try_from(inner.destinations.len()).expect("bounded above"));
+        inner.destinations.push(destination.clone());
+        inner.labels.insert(destination, label);
+        label
+    }
+
+    /// Counts a finished request.
+    pub(crate) fn http(&self, label: Label, outcome: Outcome, milliseconds: f64, bytes: (u64, u64)) {
+        let mut inner = self.0.borrow_mut();
+        let known = inner.http.len() < 4 * SERIES || inner.http.contains_key(&(label, outcome));
+        // Statuses of upstreams are at most 900; what an attacker adds beyond the bound is counted as status 0.
+        let outcome = if known {
+            outcome
+        } else {
+            Outcome { status: 0, ..outcome }
+        };
+        let series = inner.http.entry((label, outcome)).or_default();
+        series.milliseconds.observe(milliseconds);
+        #[allow(clippy::cast_precision_loss, reason = "a histogram's sum is a float")]
+        let (request, response) = (bytes.0 as f64, bytes.1 as f64);
+        series.request_bytes.observe(request);
+        series.response_bytes.observe(response);
+    }
+
+    /// Changes the numbers of opaque connections.
+    pub(crate) fn tcp(&self, label: Label, change: impl FnOnce(&mut TcpSeries)) {
+        change(self.0.borrow_mut().tcp.entry(label).or_default());
+    }
+
+    /// Everything counted so far.
+    pub(crate) fn report(&self) -> Report {
+        let inner = self.0.borrow();
+        let name = |label: &Label| inner.destinations[label.0 as usize].clone();
+        Report {
+            http: inner
+                .http
+                .iter()
+                .map(|((label, outcome), series)| (name(label), *outcome, series.clone()))
+                .collect(),
+            tcp: inner
+                .tcp
+                .iter()
+                .map(|(label, series)| (name(label), *series))
+                .collect(),
+            clusters: Vec::new(),
+        }
+    }
+}
+
+fn overflow(destination: &Destination) -> Destination {
+    let text = || "overflow".to_owned();
+    Destination {
+        inbound: destination.inbound,
+        workload: Arc::new([text(), text(), text(), text(), text()]),
+        service: [text(), text(), text()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn destination(name: &str) -> Destination {
+        let service = ServiceRef {
+            host: name.into(),
+            name: name.into(),
+            namespace: "shop".into(),
+        };
+        Destination::new(Direction::Outbound, &Workload::default(), &service)
+    }
+
+    #[test]
+    fn one_destination_has_one_number() {
+        let metrics = Metrics::default();
+        let first = metrics.label(destination("a"));
+        assert_eq!(metrics.label(destination("a")), first);
+        assert_ne!(metrics.label(destination("b")), first);
+    }
+
+    #[test]
+    fn destinations_are_bounded() {
+        let metrics = Metrics::default();
+        for number in 0..SERIES {
+            metrics.label(destination(&number.to_string()));
+        }
+        assert_eq!(
+            metrics.label(destination("x")),
+            metrics.label(destination("y")),
+            "both overflow"
+        );
+    }
+
+    #[test]
+    fn values_fall_into_the_bucket_whose_bound_they_do_not_exceed() {
+        let mut spread = Spread::default();
+        [0.5, 0.6, 7_200_000.0]
+            .into_iter()
+            .for_each(|value| spread.observe(value));
+        assert_eq!(
+            (spread.counts[0], spread.counts[1], spread.counts[BOUNDS.len()]),
+            (1, 1, 1)
+        );
+        assert_eq!(spread.count(), 3);
+    }
+}

@@ -1,0 +1,5 @@
+//! What an exchange or connection leaves behind: metrics now; access log and spans have their rooms here.
+
+pub(crate) mod flags;
+pub(crate) mod metrics;
+pub(crate) mod prometheus;

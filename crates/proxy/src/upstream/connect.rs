@@ -1,0 +1,69 @@
+//! Opens a connection to an endpoint: from the cluster's source address, with the proxy's mark, within its time.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpSocket;
+
+use crate::error::UpstreamError;
+use crate::transport::Transport;
+
+/// How to connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) mark: Option<u32>,
+    pub(crate) timeout: Duration,
+}
+
+/// Connects.
+pub(crate) async fn connect(address: SocketAddr, way: Way) -> Result<Transport, UpstreamError> {
+    let socket = open(address, way).map_err(UpstreamError::Connect)?;
+    match daemon::clock::timeout(way.timeout, socket.connect(address)).await {
+        Ok(Ok(stream)) => Ok(Transport::new(stream)),
+        Ok(Err(error)) => Err(UpstreamError::Connect(error)),
+        Err(_) => Err(UpstreamError::ConnectTimeout),
+    }
+}
+
+fn open(address: SocketAddr, way: Way) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(mark) = way.mark {
+        SockRef::from(&socket).set_mark(mark)?;
+    }
+    if let Some(source) = source_for(address, way.source) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    Ok(socket)
+}
+
+/// The source in the family of the destination; Istio's 127.0.0.6 is `::6` there.
+fn source_for(address: SocketAddr, source: Option<IpAddr>) -> Option<IpAddr> {
+    match source? {
+        IpAddr::V4(four) if address.is_ipv6() && four.octets() == [127, 0, 0, 6] => {
+            Some(IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)))
+        }
+        source if source.is_ipv4() == address.is_ipv4() => Some(source),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_follows_the_family_of_the_destination() {
+        let (four, six) = ("10.0.0.1:80".parse().unwrap(), "[fd00::1]:80".parse().unwrap());
+        let source = Some("127.0.0.6".parse().unwrap());
+        assert_eq!(source_for(four, source), source);
+        assert_eq!(source_for(six, source), Some("::6".parse().unwrap()));
+        assert_eq!(source_for(six, Some("10.0.0.9".parse().unwrap())), None);
+        assert_eq!(source_for(four, None), None);
+    }
+}

@@ -1,0 +1,194 @@
+//! A data worker: one thread, one event loop, its own pools and counters. Nothing here is shared or locked.
+//!
+//! Everything arrives by message: compiled Snapshots through a `watch` channel, questions of the admin thread
+//! through a bounded queue.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::{Drain, Tasks, clock};
+use snapshot::endpoint::Workload;
+use snapshot::{Direction, Health};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::active::{Active, Compiled};
+use crate::http::date::DateCache;
+use crate::listen::accept::accept;
+use crate::listen::original_dst::OriginalDestination;
+use crate::probe::Probe;
+use crate::random::Random;
+use crate::telemetry::metrics::{ClusterReport, Metrics, Report};
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What a worker must know from the start.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// How many workers there are, for shares of limits.
+    pub(crate) workers: usize,
+    /// `SO_MARK` of upstream connections.
+    pub(crate) mark: Option<u32>,
+    /// The workload that this proxy stands before.
+    pub(crate) workload: Arc<Workload>,
+    /// Recognises a connection of our own that was captured.
+    pub(crate) probe: Arc<Probe>,
+}
+
+/// What a worker is given.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) snapshots: watch::Receiver<Option<Arc<Compiled>>>,
+    pub(crate) questions: mpsc::Receiver<Question>,
+    pub(crate) outbound: std::net::TcpListener,
+    pub(crate) inbound: std::net::TcpListener,
+    pub(crate) destinations: OriginalDestination,
+    /// Told when the first Snapshot is in force here.
+    pub(crate) in_force: mpsc::Sender<()>,
+}
+
+/// What the admin thread may ask.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// All numbers counted so far.
+    Report(oneshot::Sender<Report>),
+}
+
+/// The state of one worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) settings: Settings,
+    pub(crate) tasks: Tasks,
+    pub(crate) drain: Drain,
+    pub(crate) random: Random,
+    pub(crate) metrics: Metrics,
+    pub(crate) date: DateCache,
+    active: RefCell<Option<Rc<Active>>>,
+    arrived: Notify,
+}
+
+impl Worker {
+    pub(crate) fn new(settings: Settings, tasks: Tasks, drain: Drain) -> Rc<Self> {
+        Rc::new(Self {
+            settings,
+            tasks,
+            drain,
+            random: Random::new(),
+            metrics: Metrics::default(),
+            date: DateCache::default(),
+            active: RefCell::default(),
+            arrived: Notify::new(),
+        })
+    }
+
+    /// Works until the owner of its tasks stops.
+    pub(crate) async fn run(self: Rc<Self>, inbox: Inbox) {
+        let Inbox {
+            snapshots,
+            questions,
+            outbound,
+            inbound,
+            destinations,
+            in_force,
+        } = inbox;
+        for (socket, direction) in [(outbound, Direction::Outbound), (inbound, Direction::Inbound)] {
+            match TcpListener::from_std(socket) {
+                Ok(listener) => {
+                    let accepting = accept(self.clone(), listener, direction, destinations.clone());
+                    self.tasks.spawn_local("accept", accepting);
+                }
+                Err(error) => tracing::error!(%error, ?direction, "cannot listen"),
+            }
+        }
+        self.tasks
+            .spawn_local("snapshots", self.clone().follow(snapshots, in_force));
+        self.tasks
+            .spawn_local("questions", self.clone().answer(questions));
+        self.tasks.spawn_local("sweep", self.clone().sweep());
+        self.tasks.stopping().await;
+    }
+
+    /// The Snapshot in force.
+    pub(crate) fn active(&self) -> Option<Rc<Active>> {
+        self.active.borrow().clone()
+    }
+
+    /// Becomes ready when a Snapshot is in force.
+    pub(crate) async fn wait_for_snapshot(&self) {
+        while self.active.borrow().is_none() {
+            self.arrived.notified().await;
+        }
+        self.arrived.notify_one();
+    }
+
+    /// Puts each Snapshot in force, the latest when several come at once.
+    async fn follow(
+        self: Rc<Self>,
+        mut snapshots: watch::Receiver<Option<Arc<Compiled>>>,
+        in_force: mpsc::Sender<()>,
+    ) {
+        loop {
+            let latest = snapshots.borrow_and_update().clone();
+            if let Some(compiled) = latest {
+                let before = self.active();
+                let next = Active::adopt(compiled, before.as_deref());
+                self.active.replace(Some(next));
+                if before.is_none() {
+                    self.arrived.notify_one();
+                    let _ = in_force.send(()).await;
+                }
+            }
+            if snapshots.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn answer(self: Rc<Self>, mut questions: mpsc::Receiver<Question>) {
+        while let Some(Question::Report(reply)) = questions.recv().await {
+            let _ = reply.send(self.report());
+        }
+    }
+
+    fn report(&self) -> Report {
+        let mut report = self.metrics.report();
+        let active = self.active();
+        let clusters = active.iter().flat_map(|active| active.clusters());
+        report.clusters = clusters
+            .map(|cluster| {
+                let mut endpoints = Vec::new();
+                cluster.every_endpoint(|endpoint| {
+                    let health = match endpoint.health {
+                        Health::Healthy => "healthy",
+                        Health::Draining => "draining",
+                        Health::Unhealthy => "unhealthy",
+                    };
+                    endpoints.push((endpoint.address, health, endpoint.pool.in_flight()));
+                });
+                let counters = &cluster.live.counters;
+                ClusterReport {
+                    name: cluster.facts.name.to_string(),
+                    requests: counters.requests.get(),
+                    retries: counters.retries.get(),
+                    connections: counters.connections.get(),
+                    connect_failures: counters.connect_failures.get(),
+                    endpoints,
+                }
+            })
+            .collect();
+        report
+    }
+
+    async fn sweep(self: Rc<Self>) {
+        loop {
+            clock::sleep(SWEEP).await;
+            let now = clock::now();
+            if let Some(active) = self.active() {
+                active.clusters().for_each(|cluster| cluster.sweep(now));
+            }
+        }
+    }
+}
