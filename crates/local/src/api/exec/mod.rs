@@ -13,9 +13,9 @@ mod tests;
 use std::time::Duration;
 
 use daemon::{Tasks, clock};
-use http::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use serde_json::Value;
 
@@ -63,9 +63,10 @@ pub(crate) async fn exec(
         stdin: wanted.stdin,
         tty: wanted.tty,
     };
-    let session = Session {
-        exec: link.exec(of, options).await?,
-        wanted,
+    let session = match link.exec(of, options).await {
+        Ok(exec) => Session { exec, wanted },
+        Err(status) if status.code == 500 => return Ok(cannot_start(&status)),
+        Err(status) => return Err(status),
     };
     let upgrade = hyper::upgrade::on(&mut request);
     tasks.spawn("exec client", async move {
@@ -79,6 +80,17 @@ pub(crate) async fn exec(
         }
     });
     Ok(response)
+}
+
+/// What a node says goes out as bare text, as in Kubernetes: kubectl puts "unable to upgrade connection" before it.
+fn cannot_start(status: &Status) -> Response<Body> {
+    let prefix = "unable to upgrade connection: ";
+    let why = status.message.strip_prefix(prefix).unwrap_or(&status.message);
+    let mut response = Response::new(Full::from(why.to_owned()).boxed_unsync());
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
 }
 
 impl Transport {

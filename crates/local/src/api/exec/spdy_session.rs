@@ -284,7 +284,7 @@ impl Conversation {
 
     fn open(&mut self, stream: u32, fin: bool, headers: &Headers) {
         let reset = |why| Frame::Reset { stream, why };
-        if stream % 2 == 0 || stream <= self.last_stream {
+        if stream.is_multiple_of(2) || stream <= self.last_stream {
             return self.write(&reset(spdy::PROTOCOL_ERROR));
         }
         self.last_stream = stream;

@@ -8,6 +8,9 @@ use super::super::super::Status;
 use super::super::super::node_link::{Exec, NodeRequest, NodeRequests, OutputStream};
 use super::BIG;
 
+/// As the kubelet says it.
+const REFUSAL: &str = "unable to upgrade connection: container not found (\"a\")";
+
 struct Command {
     words: Vec<String>,
     stdin: mpsc::Receiver<Bytes>,
@@ -22,7 +25,7 @@ pub(super) async fn run(mut requests: NodeRequests, killed: mpsc::Sender<String>
         };
         assert_eq!((&*of.namespace, &*of.pod, &*of.container), ("n", "p", "a"));
         if options.command[0] == "refuse" {
-            let _ = reply.send(Err(Status::internal("container not found (\"a\")")));
+            let _ = reply.send(Err(Status::internal(REFUSAL)));
             continue;
         }
         // Small channels, so that everybody has to wait for everybody.

@@ -181,5 +181,6 @@ async fn a_request_that_cannot_be_served_is_an_ordinary_failure() {
         let body = String::from_utf8(response.body().clone().unwrap_or_default()).unwrap();
         assert_eq!(response.status(), code, "{query}");
         assert!(body.contains(message), "{query}: {body}");
+        assert!(!body.contains("unable to upgrade"), "kubectl says that itself");
     }
 }
