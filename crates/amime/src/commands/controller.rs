@@ -17,7 +17,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let settings = Settings::from_env(&arguments.flags)?;
-    let format = if settings.log_as_json { Format::Json } else { Format::Text };
+    let format = if settings.log_as_json {
+        Format::Json
+    } else {
+        Format::Text
+    };
     logs::init(&settings.log_level, format, Target::Stdout)?;
     runtimes::run(serve(settings)).context("cannot start an event loop")??;
     Ok(ExitCode::SUCCESS)
@@ -25,7 +29,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 async fn serve(settings: Settings) -> Result<()> {
     let grace = settings.shutdown;
-    let running = controller::start(settings).await?;
+    // The start waits for a cluster; whoever ends it meanwhile need not.
+    let running = tokio::select! {
+        running = controller::start(settings) => running?,
+        signal = drain::signal() => return signal.context("cannot wait for signals"),
+    };
     drain::signal().await.context("cannot wait for signals")?;
     tracing::info!(grace_ms = grace.as_millis(), "stopping");
     tokio::select! {
@@ -50,9 +58,16 @@ mod tests {
 
     #[test]
     fn flags_reach_the_controllers_settings() {
-        let words = ["controller", "--monitoringAddr=:15014", "--log_output_level=default:debug"];
+        let words = [
+            "controller",
+            "--monitoringAddr=:15014",
+            "--log_output_level=default:debug",
+        ];
         let line = Line::try_parse_from(words).unwrap();
         let settings = Settings::from_env(&line.arguments.flags).unwrap();
-        assert_eq!((settings.listen.monitoring.port(), settings.log_level.as_str()), (15014, "default:debug"));
+        assert_eq!(
+            (settings.listen.monitoring.port(), settings.log_level.as_str()),
+            (15014, "default:debug")
+        );
     }
 }
