@@ -7,11 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use daemon::clock;
 use k8s_openapi::api::core::v1::{Pod, Volume};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::mounts::Prepared;
 use super::{Content, TokenKey, Tokens, render, tokens, write};
-use crate::api::{Client, Status};
 use crate::kubelet::fields::Fields;
 use crate::kubelet::node::{Node, Paths};
 use crate::kubelet::quantity;
@@ -165,7 +164,7 @@ impl Volumes {
             "expirationSeconds": key.seconds,
             "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid},
         }});
-        let answer = match request_token(&node.client, namespace, account, request) {
+        let answer = match node.client.request_token(namespace, account, request) {
             Ok(answer) => answer,
             // The one that there is may still be good.
             Err(_) if self.tokens.contains_key(&key) => return Ok(()),
@@ -238,9 +237,4 @@ fn of_host(paths: &Paths, path: &Path, kind: &str) -> Result<PathBuf, String> {
     } else {
         Err(failed(&format!("is not a {kind}")))
     }
-}
-
-fn request_token(client: &Client, namespace: &str, account: &str, request: Value) -> Result<Value, Status> {
-    let _ = (client, namespace, account, request);
-    Err(Status::internal("the API server is being built"))
 }
