@@ -16,6 +16,9 @@ pub(crate) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 const FIRST: u32 = u32::from_be_bytes([10, 244, 0, 2]);
 const LAST: u32 = u32::from_be_bytes([10, 244, 255, 254]);
 
+/// Addresses of services: they exist in rules only.
+const SERVICES: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 16);
+
 /// How many addresses rest after use, so that nobody's connection ends at a stranger.
 const RESTING: usize = 4096;
 
@@ -25,6 +28,13 @@ pub(crate) fn prepare_node() -> io::Result<()> {
     let loopback = index("lo")?;
     netlink.set_up(loopback)?;
     netlink.add_address(loopback, NODE_ADDRESS)?;
+    // Without a route that covers it, `connect` to a service fails before the rules that translate it are asked.
+    netlink.add_route(&Route {
+        to: SERVICES,
+        via: None,
+        link: loopback,
+        source: Some(NODE_ADDRESS),
+    })?;
     sysctl("net.ipv4.ip_forward", "1")
 }
 
