@@ -4,6 +4,7 @@ use std::io;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::encode::{self, Batch, Head, Part, Writer, attributes};
 use crate::error::errno;
@@ -110,14 +111,21 @@ fn open() -> Result<Socket, Error> {
         // Refusals come with the kernel's own words where it has some, and without a copy of what we sent.
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
-        socket2::SockRef::from(&*socket).set_send_buffer_size(SEND_BUFFER)
+        enlarge(socket)
     };
     prepare(&mut socket).map_err(Error::Socket)?;
     Ok(socket)
 }
 
-/// A batch must fit the socket's buffer; the kernel cuts this to its `net.core.wmem_max`.
-const SEND_BUFFER: usize = 16 << 20;
+/// A batch must fit the socket's buffer. The host's root may have any size; others get what `net.core.wmem_max` allows,
+/// which by default is enough for some hundred services.
+fn enlarge(socket: &Socket) -> io::Result<()> {
+    const SEND_BUFFER: usize = 16 << 20;
+    if setsockopt(socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
+        setsockopt(socket, sockopt::SndBuf, &SEND_BUFFER)?;
+    }
+    Ok(())
+}
 
 /// The next datagram, or `None` when the kernel has said everything.
 fn receive(socket: &Socket) -> Result<Option<Vec<u8>>, Error> {
