@@ -45,6 +45,7 @@ pub struct BuiltIn {
 pub fn all() -> Vec<Type> {
     [
         core_kinds(),
+        kept_kinds(),
         workload_kinds(),
         network_kinds(),
         policy_kinds(),
@@ -105,6 +106,12 @@ fn core_kinds() -> Vec<Kind> {
         Kind::new::<core::Event>("", "v1", "events", "Event")
             .short(&["ev"])
             .columns(&table::EVENTS),
+    ]
+}
+
+/// Core kinds that nothing here acts on: they are kept for the controllers that users bring.
+fn kept_kinds() -> Vec<Kind> {
+    vec![
         Kind::new::<core::PersistentVolume>("", "v1", "persistentvolumes", "PersistentVolume")
             .cluster()
             .short(&["pv"])

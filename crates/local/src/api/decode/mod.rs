@@ -120,8 +120,7 @@ fn identify(kind: &Type, value: &mut Value) -> Result<(), Status> {
             object.insert(field.to_owned(), wanted.into());
         }
     }
-    if !object.get("metadata").is_some_and(Value::is_object) && !object.get("metadata").is_some_and(non_null)
-    {
+    if object.get("metadata").is_none_or(Value::is_null) {
         object.insert("metadata".to_owned(), Value::Object(serde_json::Map::new()));
     }
     if object["apiVersion"] != *expected {
@@ -139,10 +138,6 @@ fn identify(kind: &Type, value: &mut Value) -> Result<(), Status> {
         )));
     }
     Ok(())
-}
-
-fn non_null(value: &Value) -> bool {
-    !value.is_null()
 }
 
 fn cannot_be_handled(kind: &Type, why: &str) -> Status {

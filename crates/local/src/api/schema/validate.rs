@@ -181,7 +181,6 @@ fn object(node: &Node, given: &Value, path: &str, errors: &mut FieldErrors) {
     }
     for (name, inner) in fields {
         match (node.properties.get(name), &node.additional) {
-            // Absent and null are the same to a reader of a field that is not required.
             (Some(known), _) => value(known, inner, &below(name), errors),
             (None, Additional::Like(known)) => value(known, inner, &below(name), errors),
             (None, Additional::Any | Additional::None) => {}
