@@ -337,6 +337,39 @@ async fn a_namespace_goes_with_all_that_is_in_it() {
 }
 
 #[tokio::test]
+async fn refused_pods_are_tried_again_and_reported() {
+    let cluster = Cluster::start().await;
+    let mut deployment = deployment("web", 1);
+    deployment["spec"]["template"]["spec"]["serviceAccountName"] = "robot".into();
+    cluster.apply(&DEPLOYMENTS, deployment).await;
+    eventually("an event", || {
+        cluster
+            .list(&EVENTS, "default")
+            .iter()
+            .any(|event| event["reason"] == "FailedCreate")
+    })
+    .await;
+    eventually("a condition", || {
+        let deployment = cluster
+            .client
+            .get(&DEPLOYMENTS, "default", "web")
+            .expect("it exists");
+        let conditions = deployment["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        conditions
+            .iter()
+            .any(|one| one["type"] == "ReplicaFailure" && one["reason"] == "FailedCreate")
+    })
+    .await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "robot", "namespace": "default"}});
+    cluster.apply(&SERVICE_ACCOUNTS, account).await;
+    cluster.rolled_out("web").await;
+}
+
+#[tokio::test]
 async fn the_node_is_ready_and_dns_has_its_service() {
     let cluster = Cluster::start().await;
     let node = cluster.client.get(&NODES, "", "amime").expect("a node");
