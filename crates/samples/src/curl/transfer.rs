@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -138,12 +139,12 @@ impl Connections {
                 format!("Failed to connect to {} port {}: {why}", url.host, url.port),
             )
         };
-        let address = tokio::net::lookup_host(place)
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(place)
             .await
-            .ok()
-            .and_then(|mut found| found.next())
-            .ok_or_else(|| Failure::new(6, format!("Could not resolve host: {}", url.host)))?;
-        let connect = TcpStream::connect(address);
+            .map(Iterator::collect)
+            .map_err(|_| Failure::new(6, format!("Could not resolve host: {}", url.host)))?;
+        // Connects to the first address that takes the connection.
+        let connect = TcpStream::connect(addresses.as_slice());
         let stream = match options.connect_timeout {
             Some(limit) => tokio::time::timeout(limit, connect)
                 .await
