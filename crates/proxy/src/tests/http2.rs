@@ -1,0 +1,267 @@
+//! HTTP/2 on one side or both, gRPC with its trailers, and the size of what is kept per request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use daemon::{Tasks, clock};
+use http::{HeaderMap, Request, Response, StatusCode};
+use snapshot::Snapshot;
+use snapshot::cluster::UpstreamHttp;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::world::{Backend, PATIENCE, World, all_to, cluster, nobody, ok};
+
+/// Answers every stream with its body, and a trailer that says how long it was. Counts connections.
+async fn echo() -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>, Tasks) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, tasks) = (listener.local_addr().unwrap(), Tasks::new());
+    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (owner, counter) = (tasks.clone(), connections.clone());
+    tasks.spawn("echo", async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let streams = owner.clone();
+            owner.spawn("echo connection", async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    streams.spawn("echo stream", answer(request, respond));
+                }
+            });
+        }
+    });
+    (address, connections, tasks)
+}
+
+async fn answer(request: Request<h2::RecvStream>, mut respond: h2::server::SendResponse<Bytes>) {
+    let content_type = request.headers().get("content-type").cloned();
+    let mut body = request.into_body();
+    let mut response = Response::new(());
+    if let Some(value) = content_type {
+        response.headers_mut().insert("content-type", value);
+    }
+    let mut send = respond.send_response(response, false).unwrap();
+    let mut length = 0;
+    while let Some(Ok(data)) = body.data().await {
+        length += data.len();
+        let _ = body.flow_control().release_capacity(data.len());
+        if send.send_data(data, false).is_err() {
+            return;
+        }
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    trailers.insert("x-length", length.into());
+    let _ = send.send_trailers(trailers);
+}
+
+fn over_http2(addresses: &[SocketAddr]) -> Snapshot {
+    let mut snapshot = all_to(addresses);
+    snapshot.clusters.insert(snapshot::Cluster {
+        http: UpstreamHttp::Http2,
+        ..cluster("a")
+    });
+    snapshot
+}
+
+struct Client {
+    send: h2::client::SendRequest<Bytes>,
+    _tasks: Tasks,
+}
+
+/// A response with all that followed.
+#[derive(Debug)]
+struct Answer {
+    head: Response<()>,
+    body: Vec<u8>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Client {
+    async fn connect(world: &World) -> Self {
+        let stream = TcpStream::connect(world.running.addresses["outbound"])
+            .await
+            .unwrap();
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        let tasks = Tasks::new();
+        tasks.spawn("client", async move {
+            let _ = connection.await;
+        });
+        Self { send, _tasks: tasks }
+    }
+
+    async fn call(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+        body: Option<&[u8]>,
+    ) -> Answer {
+        clock::timeout(PATIENCE, self.exchange(path, headers, body))
+            .await
+            .expect("an answer in time")
+    }
+
+    async fn exchange(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+        body: Option<&[u8]>,
+    ) -> Answer {
+        let method = if body.is_some() { "POST" } else { "GET" };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://shop{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut send = self.send.clone().ready().await.unwrap();
+        let (response, mut stream) = send
+            .send_request(request.body(()).unwrap(), body.is_none())
+            .unwrap();
+        if let Some(body) = body {
+            stream.send_data(Bytes::copy_from_slice(body), true).unwrap();
+        }
+        let (parts, mut incoming) = response.await.unwrap().into_parts();
+        let mut body = Vec::new();
+        while let Some(data) = incoming.data().await {
+            let data = data.unwrap();
+            let _ = incoming.flow_control().release_capacity(data.len());
+            body.extend_from_slice(&data);
+        }
+        let trailers = incoming.trailers().await.unwrap();
+        Answer {
+            head: Response::from_parts(parts, ()),
+            body,
+            trailers,
+        }
+    }
+}
+
+#[tokio::test]
+async fn http2_comes_in_and_http1_goes_out() {
+    let backend = Backend::start(|request| ok(&request.replace("\r\n", "\n"))).await;
+    let world = World::start(all_to(&[backend.address])).await;
+    let client = Client::connect(&world).await;
+    let answer = client.call("/a", &[("x-custom", "1")], Some(b"body")).await;
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(
+        text.starts_with("POST /a HTTP/1.1\nhost: shop\nx-custom: 1\n"),
+        "{text}"
+    );
+    assert!(text.ends_with("transfer-encoding: chunked\n\nbody"), "{text}");
+    assert_eq!(answer.head.headers()["server"], "envoy");
+    let answers = futures_util::future::join_all((0..50).map(|_| client.call("/", &[], None))).await;
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.head.status() == StatusCode::OK)
+    );
+}
+
+#[tokio::test]
+async fn http1_comes_in_and_http2_goes_out() {
+    let (address, connections, _server) = echo().await;
+    let world = World::start(over_http2(&[address])).await;
+    let mut client = world.connect().await;
+    for _ in 0..3 {
+        let answer = client
+            .call("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello")
+            .await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "hello|grpc-status: 0|x-length: 5")
+        );
+    }
+    assert_eq!(
+        connections.load(std::sync::atomic::Ordering::SeqCst),
+        1,
+        "streams share a connection"
+    );
+}
+
+#[tokio::test]
+async fn grpc_passes_with_its_trailers_and_its_failures_are_grpc_too() {
+    let (address, connections, _server) = echo().await;
+    let world = World::start(over_http2(&[address])).await;
+    let client = Client::connect(&world).await;
+    let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
+    let large = vec![7; 200_000];
+    let calls = (0..10).map(|_| client.call("/Service/Method", &grpc, Some(&large)));
+    for answer in futures_util::future::join_all(calls).await {
+        assert_eq!(answer.body.len(), large.len());
+        assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+    }
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 1);
+    let labels = ["request_protocol=\"grpc\"", "grpc_response_status=\"0\""];
+    assert_eq!(world.metric("istio_requests_total", &labels).await, Some(10.0));
+
+    world
+        .snapshots
+        .send_replace(Some(Arc::new(over_http2(&[nobody().await]))));
+    let failed = async {
+        loop {
+            let answer = client.call("/Service/Method", &grpc, Some(b"x")).await;
+            if answer.head.headers().contains_key("grpc-status") {
+                return answer;
+            }
+        }
+    };
+    let answer = clock::timeout(PATIENCE, failed).await.unwrap();
+    assert_eq!(
+        (answer.head.status(), &answer.head.headers()["grpc-status"]),
+        (StatusCode::OK, &"14".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn a_draining_proxy_says_goaway_and_finishes_what_it_has() {
+    let backend = Backend::saying("hi").await;
+    let world = World::start(all_to(&[backend.address])).await;
+    let client = Client::connect(&world).await;
+    assert_eq!(client.call("/", &[], None).await.body, b"hi");
+    world.running.drain.begin();
+    let refused = async {
+        while client.send.clone().ready().await.is_ok() {
+            clock::sleep(std::time::Duration::from_millis(1)).await
+        }
+    };
+    clock::timeout(PATIENCE, refused).await.expect("GOAWAY in time");
+}
+
+#[tokio::test]
+async fn what_is_kept_for_one_connection_is_small() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let transport = crate::transport::Transport::new(stream);
+    let settings = crate::worker::Settings {
+        workers: 1,
+        mark: None,
+        workload: Arc::default(),
+        probe: Arc::default(),
+    };
+    let (_trigger, drain) = daemon::drain::channel();
+    let worker = crate::worker::Worker::new(settings, Tasks::new(), drain);
+    let compiled = crate::active::Compiled::next(Arc::new(all_to(&[])), None);
+    let destination = "10.96.0.1:80".parse().unwrap();
+    let listener = compiled
+        .listener(snapshot::Direction::Outbound, destination)
+        .unwrap();
+    let Some(crate::active::compile::Chain::Http(chain)) =
+        listener.choose(80, crate::listen::sniff::Protocol::Other)
+    else {
+        panic!("the listener serves HTTP")
+    };
+    let ends = crate::listen::accept::Ends {
+        peer: destination,
+        destination,
+        direction: snapshot::Direction::Outbound,
+    };
+    let connection = crate::http::connection::Connection {
+        worker,
+        chain: chain.clone(),
+        ends,
+    };
+    let future = crate::http::connection::serve(std::rc::Rc::new(connection), transport);
+    let size = std::mem::size_of_val(&future);
+    assert!(size <= 8 * 1024, "the future of a connection has {size} bytes");
+}

@@ -1,0 +1,8 @@
+//! The whole proxy in one process, on real loopback sockets, without capture and without controller.
+
+mod http1;
+mod http2;
+mod opaque;
+mod outcomes;
+mod snapshots;
+mod world;
