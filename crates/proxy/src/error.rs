@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn every_kind_has_the_status_and_flag_of_envoy() {
-        let table: [(ProxyError, u16, &str, &str); 6] = [
+        type Row = (ProxyError, u16, &'static str, &'static str);
+        let table: [Row; 6] = [
             (RouteError::NotFound.into(), 404, "NR", ""),
             (RouteError::NoCluster.into(), 503, "NC", ""),
             (

@@ -171,7 +171,7 @@ async fn compile(
         let latest = snapshots.borrow_and_update().clone();
         if let Some(snapshot) = latest {
             let before = compiled.borrow().clone();
-            compiled.send_replace(Some(Arc::new(Compiled::next(snapshot, before.as_deref()))));
+            compiled.send_replace(Some(Arc::new(Compiled::next(&snapshot, before.as_deref()))));
         }
         if snapshots.changed().await.is_err() {
             // The last Snapshot stays in force; workers must not lose their channel.

@@ -29,10 +29,13 @@ pub(crate) struct Listener {
     pub(crate) direction: Direction,
     detect_http: bool,
     use_original_destination: bool,
-    by_port: HashMap<u16, Vec<(Vec<String>, Chain)>>,
-    any_port: Vec<(Vec<String>, Chain)>,
+    by_port: HashMap<u16, Candidates>,
+    any_port: Candidates,
     default: Option<Chain>,
 }
+
+/// Chains with the protocols that they take; none means all.
+type Candidates = Vec<(Vec<String>, Chain)>;
 
 /// What happens to a connection. A connection keeps its chain while it lives.
 #[derive(Clone, Debug)]
@@ -52,7 +55,7 @@ pub(crate) struct HttpChain {
 
 impl Compiled {
     /// Compiles a Snapshot. Routes that cannot work are logged and never match.
-    pub(crate) fn next(snapshot: Arc<Snapshot>, before: Option<&Compiled>) -> Self {
+    pub(crate) fn next(snapshot: &Arc<Snapshot>, before: Option<&Compiled>) -> Self {
         let routes = snapshot.routes.iter().map(|table| {
             let known = before.and_then(|before| before.routes.get(&table.name));
             let compiled = match known.filter(|known| Arc::ptr_eq(known.table(), table)) {
@@ -170,7 +173,7 @@ impl Listener {
             .or(self.default.as_ref())
     }
 
-    fn candidates(&self, port: u16) -> &[(Vec<String>, Chain)] {
+    fn candidates(&self, port: u16) -> &Candidates {
         self.by_port.get(&port).unwrap_or(&self.any_port)
     }
 }

@@ -41,7 +41,7 @@ fn compiled(listeners: Vec<ListenerFact>) -> Compiled {
         listeners: listeners.into_iter().collect(),
         ..Snapshot::default()
     };
-    Compiled::next(snapshot.into(), None)
+    Compiled::next(&snapshot.into(), None)
 }
 
 fn chosen(compiled: &Compiled, destination: &str, protocol: Protocol) -> String {
@@ -136,7 +136,7 @@ fn what_did_not_change_is_taken_over() {
         let mut snapshot = Snapshot::default();
         snapshot.clusters.insert(cluster(timeout));
         snapshot.endpoints.insert(endpoints(addresses));
-        Active::adopt(Compiled::next(snapshot.into(), None).into(), before)
+        Active::adopt(Compiled::next(&snapshot.into(), None).into(), before)
     };
     let pools = |active: &Active| {
         let mut pools = Vec::new();

@@ -4,7 +4,10 @@
 //! request cannot be tried again.
 
 use std::cell::Cell;
+use std::pin::pin;
+use std::task::Poll;
 
+use daemon::clock;
 use futures_util::poll;
 
 use crate::http::codec::{CodecError, Frame, Sink, Source};
@@ -55,7 +58,7 @@ impl Replay {
 
 /// Why a body did not get up.
 #[derive(Debug)]
-pub(crate) enum UploadError {
+enum UploadError {
     Client(CodecError),
     Upstream(CodecError),
 }
@@ -77,18 +80,37 @@ impl<'c> RequestBody<'c> {
         self.position = 0;
     }
 
-    /// Sends the body up. Small pieces wait for more, or until none is there.
-    pub(crate) async fn upload(&mut self, sink: &mut Sink<'_>, replay: &Replay) -> Result<(), UploadError> {
+    /// Sends the body up (`complete` says when that is done), and then watches for the client to leave.
+    /// Ends only with what the client did wrong.
+    pub(crate) async fn upload(
+        &mut self,
+        sink: &mut Sink<'_>,
+        replay: &Replay,
+        complete: &Cell<bool>,
+    ) -> CodecError {
+        match self.send(sink, replay).await {
+            Ok(()) => complete.set(true),
+            // Its response, or the reason why there is none, is on its way.
+            Err(UploadError::Upstream(error)) => {
+                tracing::debug!(%error, "upstream does not take the request's body");
+            }
+            Err(UploadError::Client(error)) => return error,
+        }
+        self.source.gone().await
+    }
+
+    /// Small pieces wait for more, or until none is there.
+    async fn send(&mut self, sink: &mut Sink<'_>, replay: &Replay) -> Result<(), UploadError> {
         loop {
-            // Pinned apart: a frame that is not there yet must not be asked for twice at once.
             let frame = {
-                let mut next = std::pin::pin!(self.frame(replay));
+                let mut next = pin!(self.frame(replay));
                 match poll!(next.as_mut()) {
-                    std::task::Poll::Ready(frame) => frame,
-                    std::task::Poll::Pending => {
+                    Poll::Ready(frame) => frame,
+                    Poll::Pending => {
                         sink.flush().await.map_err(UploadError::Upstream)?;
-                        let frame = daemon::clock::timeout(SILENCE, next).await;
-                        frame.unwrap_or(Err(CodecError::Silent))
+                        clock::timeout(SILENCE, next)
+                            .await
+                            .unwrap_or(Err(CodecError::Silent))
                     }
                 }
             };

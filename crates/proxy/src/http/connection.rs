@@ -141,10 +141,8 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
     let mut drain = connection.worker.drain.clone();
     let mut draining = false;
     loop {
-        let idle = async {
-            // The clock runs anew after every stream; a connection with streams is not idle.
-            clock::sleep(SILENCE).await;
-        };
+        // Runs anew after every stream. Streams that are still open finish before the connection ends.
+        let idle = clock::sleep(SILENCE);
         tokio::select! {
             accepted = server.accept() => match accepted {
                 Some(Ok((request, respond))) => serve_stream(connection, request, respond),

@@ -3,6 +3,7 @@
 //! During a try the request's body goes up while the response is awaited and comes down; neither waits for the
 //! other, and each waits for its receiver.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use daemon::clock::{self, Instant};
 use futures_util::poll;
 use snapshot::route::Forward;
 
-use super::body::{Replay, RequestBody, UploadError};
+use super::body::{Replay, RequestBody};
 use super::codec::{Answer, CodecError, Frame, Reply, Request, Response};
 use super::exchange::{Exchange, Record, grpc_status};
 use super::retry::{Attempts, Next};
@@ -184,21 +185,19 @@ impl Conversation<'_> {
         record: &mut Record,
     ) -> Result<End, Failure> {
         let reused = lease.reused;
-        let sent = lease.send(self.request).await;
+        let sent = lease.send(self.request);
         let (mut sink, mut answer) =
-            sent.map_err(|error| Failure::Upstream(before_response(error, reused)))?;
-        let mut upload = pin!(body.upload(&mut sink, self.replay));
-        let mut uploaded = false;
+            sent.map_err(|error| Failure::Upstream(before_response(&error, reused)))?;
+        let complete = Cell::new(false);
+        let mut upload = pin!(body.upload(&mut sink, self.replay, &complete));
         let head = async {
             loop {
                 tokio::select! {
                     biased;
-                    outcome = &mut upload, if !uploaded => {
-                        uploaded = true;
-                        client_failed(outcome)?;
-                    }
+                    error = &mut upload => return Err(client_failed(&error)),
+                    () = reply.cancelled() => return Err(Failure::Client(RequestError::ClientGone)),
                     head = answer.head() => {
-                        let head = head.map_err(|error| Failure::Upstream(before_response(error, reused)))?;
+                        let head = head.map_err(|error| Failure::Upstream(before_response(&error, reused)))?;
                         if !head.is_informational() {
                             return Ok(head);
                         }
@@ -223,18 +222,13 @@ impl Conversation<'_> {
             reply.flush().await.map_err(client_gone)?;
             return Ok(End::Switched);
         }
-        let mut download = pin!(download(&mut answer, reply, record));
-        loop {
-            tokio::select! {
-                biased;
-                outcome = &mut upload, if !uploaded => {
-                    uploaded = true;
-                    client_failed(outcome)?;
-                }
-                outcome = &mut download => {
-                    outcome?;
-                    return Ok(if uploaded { End::Complete } else { End::Incomplete });
-                }
+        let download = pin!(download(&mut answer, reply, record));
+        tokio::select! {
+            biased;
+            error = &mut upload => Err(client_failed(&error)),
+            outcome = download => {
+                outcome?;
+                Ok(if complete.get() { End::Complete } else { End::Incomplete })
             }
         }
     }
@@ -307,31 +301,24 @@ async fn download(
     }
 }
 
-/// A body that the client did not finish ends the try. One that the upstream did not take does not: its response,
-/// or the reason why there is none, is on its way.
-fn client_failed(outcome: Result<(), UploadError>) -> Result<(), Failure> {
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(UploadError::Upstream(error)) => {
-            tracing::debug!(%error, "upstream does not take the request's body");
-            Ok(())
-        }
-        Err(UploadError::Client(error)) => Err(Failure::Client(match error {
-            CodecError::Refused(refusal) => RequestError::Refused(refusal),
-            CodecError::Silent => RequestError::Silent,
-            _ => RequestError::ClientGone,
-        })),
-    }
+/// A client that did not finish its request, or left.
+fn client_failed(error: &CodecError) -> Failure {
+    Failure::Client(match error {
+        CodecError::Refused(refusal) => RequestError::Refused(*refusal),
+        CodecError::Silent => RequestError::Silent,
+        _ => RequestError::ClientGone,
+    })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn client_gone(error: CodecError) -> Failure {
     tracing::debug!(%error, "the client does not take the response");
     Failure::Client(RequestError::ClientGone)
 }
 
-fn before_response(error: CodecError, reused: bool) -> UpstreamError {
+fn before_response(error: &CodecError, reused: bool) -> UpstreamError {
     match error {
-        CodecError::Refused(refusal) => UpstreamError::Protocol(refusal),
+        CodecError::Refused(refusal) => UpstreamError::Protocol(*refusal),
         CodecError::Closed => UpstreamError::Closed { reused },
         CodecError::StreamRefused => UpstreamError::StreamRefused,
         CodecError::Truncated | CodecError::Silent | CodecError::Io(_) => {

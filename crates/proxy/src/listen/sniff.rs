@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn the_first_bytes_tell_the_protocol_as_soon_as_they_can() {
-        let table: [(&[u8], Option<Protocol>); 12] = [
+        type Row = (&'static [u8], Option<Protocol>);
+        let table: [Row; 12] = [
             (b"", None),
             (b"GE", None),
             (b"GET /", None),

@@ -8,6 +8,11 @@ use snapshot::endpoint::Workload;
 use super::metrics::{BOUNDS, ClusterReport, Destination, HttpSeries, Outcome, Report, Spread, TcpSeries};
 
 type Labels = Vec<(&'static str, String)>;
+/// Name, help text, and where the value is found.
+type Family<F> = (&'static str, &'static str, F);
+type HttpFamily = Family<fn(&HttpSeries) -> &Spread>;
+type TcpFamily = Family<fn(&TcpSeries) -> u64>;
+type ClusterFamily = Family<fn(&ClusterReport) -> u64>;
 
 /// The page. `own` is the workload of this proxy, and `principal` its SPIFFE id.
 pub(crate) fn page(reports: &[Report], own: &Workload) -> String {
@@ -31,7 +36,7 @@ pub(crate) fn page(reports: &[Report], own: &Workload) -> String {
             number(series.milliseconds.count()),
         );
     }
-    let families: [(&str, &str, fn(&HttpSeries) -> &Spread); 3] = [
+    let families: [HttpFamily; 3] = [
         (
             "istio_request_duration_milliseconds",
             "Time from the first byte of a request to the last of its response.",
@@ -69,7 +74,7 @@ fn tcp(text: &mut Text, reports: &[Report], own: &Workload) {
     for (to, series) in reports.iter().flat_map(|report| &report.tcp) {
         merged.entry(to).or_default().add(*series);
     }
-    let families: [(&str, &str, fn(&TcpSeries) -> u64); 4] = [
+    let families: [TcpFamily; 4] = [
         (
             "istio_tcp_connections_opened_total",
             "Opened connections.",
@@ -97,7 +102,7 @@ fn tcp(text: &mut Text, reports: &[Report], own: &Workload) {
 
 fn clusters(text: &mut Text, reports: &[Report]) {
     let merged = merge_clusters(reports);
-    let families: [(&str, &str, fn(&ClusterReport) -> u64); 4] = [
+    let families: [ClusterFamily; 4] = [
         ("envoy_cluster_upstream_rq_total", "Requests.", |cluster| {
             cluster.requests
         }),

@@ -241,7 +241,7 @@ async fn what_is_kept_for_one_connection_is_small() {
     };
     let (_trigger, drain) = daemon::drain::channel();
     let worker = crate::worker::Worker::new(settings, Tasks::new(), drain);
-    let compiled = crate::active::Compiled::next(Arc::new(all_to(&[])), None);
+    let compiled = crate::active::Compiled::next(&Arc::new(all_to(&[])), None);
     let destination = "10.96.0.1:80".parse().unwrap();
     let listener = compiled
         .listener(snapshot::Direction::Outbound, destination)

@@ -202,3 +202,22 @@ async fn weights_are_kept_within_bounds() {
     assert!((57..=143).contains(&new.requests()), "{} of 1000", new.requests());
     assert_eq!(old.requests() + new.requests(), 1000);
 }
+
+#[tokio::test]
+async fn an_upstream_hears_of_a_client_that_left() {
+    use tokio::io::AsyncReadExt;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::start(all_to(&[listener.local_addr().unwrap()])).await;
+    let mut client = world.connect().await;
+    client.send(&get("x")).await;
+    let (mut upstream, _) = listener.accept().await.unwrap();
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        upstream.read_buf(&mut read).await.unwrap();
+    }
+    drop(client);
+    let ended = daemon::clock::timeout(super::world::PATIENCE, upstream.read(&mut [0])).await;
+    assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+    let gone = ["response_code=\"0\"", "response_flags=\"DC\""];
+    assert_eq!(world.metric("istio_requests_total", &gone).await, Some(1.0));
+}

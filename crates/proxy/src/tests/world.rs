@@ -417,94 +417,89 @@ pub(super) fn host(domain: &str, action: Action) -> VirtualHost {
     }
 }
 
-/// One HTTP listener for every port, one TCP listener on port 5432, and the table `80`.
+/// The listeners of [`listeners`], the table `80` with these hosts, and a cluster for what passes through.
 pub(super) fn snapshot(hosts: Vec<VirtualHost>, clusters: Vec<(Cluster, Vec<SocketAddr>)>) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    let http = Handler::Http(HttpHandler {
-        stat_prefix: "outbound".into(),
-        routes: RouteSource::Named("80".into()),
-        filters: vec![HttpFilter::Stats],
-        server_name: "envoy".into(),
-        stream_idle_timeout: None,
-    });
-    let tcp = |cluster: &str| {
-        Handler::Tcp(TcpHandler {
-            stat_prefix: cluster.into(),
-            cluster: cluster.into(),
-            idle_timeout: None,
-        })
+    let mut snapshot = Snapshot {
+        listeners: listeners().into_iter().collect(),
+        ..Snapshot::default()
     };
-    let chain = |name: &str, handler| Chain {
-        name: name.into(),
-        matches: ChainMatch::default(),
-        handler,
-    };
-    let listener = |name: &str, address: &str, direction, default: Chain| Listener {
-        name: name.into(),
-        address: address.parse().unwrap(),
-        bind: name.starts_with("virtual"),
-        use_original_destination: name == "virtualOutbound",
-        direction,
-        detect_http: false,
-        chains: Vec::new(),
-        default_chain: Some(default),
-    };
-    let outbound = Direction::Outbound;
-    snapshot.listeners.insert(listener(
-        "0.0.0.0_80",
-        "0.0.0.0:80",
-        outbound,
-        chain("http", http.clone()),
-    ));
-    snapshot.listeners.insert(listener(
-        "0.0.0.0_5432",
-        "0.0.0.0:5432",
-        outbound,
-        chain("tcp", tcp("a")),
-    ));
-    let mut detecting = listener("0.0.0.0_7000", "0.0.0.0:7000", outbound, chain("other", tcp("a")));
-    detecting.detect_http = true;
-    detecting.chains.push(Chain {
-        matches: ChainMatch {
-            destination_port: None,
-            application_protocols: vec!["http/1.0".into(), "http/1.1".into(), "h2c".into()],
-        },
-        ..chain("detected", http.clone())
-    });
-    snapshot.listeners.insert(detecting);
-    let passthrough = tcp(ClusterName::PASSTHROUGH);
-    snapshot.listeners.insert(listener(
-        "virtualOutbound",
-        "0.0.0.0:15001",
-        outbound,
-        chain("rest", passthrough),
-    ));
-    snapshot.listeners.insert(listener(
-        "virtualInbound",
-        "0.0.0.0:15006",
-        Direction::Inbound,
-        chain("in", http),
-    ));
     snapshot.routes.insert(RouteTable {
         name: "80".into(),
         hosts,
     });
     for (cluster, addresses) in clusters {
-        if cluster.discovery == Discovery::Endpoints {
-            snapshot
-                .endpoints
-                .insert(endpoints(cluster.name.as_str(), &addresses));
-        }
+        snapshot
+            .endpoints
+            .insert(endpoints(cluster.name.as_str(), &addresses));
         snapshot.clusters.insert(cluster);
     }
-    let passthrough = Cluster {
+    snapshot.clusters.insert(Cluster {
         discovery: Discovery::OriginalDestination,
         http: UpstreamHttp::Downstream,
         service: None,
         ..cluster(ClusterName::PASSTHROUGH)
-    };
-    snapshot.clusters.insert(passthrough);
+    });
     snapshot
+}
+
+/// Port 80 is HTTP, 5432 is opaque, 7000 is detected; the rest passes through. Inbound is HTTP.
+fn listeners() -> [Listener; 5] {
+    let chain = |name: &str, handler| Chain {
+        name: name.into(),
+        matches: ChainMatch::default(),
+        handler,
+    };
+    let listener = |name: &str, port: u16, default: Chain| Listener {
+        name: name.into(),
+        address: ([0, 0, 0, 0], port).into(),
+        bind: name.starts_with("virtual"),
+        use_original_destination: name == "virtualOutbound",
+        direction: Direction::Outbound,
+        detect_http: false,
+        chains: Vec::new(),
+        default_chain: Some(default),
+    };
+    let mut detecting = listener("0.0.0.0_7000", 7000, chain("other", tcp("a")));
+    detecting.detect_http = true;
+    detecting.chains.push(Chain {
+        matches: ChainMatch {
+            destination_port: None,
+            application_protocols: ["http/1.0", "http/1.1", "h2c"].map(String::from).to_vec(),
+        },
+        ..chain("detected", http())
+    });
+    [
+        listener("0.0.0.0_80", 80, chain("http", http())),
+        listener("0.0.0.0_5432", 5432, chain("tcp", tcp("a"))),
+        detecting,
+        listener(
+            "virtualOutbound",
+            15001,
+            chain("rest", tcp(ClusterName::PASSTHROUGH)),
+        ),
+        Listener {
+            direction: Direction::Inbound,
+            ..listener("virtualInbound", 15006, chain("in", http()))
+        },
+    ]
+}
+
+fn http() -> Handler {
+    Handler::Http(HttpHandler {
+        stat_prefix: "outbound".into(),
+        routes: RouteSource::Named("80".into()),
+        filters: vec![HttpFilter::Stats],
+        server_name: "envoy".into(),
+        stream_idle_timeout: None,
+    })
+}
+
+fn tcp(cluster: &str) -> Handler {
+    Handler::Tcp(TcpHandler {
+        stat_prefix: cluster.into(),
+        cluster: cluster.into(),
+        idle_timeout: None,
+    })
 }
 
 /// Everything goes to the cluster `a` with these endpoints.

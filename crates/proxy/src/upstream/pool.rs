@@ -158,12 +158,16 @@ enum Connection {
 
 /// One stream's share of an HTTP/2 connection.
 #[derive(Debug)]
-struct StreamOf(Rc<Shared>);
+struct StreamOf {
+    shared: Rc<Shared>,
+    /// The right to open the stream; taken when it is used.
+    ready: Option<SendRequest<Bytes>>,
+}
 
 impl Drop for StreamOf {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.idle_since.set(clock::now());
+        self.shared.streams.set(self.shared.streams.get() - 1);
+        self.shared.idle_since.set(clock::now());
     }
 }
 
@@ -193,10 +197,7 @@ impl Lease {
     }
 
     /// Sends the head of a request. The body follows into the sink while the answer is awaited.
-    pub(crate) async fn send<'c>(
-        &'c mut self,
-        request: &'c Request,
-    ) -> Result<(Sink<'c>, Answer<'c>), CodecError> {
+    pub(crate) fn send<'c>(&'c mut self, request: &'c Request) -> Result<(Sink<'c>, Answer<'c>), CodecError> {
         match &mut self.connection {
             Connection::Http1(connection) => {
                 connection.served += 1;
@@ -204,15 +205,10 @@ impl Lease {
                 let answer = Answer::Http1(&mut connection.reader, &request.method);
                 Ok((Sink::Http1(&mut connection.writer), answer))
             }
-            Connection::Http2(StreamOf(shared)) => {
-                shared.served.set(shared.served.get() + 1);
+            Connection::Http2(stream) => {
+                let mut send = stream.ready.take().ok_or(CodecError::StreamRefused)?;
+                stream.shared.served.set(stream.shared.served.get() + 1);
                 let head = h2::request_to(request)?;
-                let mut send = shared
-                    .send
-                    .clone()
-                    .ready()
-                    .await
-                    .inspect_err(|_| shared.closed.set(true))?;
                 let ended = request.length.is_empty();
                 let (response, stream) = send.send_request(head, ended)?;
                 let sink = if ended {
@@ -331,12 +327,12 @@ async fn http2(
 ) -> Result<(StreamOf, bool), UpstreamError> {
     let limit = cluster.facts.circuit_breaker.max_requests_per_connection;
     let pool = &endpoint.pool;
-    if let Some(shared) = pool.take_shared(limit) {
-        return Ok((stream_of(shared), true));
+    if let Some(stream) = shared_stream(pool, limit).await {
+        return Ok((stream, true));
     }
     let _opening = pool.opening.lock().await;
-    if let Some(shared) = pool.take_shared(limit) {
-        return Ok((stream_of(shared), true));
+    if let Some(stream) = shared_stream(pool, limit).await {
+        return Ok((stream, true));
     }
     let permit = connection_permit(worker, cluster).ok_or(UpstreamError::Overflow)?;
     let transport = open(worker, cluster, endpoint).await?;
@@ -365,12 +361,32 @@ async fn http2(
     if !pool.retired.get() {
         pool.shared.borrow_mut().push(shared.clone());
     }
-    Ok((stream_of(shared), false))
+    let stream = stream_of(shared).await.ok_or(UpstreamError::Reset)?;
+    Ok((stream, false))
 }
 
-fn stream_of(shared: Rc<Shared>) -> StreamOf {
+/// A stream of a connection that takes one; those that are found closed are given up.
+async fn shared_stream(pool: &Pool, limit: Option<u32>) -> Option<StreamOf> {
+    while let Some(shared) = pool.take_shared(limit) {
+        if let Some(stream) = stream_of(shared).await {
+            return Some(stream);
+        }
+    }
+    None
+}
+
+/// `None` when the connection takes no more streams, because it closed or was told to go away.
+async fn stream_of(shared: Rc<Shared>) -> Option<StreamOf> {
     shared.streams.set(shared.streams.get() + 1);
-    StreamOf(shared)
+    let mut stream = StreamOf { shared, ready: None };
+    match stream.shared.send.clone().ready().await {
+        Ok(ready) => stream.ready = Some(ready),
+        Err(_) => {
+            stream.shared.closed.set(true);
+            return None;
+        }
+    }
+    Some(stream)
 }
 
 /// A new connection in the cluster's way.

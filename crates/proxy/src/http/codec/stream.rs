@@ -3,6 +3,8 @@
 //! Downstream: [`Source`] brings the request's body, [`Reply`] takes the response. Upstream: [`Sink`] takes the
 //! request's body, [`Answer`] brings the response.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http::Method;
@@ -22,6 +24,15 @@ impl Source<'_> {
         match self {
             Source::Http1(reader) => reader.frame().await,
             Source::Http2(receive) => receive.frame().await,
+        }
+    }
+
+    /// Waits, after the body, for the client to leave.
+    pub(crate) async fn gone(&mut self) -> CodecError {
+        match self {
+            Source::Http1(reader) => reader.gone().await,
+            // A stream says so where its response goes: see [`Reply::cancelled`].
+            Source::Http2(_) => std::future::pending().await,
         }
     }
 }
@@ -149,6 +160,17 @@ impl Reply<'_> {
         match self {
             Reply::Http1 { writer, .. } => writer.flush().await,
             Reply::Http2 { .. } => Ok(()),
+        }
+    }
+
+    /// Waits for the client to cancel the stream, before its response has begun (HTTP/2 only).
+    pub(crate) async fn cancelled(&mut self) {
+        match self {
+            Reply::Http1 { .. } => std::future::pending().await,
+            Reply::Http2 { respond, .. } => {
+                let reset = poll_fn(|task| respond.poll_reset(task)).await;
+                tracing::debug!(?reset, "the client cancelled its request");
+            }
         }
     }
 

@@ -201,7 +201,8 @@ impl<'b> Hop<'b> {
         for header in headers {
             match header.name {
                 name if name.eq_ignore_ascii_case("content-length") => {
-                    if length.replace(content_length(header.value)?).is_some() {
+                    let repeated = length.replace(content_length(header.value)?);
+                    if repeated.is_some() {
                         return Err(Refusal::ContentLengthRepeated);
                     }
                 }

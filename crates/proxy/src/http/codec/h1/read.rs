@@ -100,6 +100,22 @@ impl Reader {
         }
     }
 
+    /// Waits for the peer to close. A request that it sends ahead is kept, and then its end cannot be seen.
+    pub(crate) async fn gone(&mut self) -> CodecError {
+        while self.buffer.is_empty() {
+            let read = match self.wait().await {
+                Ok(()) => self.fill().await,
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(0) => return CodecError::Closed,
+                Ok(_) => {}
+                Err(error) => return error.into(),
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Treats everything that follows as opaque bytes (after 101).
     pub(crate) fn become_opaque(&mut self) {
         self.body = Body::Opaque;

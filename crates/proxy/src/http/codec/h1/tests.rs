@@ -102,6 +102,15 @@ fn what_two_readers_could_understand_differently_is_refused() {
         ("GET  / HTTP/1.1\r\nhost: a\r\n\r\n", Refusal::RequestLine),
         ("GET / HTTP/3.0\r\nhost: a\r\n\r\n", Refusal::RequestLine),
         ("G@T / HTTP/1.1\r\nhost: a\r\n\r\n", Refusal::RequestLine),
+    ];
+    for (text, expected) in table {
+        assert_eq!(refusal_of(text), Some(expected), "{text:?}");
+    }
+}
+
+#[test]
+fn a_body_whose_end_two_readers_could_see_differently_is_refused() {
+    let table = [
         (
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
             Refusal::LengthConflict,
