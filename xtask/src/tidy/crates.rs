@@ -24,21 +24,6 @@ const EDGES: &[(&str, &[&str])] = &[
         &["daemon", "identity", "resources", "snapshot", "translate", "xds"],
     ),
     (
-        "testkit",
-        &[
-            "controller",
-            "daemon",
-            "identity",
-            "local",
-            "netfilter",
-            "proxy",
-            "resources",
-            "snapshot",
-            "translate",
-            "xds",
-        ],
-    ),
-    (
         "amime",
         &[
             "controller",
