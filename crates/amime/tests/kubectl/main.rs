@@ -69,12 +69,8 @@ impl Kubectl<'_> {
         let output = self.run(words);
         let line = words.join(" ");
         assert!(output.status.success(), "{} {line}: {}", self.name, said(&output));
-        assert!(
-            !said(&output).contains("Warning"),
-            "{} {line}: {}",
-            self.name,
-            said(&output)
-        );
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(!complaints.contains("Warning"), "{} {line}: {complaints}", self.name);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
