@@ -52,6 +52,11 @@ impl Store {
         changed.into_iter().map(now).collect()
     }
 
+    /// Lets the next [`Store::take_changes`] tell of these again.
+    pub fn put_back(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.changed.extend(keys);
+    }
+
     /// How many objects of a kind there are.
     pub fn count(&self, kind: Kind) -> usize {
         self.resources.keys().filter(|key| key.kind == kind).count()

@@ -25,7 +25,7 @@ mod timeout;
 mod traffic_policy;
 mod workload;
 
-pub use analyze::analyze;
+pub use analyze::{analyze, missing_subsets};
 pub use explain::{Call, Outcome, explain};
 pub use mesh::{Change, Mesh};
 pub use node::{Node, Role};

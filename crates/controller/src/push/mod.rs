@@ -4,6 +4,7 @@
 //! pending for each. What proxies with the same view need is made once ([`cache`]).
 
 pub mod cache;
+mod halves;
 pub mod metrics;
 pub mod peer;
 pub mod publish;

@@ -8,6 +8,7 @@ use resources::{Key, Kind, Resource};
 use tokio::sync::{mpsc, watch};
 use translate::Change;
 
+use super::halves::Halves;
 use super::{Metrics, World};
 use crate::debounce::{self, Debounce};
 use crate::store::Store;
@@ -34,16 +35,17 @@ impl Publisher {
     pub async fn run(self, mut events: mpsc::Receiver<Event>) {
         let mut store = Store::new();
         let mut debounce = Debounce::new(self.debounce);
+        let mut halves = Halves::default();
         loop {
+            let due = [debounce.due().filter(|_| store.synced()), halves.due()];
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => if self.apply(&mut store, event) { debounce.change(clock::now()) },
                     None => return,
                 },
-                () = until(debounce.due().filter(|_| store.synced())) => {
-                    if let Some(since) = debounce.pushed() {
-                        self.publish(&mut store, since);
-                    }
+                () = until(due.into_iter().flatten().min()) => {
+                    let since = debounce.pushed().unwrap_or_else(clock::now);
+                    self.publish(&mut store, &mut halves, since);
                 }
             }
         }
@@ -61,13 +63,18 @@ impl Publisher {
         changed
     }
 
-    fn publish(&self, store: &mut Store, since: Instant) {
+    fn publish(&self, store: &mut Store, halves: &mut Halves, since: Instant) {
         let begun = clock::now();
         self.metrics
             .set_objects(store.count(Kind::Service), store.count(Kind::VirtualService));
         let changes: Vec<_> = store.take_changes().into_iter().map(change).collect();
         let problems: Vec<_> = store.problems().cloned().collect();
         let before = self.worlds.borrow().clone();
+        let (changes, waiting) = match &before {
+            Some(before) => halves.part(&before.mesh, changes, begun),
+            None => (changes, Vec::new()),
+        };
+        store.put_back(waiting.into_iter().map(|change| change.key));
         if changes.is_empty() && before.as_ref().is_some_and(|before| *before.problems == problems) {
             return;
         }

@@ -6,9 +6,10 @@ pub mod messages;
 mod references;
 mod unsupported;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use resources::{DestinationRule, Key, Kind, Problem, Resource, VirtualService};
+use resources::{Code, DestinationRule, Key, Kind, Problem, Resource, VirtualService};
 
 use crate::Mesh;
 
@@ -26,6 +27,22 @@ pub fn analyze(mesh: &Mesh) -> Vec<Problem> {
     problems
         .sort_by(|a, b| (&a.key, &a.field, a.code, &a.message).cmp(&(&b.key, &b.field, b.code, &b.message)));
     problems
+}
+
+/// The subsets that rules name and no DestinationRule defines, by VirtualService. A request sent to one is answered 503.
+pub fn missing_subsets(mesh: &Mesh) -> BTreeSet<(Key, String)> {
+    let mut problems = Vec::new();
+    for (key, object) in virtual_services(mesh) {
+        references::of_virtual_service(mesh, &key, object, &mut problems);
+    }
+    let missing = |problem: &Problem| {
+        problem.code == Code::ReferencedResourceNotFound && problem.field.ends_with(".subset")
+    };
+    problems
+        .into_iter()
+        .filter(missing)
+        .filter_map(|problem| Some((problem.key?, problem.message)))
+        .collect()
 }
 
 fn virtual_services(mesh: &Mesh) -> impl Iterator<Item = (Key, &Arc<VirtualService>)> {
