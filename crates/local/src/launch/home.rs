@@ -38,6 +38,12 @@ impl Home {
         self.lock_file().is_file()
     }
 
+    /// Whether a cluster may live here. What is made here is closed to others, and `delete` takes all of it:
+    /// neither may happen to a directory that holds somebody's files.
+    pub(super) fn is_free_or_ours(&self) -> std::io::Result<bool> {
+        Ok(self.is_ours() || self.0.read_dir()?.next().is_none())
+    }
+
     fn port_file(&self) -> PathBuf {
         self.0.join("port")
     }
@@ -126,5 +132,16 @@ mod tests {
         drop(lock);
         assert_eq!(home.holder(), None);
         assert!(home.lock().is_ok());
+    }
+
+    #[test]
+    fn a_directory_with_files_of_something_else_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path());
+        assert!(home.is_free_or_ours().unwrap(), "an empty directory is free");
+        std::fs::write(directory.path().join("notes.txt"), "mine").unwrap();
+        assert!(!home.is_free_or_ours().unwrap());
+        drop(home.lock().unwrap());
+        assert!(home.is_free_or_ours().unwrap(), "a cluster has been here");
     }
 }

@@ -121,7 +121,14 @@ fn make_home(home: &Path) -> anyhow::Result<PathBuf> {
             .create(home)?;
         home.canonicalize()
     };
-    make().with_context(|| format!("cannot make the state directory {}", home.display()))
+    let home = make().with_context(|| format!("cannot make the state directory {}", home.display()))?;
+    if !Home::new(&home).is_free_or_ours()? {
+        bail!(
+            "{} holds files of something else; give an empty or a new directory as --home",
+            home.display()
+        );
+    }
+    Ok(home)
 }
 
 /// The last line of a log that says anything.
