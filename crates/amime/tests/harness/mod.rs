@@ -2,7 +2,8 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "shared by several suites, each of which uses a part of it"
+    clippy::print_stderr,
+    reason = "test code shared by several suites, each of which uses a part of it"
 )]
 
 use std::path::{Path, PathBuf};
@@ -12,22 +13,22 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// The article's files.
-pub fn article(name: &str) -> PathBuf {
+pub(crate) fn article(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../examples/article")
         .join(name)
 }
 
 /// The namespace of the article.
-pub const NAMESPACE: &str = "istio-http-example";
+pub(crate) const NAMESPACE: &str = "istio-http-example";
 
-pub struct Local {
+pub(crate) struct Local {
     home: tempfile::TempDir,
 }
 
 impl Local {
     /// Starts a mesh in a fresh state directory.
-    pub fn up(arguments: &[&str]) -> Self {
+    pub(crate) fn up(arguments: &[&str]) -> Self {
         let local = Self {
             home: tempfile::tempdir().unwrap(),
         };
@@ -36,7 +37,7 @@ impl Local {
     }
 
     /// Starts it again after [`Local::down`].
-    pub fn start(&self, arguments: &[&str]) {
+    pub(crate) fn start(&self, arguments: &[&str]) {
         let words = [&["up", "--detach"], arguments].concat();
         let output = self.amime(&words);
         assert!(
@@ -51,16 +52,16 @@ impl Local {
         );
     }
 
-    pub fn down(&self) {
+    pub(crate) fn down(&self) {
         let output = self.amime(&["down"]);
         assert!(output.status.success(), "down failed: {}", said(&output));
     }
 
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
 
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.home.path().join("kubeconfig")
     }
 
@@ -69,7 +70,7 @@ impl Local {
     }
 
     /// Runs the binary against this mesh.
-    pub fn amime(&self, words: &[&str]) -> Output {
+    pub(crate) fn amime(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amime"));
         command
             .args(words)
@@ -80,7 +81,7 @@ impl Local {
     }
 
     /// The same; it must succeed. What it printed.
-    pub fn ok(&self, words: &[&str]) -> String {
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
         let output = self.amime(words);
         assert!(
             output.status.success(),
@@ -92,21 +93,21 @@ impl Local {
     }
 
     /// Applies a text.
-    pub fn apply(&self, yaml: &str) -> Output {
+    pub(crate) fn apply(&self, yaml: &str) -> Output {
         let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
         std::fs::write(file.path(), yaml).unwrap();
         self.amime(&["apply", "-f", file.path().to_str().unwrap()])
     }
 
     /// An object, or the list of a kind.
-    pub fn get(&self, words: &[&str]) -> Value {
+    pub(crate) fn get(&self, words: &[&str]) -> Value {
         let words = [&["get"], words, &["-o", "json"]].concat();
         let output = self.amime(&words);
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
     /// Pods of a namespace that are ready, by label.
-    pub fn wait_for_deployment(&self, namespace: &str, name: &str) {
+    pub(crate) fn wait_for_deployment(&self, namespace: &str, name: &str) {
         wait(
             &format!("deployment {namespace}/{name}"),
             Duration::from_secs(60),
@@ -121,7 +122,7 @@ impl Local {
     }
 
     /// The name of the one pod with a label.
-    pub fn pod(&self, namespace: &str, selector: &str) -> String {
+    pub(crate) fn pod(&self, namespace: &str, selector: &str) -> String {
         let found = self.get(&["pods", "-n", namespace, "-l", selector]);
         found["items"][0]["metadata"]["name"]
             .as_str()
@@ -130,12 +131,12 @@ impl Local {
     }
 
     /// Runs a command in a container; what it printed.
-    pub fn exec(&self, namespace: &str, pod: &str, container: &str, command: &[&str]) -> String {
+    pub(crate) fn exec(&self, namespace: &str, pod: &str, container: &str, command: &[&str]) -> String {
         self.ok(&[&["exec", pod, "-n", namespace, "-c", container, "--"], command].concat())
     }
 
     /// Messages of the events about an object.
-    pub fn events(&self, namespace: &str, name: &str) -> Vec<(String, String)> {
+    pub(crate) fn events(&self, namespace: &str, name: &str) -> Vec<(String, String)> {
         let found = self.get(&["events", "-n", namespace]);
         let about = found["items"].as_array().cloned().unwrap_or_default();
         let text = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
@@ -157,7 +158,7 @@ impl Drop for Local {
 }
 
 /// Both streams of a finished command.
-pub fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -170,7 +171,7 @@ pub fn said(output: &Output) -> String {
     clippy::disallowed_methods,
     reason = "polls another process; there is no runtime here"
 )]
-pub fn wait<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(value) = condition() {
@@ -182,7 +183,7 @@ pub fn wait<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Optio
 }
 
 /// Answers of the two versions in a text of lines.
-pub fn versions(printed: &str) -> (usize, usize) {
+pub(crate) fn versions(printed: &str) -> (usize, usize) {
     let count = |version: &str| {
         printed
             .lines()
@@ -193,7 +194,7 @@ pub fn versions(printed: &str) -> (usize, usize) {
 }
 
 /// Asserts that `count` of `all` is `share`, within 4.5 standard deviations.
-pub fn assert_share(count: usize, all: usize, share: f64) {
+pub(crate) fn assert_share(count: usize, all: usize, share: f64) {
     let (count, all) = (count as f64, all as f64);
     let bound = 4.5 * (all * share * (1.0 - share)).sqrt();
     assert!(
