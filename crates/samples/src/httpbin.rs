@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::server::{self, Reply};
 use crate::setting;
 
-const LARGEST_BODY: usize = 1 << 20;
+const LARGEST_BODY: usize = 16 << 20;
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(arguments: Vec<String>) -> anyhow::Result<ExitCode> {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,10 +20,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) type Reply = Response<Full<Bytes>>;
 
+/// How long after SIGTERM new requests are still welcome: an endpoint gets the signal before all its callers know
+/// that it goes, and a port closed at once would fail what they send meanwhile.
+const STILL_CALLED: Duration = Duration::from_secs(1);
 /// Longest wait for requests in flight once told to stop.
 const GRACE: Duration = Duration::from_secs(25);
 
-/// Serves `handler` on every address until SIGTERM or SIGINT, then finishes what is in flight.
+/// Serves `handler` on every address until SIGINT, or shortly after SIGTERM, then finishes what is in flight.
 pub(crate) fn serve<H, F>(port: u16, handler: H) -> anyhow::Result<ExitCode>
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + 'static,
@@ -46,6 +50,12 @@ where
     F: Future<Output = Reply> + 'static,
 {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut end = pin!(async {
+        tokio::select! {
+            _ = terminate.recv() => tokio::time::sleep(STILL_CALLED).await,
+            _ = interrupt.recv() => {}
+        }
+    });
     let graceful = GracefulShutdown::new();
     let mut http = auto::Builder::new(LocalExecutor);
     http.http1()
@@ -58,8 +68,7 @@ where
                 // Out of descriptors or a connection that went away: the listener itself is fine.
                 Err(_) => { tokio::time::sleep(Duration::from_millis(10)).await; continue }
             },
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = &mut end => break,
         };
         let _ = stream.set_nodelay(true);
         let handler = handler.clone();
