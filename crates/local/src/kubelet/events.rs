@@ -8,9 +8,9 @@ use daemon::{Tasks, clock};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::time::rfc3339;
 use crate::api::client::{Client, Patch};
 use crate::api::gvr::EVENTS;
+use crate::api::time::rfc3339;
 
 const QUEUE: usize = 512;
 /// How many different events are remembered for counting.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, ObjectFieldSelector, Pod, ResourceFieldSelector};
 
-use super::quantity;
+use crate::api::validate::quantity;
 
 /// A pod, and what its status will say about addresses.
 #[derive(Clone, Copy)]
@@ -89,7 +89,11 @@ impl Fields<'_> {
             .as_ref()
             .map_or("1", |divisor| divisor.0.as_str());
         let divisor = if divisor == "0" { "1" } else { divisor };
-        quantity::divided(&value, divisor).ok_or_else(|| format!("cannot divide {value} by {divisor}"))
+        let counted = quantity::parse(&value)
+            .zip(quantity::parse(divisor))
+            .and_then(|(value, divisor)| value.counted_in(divisor))
+            .ok_or_else(|| format!("cannot divide {value} by {divisor}"))?;
+        Ok(counted.to_string())
     }
 }
 

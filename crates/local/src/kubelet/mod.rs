@@ -17,14 +17,12 @@ pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod pod;
 pub(crate) mod probes;
-pub(crate) mod quantity;
 mod requests;
 pub(crate) mod sandbox;
 mod scheduler;
 pub(crate) mod security;
 pub mod service_network;
 pub(crate) mod sources;
-pub(crate) mod time;
 pub(crate) mod volumes;
 
 use std::collections::{HashMap, HashSet};

@@ -12,6 +12,7 @@ use super::call::{self, Target};
 use super::review::{self, Unusable};
 use super::{Lookup, Network, Review};
 use crate::api::registry::Type;
+use crate::api::verbs::metadata::uid;
 use crate::api::{Status, gvr};
 
 /// An entry of `webhooks`, defaults filled in.
@@ -141,7 +142,7 @@ pub(super) async fn ask(
     let failed = |why: String| Trouble::Failed(format!("failed to call webhook: {why}"));
     let target = hook.target(lookup).map_err(failed)?;
     let roots = hook.roots().map_err(failed)?;
-    let uid = uid();
+    let uid = uid(rand::random());
     let question = review::request(review, kind, object, &uid).to_string();
     let body = call::post(&target, &roots, network, hook.timeout(), question.into())
         .await
@@ -165,18 +166,4 @@ pub(super) fn patched(hook: &Hook, object: &Value, patch: &[PatchOperation]) -> 
         ))
     })?;
     Ok(result)
-}
-
-/// A random (version 4) UUID.
-fn uid() -> String {
-    let random = rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{random:032x}");
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
 }

@@ -101,7 +101,12 @@ impl Quantity {
 
     /// Whole units, rounded up: bytes, cores.
     pub fn ceil(self) -> i128 {
-        self.nanos.div_euclid(NANO) + i128::from(self.nanos.rem_euclid(NANO) != 0)
+        div_ceil(self.nanos, NANO)
+    }
+
+    /// How many `divisor`s it is, rounded up, as the downward API shows it; `None` unless the divisor is positive.
+    pub fn counted_in(self, divisor: Self) -> Option<i128> {
+        (divisor.nanos > 0).then(|| div_ceil(self.nanos, divisor.nanos))
     }
 }
 
@@ -133,6 +138,10 @@ impl std::fmt::Display for Quantity {
             }
         }
     }
+}
+
+fn div_ceil(value: i128, divisor: i128) -> i128 {
+    value.div_euclid(divisor) + i128::from(value.rem_euclid(divisor) != 0)
 }
 
 enum Scale {
@@ -205,6 +214,26 @@ mod tests {
             "99999999999999999999999999999999",
         ] {
             assert!(parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_counted_in_a_divisor_and_rounded_up() {
+        for (value, divisor, shown) in [
+            ("2", "1", Some(2)),
+            ("1500m", "1", Some(2)),
+            ("0.5", "1m", Some(500)),
+            ("1Gi", "1", Some(1_073_741_824)),
+            ("1Gi", "1Mi", Some(1024)),
+            ("128M", "1", Some(128_000_000)),
+            ("1", "0", None),
+        ] {
+            let read = |text| parse(text).expect("a quantity");
+            assert_eq!(
+                read(value).counted_in(read(divisor)),
+                shown,
+                "{value} in {divisor}"
+            );
         }
     }
 }

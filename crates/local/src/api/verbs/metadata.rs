@@ -131,7 +131,7 @@ pub(super) fn begin(kind: &Type, object: &mut Value, now: SystemTime, chance: u1
 }
 
 /// A random UUID (version 4, RFC 9562).
-fn uid(chance: u128) -> String {
+pub(in crate::api) fn uid(chance: u128) -> String {
     let bits = chance & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
     let hex = format!("{bits:032x}");
     format!(

@@ -8,7 +8,7 @@ mod admit;
 mod change;
 mod create;
 mod delete;
-mod metadata;
+pub(super) mod metadata;
 mod read;
 mod service_address;
 

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::api::node_link::OutputStream;
-use crate::kubelet::time::rfc3339_nanos;
+use crate::api::time::rfc3339_nanos;
 
 /// A longer line is cut into parts.
 const LONGEST: usize = 16 << 10;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::format::parse;
 use super::rotated;
 use crate::api::node_link::LogOptions;
-use crate::kubelet::time;
+use crate::api::time;
 
 /// How often a followed log is looked at.
 const PERIOD: Duration = Duration::from_millis(50);

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::Life;
 use super::state::{BackOff, Ended, RestartPolicy, Role, State};
+use crate::api::time;
 use crate::kubelet::events::Severity;
 use crate::kubelet::security;
-use crate::kubelet::time;
 
 impl Life {
     /// Reads the history from the status in the store.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 use serde_json::{Map, Value, json};
 
 use super::state::{Ended, Member, Role, State};
-use crate::kubelet::time::rfc3339;
+use crate::api::time::rfc3339;
 
 /// What is known of a pod beside its containers.
 #[derive(Clone, Debug, Default)]

@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::mounts::Prepared;
 use super::{Content, TokenKey, Tokens, render, tokens, write};
+use crate::api::time;
+use crate::api::validate::quantity::{self, Quantity};
 use crate::kubelet::fields::Fields;
 use crate::kubelet::node::{Node, Paths};
-use crate::kubelet::quantity;
 use crate::kubelet::sources::InNamespace;
-use crate::kubelet::time;
 use crate::sys::mounts as kernel;
 
 /// How often ConfigMaps, Secrets and fields are looked at again.
@@ -217,7 +217,7 @@ fn empty(directory: PathBuf, bytes: Option<i128>, group: Option<u32>) -> std::io
 }
 
 fn bytes(size: &str) -> i128 {
-    quantity::milli(size).map_or(MEMORY, |milli| milli / 1000)
+    quantity::parse(size).map_or(MEMORY, Quantity::ceil)
 }
 
 /// A path of the host, if it is there and of the kind that is asked for. Nothing is made on the host.
