@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Local, NAMESPACE, article, assert_share, versions, wait};
+use crate::harness::{Local, NAMESPACE, article, assert_share, said, versions, wait};
 
 fn apply(local: &Local, name: &str) {
     local.ok(&["apply", "-f", article(name).to_str().unwrap()]);
@@ -90,28 +90,38 @@ fn traffic_goes_where_the_rules_send_it() {
     assert!(metrics.contains("istio_requests_total{"), "{metrics:.500}");
 }
 
+/// What 1,600 requests at 200 a second print while `change` happens.
+fn load_during(local: &Local, client: &str, change: impl FnOnce()) -> String {
+    let words = [
+        "curl",
+        "-sS",
+        "-m",
+        "5",
+        "--rate",
+        "200/s",
+        "-w",
+        "\\n%{http_code}\\n",
+        "http://backend:9090/?[1-1600]",
+    ];
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| local.exec(NAMESPACE, client, "client", &words));
+        change();
+        load.join().unwrap()
+    })
+}
+
+fn assert_all_succeeded(load: &str) {
+    assert_eq!(
+        load.lines().filter(|line| *line == "200").count(),
+        1600,
+        "{load:.300}"
+    );
+}
+
 #[test]
 fn rules_that_change_under_load_fail_no_request() {
     let (local, client) = both_versions();
-    let load = std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let words = [
-                "curl",
-                "-sS",
-                "-m",
-                "5",
-                "--rate",
-                "200/s",
-                "-w",
-                "\\n%{http_code}\\n",
-            ];
-            local.exec(
-                NAMESPACE,
-                &client,
-                "client",
-                &[&words[..], &["http://backend:9090/?[1-1600]"]].concat(),
-            )
-        });
+    let load = load_during(&local, &client, || {
         for name in [
             "06-all-to-v0.yaml",
             "07-all-to-v1.yaml",
@@ -121,11 +131,25 @@ fn rules_that_change_under_load_fail_no_request() {
             apply(&local, name);
             wait_for_rule(&local, &client, |_| true);
         }
-        load.join().unwrap()
     });
-    assert_eq!(
-        load.lines().filter(|line| *line == "200").count(),
-        1600,
-        "{load:.300}"
-    );
+    assert_all_succeeded(&load);
+}
+
+#[test]
+fn pods_that_are_replaced_under_load_fail_no_request() {
+    let (local, client) = both_versions();
+    let before = local.pod(NAMESPACE, "app=backend,version=0");
+    let load = load_during(&local, &client, || {
+        let text = std::fs::read_to_string(article("05-backend-0-and-1.yaml")).unwrap();
+        let changed = local.apply(&text.replace("playground-echo-go:master", "playground-echo-go:next"));
+        assert!(changed.status.success(), "{}", said(&changed));
+        wait("the old pod to go", Duration::from_secs(30), || {
+            local
+                .events(NAMESPACE, &before)
+                .iter()
+                .any(|(reason, _)| reason == "Killing")
+                .then_some(())
+        });
+    });
+    assert_all_succeeded(&load);
 }
