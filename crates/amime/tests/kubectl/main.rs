@@ -70,7 +70,11 @@ impl Kubectl<'_> {
         let line = words.join(" ");
         assert!(output.status.success(), "{} {line}: {}", self.name, said(&output));
         let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(!complaints.contains("Warning"), "{} {line}: {complaints}", self.name);
+        assert!(
+            !complaints.contains("Warning"),
+            "{} {line}: {complaints}",
+            self.name
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 

@@ -12,22 +12,27 @@ use resources::Kind;
 use translate::{Change, Mesh, missing_subsets};
 
 /// How long half a rule waits; kubectl writes the objects of one file within a fraction of it.
-pub const LONGEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// Whether something waits.
 #[derive(Debug, Default)]
-pub struct Halves {
+pub(super) struct Halves {
     since: Option<Instant>,
 }
 
 impl Halves {
     /// When what waits must go.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.since.map(|since| since + LONGEST)
     }
 
     /// What may be pushed now, and what waits.
-    pub fn part(&mut self, before: &Mesh, changes: Vec<Change>, now: Instant) -> (Vec<Change>, Vec<Change>) {
+    pub(super) fn part(
+        &mut self,
+        before: &Mesh,
+        changes: Vec<Change>,
+        now: Instant,
+    ) -> (Vec<Change>, Vec<Change>) {
         let expired = self.due().is_some_and(|due| now >= due);
         if expired || !changes.iter().any(is_rule) || is_whole(before, &changes) {
             self.since = None;
