@@ -17,11 +17,12 @@
 mod calls;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use resources::yaml;
 use similar::TextDiff;
 use snapshot::Snapshot;
+use tests::text_of;
 use translate::{Mesh, Node, Scope, analyze, explain};
 
 use calls::{Calls, outcome_text};
@@ -31,33 +32,16 @@ type Failures = String;
 
 #[test]
 fn every_case_gives_what_was_blessed() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let root = tests::goldens();
     let bless = std::env::var_os("AMIME_BLESS").is_some_and(|value| value == "1");
-    let cases = folders(&root)
+    let failures: Failures = tests::cases()
         .iter()
-        .flat_map(|feature| folders(feature))
-        .collect::<Vec<_>>();
-    assert!(
-        cases.len() > 20,
-        "only {} cases were found in {}",
-        cases.len(),
-        root.display()
-    );
-    let failures: Failures = cases.iter().map(|case| run(&root, case, bless)).collect();
+        .map(|case| run(&root, case, bless))
+        .collect();
     assert!(
         failures.is_empty(),
         "{failures}\nAMIME_BLESS=1 accepts snapshots and messages (not calls)"
     );
-}
-
-fn folders(path: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut folders: Vec<_> = entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
-        .collect();
-    folders.sort();
-    folders
 }
 
 fn run(root: &Path, case: &Path, bless: bool) -> Failures {
@@ -103,10 +87,6 @@ fn run(root: &Path, case: &Path, bless: bool) -> Failures {
     failures += &compare(&name, &case.join("snapshot.yaml"), &written, bless);
     failures += &compare(&name, &case.join("messages.txt"), &messages, bless);
     failures
-}
-
-fn text_of(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn check_calls(case: &str, snapshot: &Snapshot, calls: &Calls) -> Failures {

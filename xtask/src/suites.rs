@@ -18,6 +18,8 @@ struct Suite {
 enum Need {
     Root,
     Program(&'static str),
+    /// On `PATH`, or where that variable says.
+    ProgramOrVariable(&'static str, &'static str),
 }
 
 const SUITES: &[Suite] = &[
@@ -41,6 +43,13 @@ const SUITES: &[Suite] = &[
         package: "amime",
         target: "kubectl",
         needs: &[Need::Root, Need::Program("kubectl")],
+    },
+    Suite {
+        name: "envoy",
+        about: "stock Envoy takes every golden from our discovery service",
+        package: "tests",
+        target: "envoy",
+        needs: &[Need::Root, Need::ProgramOrVariable("envoy", "ENVOY")],
     },
 ];
 
@@ -68,7 +77,15 @@ fn run(suite: &Suite) -> Result<()> {
             Need::Program(program) if !on_path(program) => {
                 bail!("suite {} needs {program} on PATH", suite.name)
             }
-            Need::Root | Need::Program(_) => {}
+            Need::ProgramOrVariable(program, variable)
+                if std::env::var_os(variable).is_none() && !on_path(program) =>
+            {
+                bail!(
+                    "suite {} needs {program} on PATH, or its path in {variable}",
+                    suite.name
+                )
+            }
+            Need::Root | Need::Program(_) | Need::ProgramOrVariable(..) => {}
         }
     }
     cargo(&[

@@ -1,9 +1,10 @@
 //! The controller's end of delta discovery for one proxy: messages in, messages out, no IO and no clock.
 //!
 //! The order of pushes is what keeps traffic flowing (make before break): clusters, their endpoints, listeners,
-//! their route tables; then, from the user to the used, what is gone. One push is under way at a time, and the
-//! next stage waits for its answer. A client asks for endpoints and route tables after it learned their names,
-//! so a stage also waits for those questions; [`Server::give_up_waiting`] ends that patience.
+//! their route tables; then, from the user to the used, what is gone. A stage waits for the answer to the one
+//! before, but for one case: Envoy answers for clusters only once it has their endpoints, so these follow at once.
+//! A client asks for endpoints and route tables after it learned their names, so a stage also waits for those
+//! questions; [`Server::give_up_waiting`] ends that patience.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,8 @@ const ALL: &str = "*";
 pub struct Server {
     target: Option<Arc<Encoded>>,
     subscriptions: [Subscription; 4],
-    outstanding: Option<Push>,
+    /// Pushes that the client has not answered yet, by kind.
+    outstanding: [Option<Push>; 4],
     pushes: u64,
     impatient: bool,
 }
@@ -92,14 +94,12 @@ impl Server {
     pub fn request(&mut self, request: &Request) -> Option<Answer> {
         let kind = Kind::from_type_url(&request.type_url)?;
         self.subscriptions[kind.index()].change(kind, request);
-        if let Some(push) = self.outstanding.as_mut().filter(|push| push.kind == kind) {
+        if let Some(push) = &mut self.outstanding[kind.index()] {
             // Asked for again while under way: it will be sent again.
             let asked = |name: &str| request.subscribe.iter().any(|asked| asked == name);
             push.delta.changed.retain(|item| !asked(&item.name));
         }
-        let push = self
-            .outstanding
-            .take_if(|push| push.kind == kind && push.nonce == request.response_nonce)?;
+        let push = self.outstanding[kind.index()].take_if(|push| push.nonce == request.response_nonce)?;
         Some(match &request.error {
             None => self.accepted(push),
             Some(status) => self.refused(push, status),
@@ -108,10 +108,16 @@ impl Server {
 
     /// The next message to send, if it is time for one.
     pub fn poll(&mut self) -> Option<Response> {
-        if self.outstanding.is_some() {
+        let target = self.target.clone()?;
+        if self.is_under_way(Kind::Cluster) && target.dialect() == Dialect::Envoy {
+            let idle = !self.is_under_way(Kind::Endpoints);
+            return idle
+                .then(|| self.push_additions(Kind::Endpoints, &target))
+                .flatten();
+        }
+        if self.is_any_under_way() {
             return None;
         }
-        let target = self.target.clone()?;
         for kind in Kind::ALL {
             if let Some(response) = self.push_additions(kind, &target) {
                 return Some(response);
@@ -137,7 +143,7 @@ impl Server {
 
     /// Whether a stage waits for the client to ask for what it learned of.
     pub fn waits(&self) -> bool {
-        self.outstanding.is_none() && !self.impatient && !self.in_sync()
+        !self.is_any_under_way() && !self.impatient && !self.in_sync()
     }
 
     /// Goes on without those questions until the next [`Server::update`]; for clients that do not ask.
@@ -152,10 +158,9 @@ impl Server {
 
     /// The same for one kind.
     pub fn in_sync_for(&self, kind: Kind) -> bool {
-        let under_way = self.outstanding.as_ref().is_some_and(|push| push.kind == kind);
         let Some(target) = &self.target else { return true };
         let subscription = &self.subscriptions[kind.index()];
-        !under_way
+        !self.is_under_way(kind)
             && subscription.lacks(kind, target).is_none()
             && subscription.gone(kind, target).next().is_none()
     }
@@ -168,6 +173,14 @@ impl Server {
     /// The versions that the client has.
     pub fn held(&self, kind: Kind) -> &BTreeMap<Arc<str>, Arc<str>> {
         &self.subscriptions[kind.index()].held
+    }
+
+    fn is_under_way(&self, kind: Kind) -> bool {
+        self.outstanding[kind.index()].is_some()
+    }
+
+    fn is_any_under_way(&self) -> bool {
+        self.outstanding.iter().any(Option::is_some)
     }
 
     fn push_additions(&mut self, kind: Kind, target: &Encoded) -> Option<Response> {
@@ -200,7 +213,10 @@ impl Server {
             nonce: format!("{}-{}", kind.short(), self.pushes),
             removed: delta.removed.iter().map(ToString::to_string).collect(),
         };
-        self.outstanding = Some(Push {
+        if kind == Kind::Cluster && target.dialect() == Dialect::Envoy {
+            self.resend_endpoints(&delta, target);
+        }
+        self.outstanding[kind.index()] = Some(Push {
             kind,
             nonce: response.nonce.clone(),
             delta,
@@ -224,9 +240,6 @@ impl Server {
     }
 
     fn accepted(&mut self, push: Push) -> Answer {
-        if push.kind == Kind::Cluster {
-            self.resend_endpoints(&push);
-        }
         self.subscriptions[push.kind.index()].settle(push.delta);
         Answer {
             kind: push.kind,
@@ -235,16 +248,9 @@ impl Server {
     }
 
     /// Envoy warms a changed cluster anew and wants its endpoints again, without asking.
-    fn resend_endpoints(&mut self, push: &Push) {
-        let Some(target) = self
-            .target
-            .as_ref()
-            .filter(|target| target.dialect() == Dialect::Envoy)
-        else {
-            return;
-        };
+    fn resend_endpoints(&mut self, clusters: &Delta, target: &Encoded) {
         let endpoints = &mut self.subscriptions[Kind::Endpoints.index()];
-        for changed in &push.delta.changed {
+        for changed in &clusters.changed {
             let item = target.items(Kind::Cluster).get(&changed.name);
             for name in item.into_iter().flat_map(|item| &*item.refers) {
                 endpoints.held.remove(name);

@@ -400,46 +400,89 @@ fn removals_come_last_and_users_go_before_what_they_use() {
     );
 }
 
+fn one_cluster(seconds: u64, dialect: Dialect) -> Arc<Encoded> {
+    let mut snapshot = Snapshot::default();
+    let mut cluster = cluster("cluster-0", &mut StdRng::seed_from_u64(5));
+    cluster.discovery = Discovery::Endpoints;
+    cluster.connect_timeout = Duration::from_secs(seconds);
+    snapshot.clusters.insert(cluster);
+    snapshot.endpoints.insert(Endpoints {
+        cluster: "cluster-0".into(),
+        localities: Vec::new(),
+    });
+    Arc::new(Encoded::new(Arc::new(snapshot), dialect, None))
+}
+
+fn ask(kind: Kind, names: &[&str]) -> Request {
+    Request {
+        type_url: kind.type_url().into(),
+        subscribe: names.iter().map(ToString::to_string).collect(),
+        ..Request::default()
+    }
+}
+
+fn accept(response: Response) -> Request {
+    Request {
+        type_url: response.type_url,
+        response_nonce: response.nonce,
+        ..Request::default()
+    }
+}
+
 #[test]
 fn envoy_is_sent_the_endpoints_of_a_changed_cluster_again() {
     let mut random = StdRng::seed_from_u64(3);
     let mut server = Server::new();
-    let snapshot = |seconds| {
-        let mut snapshot = Snapshot::default();
-        let mut cluster = cluster("cluster-0", &mut StdRng::seed_from_u64(5));
-        cluster.discovery = Discovery::Endpoints;
-        cluster.connect_timeout = Duration::from_secs(seconds);
-        snapshot.clusters.insert(cluster);
-        snapshot.endpoints.insert(Endpoints {
-            cluster: "cluster-0".into(),
-            localities: Vec::new(),
-        });
-        Arc::new(snapshot)
-    };
-    let ask = |kind: Kind, names: &[&str]| Request {
-        type_url: kind.type_url().into(),
-        subscribe: names.iter().map(ToString::to_string).collect(),
-        ..Request::default()
-    };
     server.request(&ask(Kind::Cluster, &[]));
     server.request(&ask(Kind::Endpoints, &["cluster-0"]));
     server.request(&ask(Kind::Listener, &[]));
     let mut sent = BTreeMap::<&str, usize>::new();
     for seconds in [random.random_range(1..5u64), 9] {
-        server.update(Arc::new(Encoded::new(snapshot(seconds), Dialect::Envoy, None)));
+        server.update(one_cluster(seconds, Dialect::Envoy));
         while let Some(response) = server.poll() {
             let kind = Kind::from_type_url(&response.type_url).unwrap();
             *sent.entry(kind.short()).or_default() += response.resources.len();
-            let answer = Request {
-                type_url: response.type_url,
-                response_nonce: response.nonce,
-                ..Request::default()
-            };
             assert_eq!(
-                server.request(&answer).map(|answer| answer.rejected),
+                server.request(&accept(response)).map(|answer| answer.rejected),
                 Some(Vec::new())
             );
         }
     }
     assert_eq!(sent, BTreeMap::from([("CDS", 2), ("EDS", 2), ("LDS", 0)]));
+}
+
+/// Envoy holds its answer back until the clusters are warm, new ones too, and they are warm once they have endpoints.
+#[test]
+fn endpoints_do_not_wait_for_envoys_answer_about_their_clusters() {
+    let mut server = Server::new();
+    server.update(one_cluster(1, Dialect::Envoy));
+    server.request(&ask(Kind::Cluster, &[]));
+    for seconds in [1, 2] {
+        server.update(one_cluster(seconds, Dialect::Envoy));
+        let clusters = server.poll().unwrap();
+        if seconds == 1 {
+            assert_eq!(server.poll(), None, "nobody asked for endpoints");
+            server.request(&ask(Kind::Endpoints, &["cluster-0"]));
+        }
+        let endpoints = server.poll().unwrap();
+        assert_eq!(endpoints.type_url, Kind::Endpoints.type_url());
+        assert_eq!(server.poll(), None, "listeners wait for clusters");
+        server.request(&accept(endpoints)).unwrap();
+        assert_eq!(server.poll(), None, "clusters are not warm yet");
+        assert!(!server.in_sync() && !server.waits());
+        server.request(&accept(clusters)).unwrap();
+        assert!(server.in_sync());
+    }
+}
+
+#[test]
+fn endpoints_wait_for_our_own_proxys_answer_about_their_clusters() {
+    let mut server = Server::new();
+    server.update(one_cluster(1, Dialect::Amime));
+    server.request(&ask(Kind::Cluster, &[]));
+    server.request(&ask(Kind::Endpoints, &["cluster-0"]));
+    let clusters = server.poll().unwrap();
+    assert_eq!(server.poll(), None);
+    server.request(&accept(clusters)).unwrap();
+    assert_eq!(server.poll().unwrap().type_url, Kind::Endpoints.type_url());
 }

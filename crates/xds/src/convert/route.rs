@@ -72,11 +72,16 @@ pub(super) fn from_proto(message: pb::RouteConfiguration) -> Result<RouteTable, 
     })
 }
 
+/// A route that never matches is left out: for one bad pattern a proxy would refuse the table whole.
 fn host_to_proto(host: &VirtualHost) -> pb::VirtualHost {
+    let routes = host.routes.iter();
     pb::VirtualHost {
         name: host.name.clone(),
         domains: host.domains.clone(),
-        routes: host.routes.iter().map(route_to_proto).collect(),
+        routes: routes
+            .filter(|route| matching::can_hold(&route.matches))
+            .map(route_to_proto)
+            .collect(),
         include_request_attempt_count: true,
         ..Default::default()
     }

@@ -130,30 +130,43 @@ fn what_would_change_behaviour_is_refused_by_its_field() {
     );
 }
 
+fn route(name: &str, pattern: &str) -> snapshot::Route {
+    snapshot::Route {
+        name: name.into(),
+        matches: snapshot::RouteMatch {
+            path: Some(snapshot::route::StringMatch::Regex(pattern.into())),
+            ..Default::default()
+        },
+        action: snapshot::Action::Respond(snapshot::route::DirectResponse {
+            status: 200,
+            body: String::new(),
+        }),
+        origin: None,
+    }
+}
+
 #[test]
-fn a_bad_pattern_is_refused_with_the_parsers_words() {
+fn a_route_with_a_bad_pattern_is_left_out_and_its_neighbours_are_not() {
     let table = RouteTable {
         name: "x".into(),
         hosts: vec![snapshot::VirtualHost {
             name: "h".into(),
             domains: vec!["*".into()],
-            routes: vec![snapshot::Route {
-                name: String::new(),
-                matches: snapshot::RouteMatch {
-                    path: Some(snapshot::route::StringMatch::Regex("a(".into())),
-                    ..Default::default()
-                },
-                action: snapshot::Action::Respond(snapshot::route::DirectResponse {
-                    status: 200,
-                    body: String::new(),
-                }),
-                origin: None,
-            }],
+            routes: vec![route("bad", "a("), route("good", "a")],
         }],
     };
-    let rejected = decode(Kind::Routes, "x", &encode_routes(&table)).unwrap_err();
-    assert_eq!(rejected.reason.field, "RouteMatch.safe_regex");
-    assert!(rejected.reason.problem.contains("unclosed group"), "{rejected}");
+    let Ok(Resource::Routes(decoded)) = decode(Kind::Routes, "x", &encode_routes(&table)) else {
+        panic!("the table is refused");
+    };
+    assert_eq!(decoded.hosts[0].routes, [route("good", "a")]);
+}
+
+#[test]
+fn a_bad_pattern_of_others_is_refused_with_the_parsers_words() {
+    let message = matching::to_proto(&route("bad", "a(").matches);
+    let reason = matching::from_proto(message).unwrap_err();
+    assert_eq!(reason.field, "RouteMatch.safe_regex");
+    assert!(reason.problem.contains("unclosed group"), "{reason}");
 }
 
 #[test]
