@@ -41,37 +41,38 @@ pub struct Objects {
 /// Reads all documents of a text. Lists (`kind: List`) are taken apart.
 pub fn read(text: &str) -> Read {
     let mut read = Read::default();
-    let trees = trees(text, &mut read.problems);
-    trees
-        .iter()
-        .for_each(|(first_line, tree)| read.add(tree, *first_line));
+    for tree in trees(text) {
+        match tree {
+            Ok((first_line, tree)) => read.add(&tree, first_line),
+            Err(problem) => read.problems.push(problem),
+        }
+    }
     read
 }
 
 /// Reads all documents of a text as objects of whatever kind.
 pub fn objects(text: &str) -> Objects {
     let mut read = Objects::default();
-    let trees = trees(text, &mut read.problems);
-    trees
-        .iter()
-        .for_each(|(first_line, tree)| read.add(tree, *first_line));
+    for tree in trees(text) {
+        match tree {
+            Ok((first_line, tree)) => read.add(&tree, first_line),
+            Err(problem) => read.problems.push(problem),
+        }
+    }
     read
 }
 
-/// The documents that can be parsed, each with the line that its own lines count from.
-fn trees(text: &str, problems: &mut Vec<Problem>) -> Vec<(u64, Tree)> {
+/// The documents in their order, each with the line that its own lines count from, or why it cannot be parsed.
+fn trees(text: &str) -> Vec<Result<(u64, Tree), Problem>> {
     if text.len() > MAX_BYTES {
-        problems.push(unreadable(
-            None,
-            format!("text of {} bytes is too long", text.len()),
-        ));
-        return Vec::new();
+        let problem = format!("text of {} bytes is too long", text.len());
+        return vec![Err(unreadable(None, problem))];
     }
     let mut trees = Vec::new();
     for (first_line, document) in documents(text) {
         match serde_saphyr::from_str::<Option<Tree>>(&document) {
             Ok(None) => {}
-            Ok(Some(tree)) => trees.push((first_line, tree)),
+            Ok(Some(tree)) => trees.push(Ok((first_line, tree))),
             Err(error) => {
                 let line = error
                     .location()
@@ -79,7 +80,7 @@ fn trees(text: &str, problems: &mut Vec<Problem>) -> Vec<(u64, Tree)> {
                 let message = error.without_snippet().to_string();
                 // The parser counts from the start of the document; we say the line of the file instead.
                 let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-                problems.push(unreadable(Some(line), message));
+                trees.push(Err(unreadable(Some(line), message)));
             }
         }
     }
