@@ -62,8 +62,11 @@ pub fn objects(text: &str) -> Objects {
     read
 }
 
-/// The documents in their order, each with the line that its own lines count from, or why it cannot be parsed.
-fn trees(text: &str) -> Vec<Result<(u64, Tree), Problem>> {
+/// A document, with the line that its own lines count from.
+type Placed = (u64, Tree);
+
+/// The documents in their order, each parsed or with the reason why it cannot be.
+fn trees(text: &str) -> Vec<Result<Placed, Problem>> {
     if text.len() > MAX_BYTES {
         let problem = format!("text of {} bytes is too long", text.len());
         return vec![Err(unreadable(None, problem))];
