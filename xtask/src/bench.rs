@@ -5,10 +5,16 @@ use anyhow::{Result, bail};
 use crate::command::cargo;
 
 /// A measurement and what it measures. Each is a target of package `amime` with the same name.
-const SCENARIOS: &[(&str, &str)] = &[(
-    "propagation",
-    "from the write of a VirtualService until 20 sidecars route by it: median and p99",
-)];
+const SCENARIOS: &[(&str, &str)] = &[
+    (
+        "propagation",
+        "from the write of a VirtualService until 20 sidecars route by it: median and p99",
+    ),
+    (
+        "up",
+        "the local cluster: time to ready, memory when idle, 50 pods with sidecars, writes and watches",
+    ),
+];
 
 pub(crate) fn run(scenario: Option<&str>) -> Result<()> {
     match scenario {

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod command;
+mod soak;
 mod suites;
 mod tidy;
 
@@ -37,7 +38,12 @@ enum Command {
         /// Only cases whose path contains this
         feature: Option<String>,
     },
-    /// Measurements that are claims: propagation
+    /// Long runs with faults thrown in: crash
+    Soak {
+        /// Which one (`list` prints them)
+        name: Option<String>,
+    },
+    /// Measurements that are claims: propagation, up
     Bench {
         /// Which one (`list` prints them)
         scenario: Option<String>,
@@ -50,6 +56,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Test { name } => suites::test(name.as_deref()),
         Command::Bless { feature } => suites::bless(feature.as_deref()),
+        Command::Soak { name } => soak::run(name.as_deref()),
         Command::Bench { scenario } => bench::run(scenario.as_deref()),
     };
     match outcome {

@@ -2,43 +2,8 @@
 
 use std::time::Duration;
 
+use crate::harness::leftovers::left_behind;
 use crate::harness::{Local, said, wait};
-
-/// Processes, network namespaces, mounts and links of the host that belong to local clusters.
-fn left_behind() -> Vec<String> {
-    let mut found = Vec::new();
-    for process in std::fs::read_dir("/proc").unwrap().flatten() {
-        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        if command.starts_with(env!("CARGO_BIN_EXE_amime")) {
-            found.push(format!("process {command}"));
-        }
-    }
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-    found.extend(
-        mounts
-            .lines()
-            .filter(|line| line.contains("amime"))
-            .map(|line| format!("mount {line}")),
-    );
-    let links = std::fs::read_to_string("/proc/net/dev").unwrap();
-    let virtual_link = |line: &&str| line.trim_start().starts_with("veth") || line.contains("amime");
-    found.extend(
-        links
-            .lines()
-            .filter(virtual_link)
-            .map(|line| format!("link {line}")),
-    );
-    let routes = std::fs::read_to_string("/proc/net/route").unwrap();
-    // 10.244.0.0/16 in the kernel's byte order.
-    found.extend(
-        routes
-            .lines()
-            .filter(|line| line.contains("F40A"))
-            .map(|line| format!("route {line}")),
-    );
-    found
-}
 
 #[test]
 fn down_leaves_nothing_but_the_state_and_up_brings_it_back() {

@@ -6,6 +6,8 @@
     reason = "test code shared by several suites, each of which uses a part of it"
 )]
 
+pub(crate) mod leftovers;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -1,0 +1,74 @@
+//! What a local cluster has on the machine, and what must be gone after it.
+
+use std::path::Path;
+
+/// A process of the binary under test, seen from the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    parent: i32,
+    /// The internal role that it was executed in (`launcher`, `node`, `container-init`), or the first argument.
+    pub(crate) role: String,
+    command: String,
+}
+
+/// Every process that was started from the binary under test.
+pub(crate) fn processes() -> Vec<Process> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| read(&entry.path())).collect()
+}
+
+fn read(directory: &Path) -> Option<Process> {
+    let command = std::fs::read(directory.join("cmdline")).ok()?;
+    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    let arguments = command.strip_prefix(env!("CARGO_BIN_EXE_amime"))?;
+    let mut words = arguments.split_whitespace().filter(|word| *word != "local-role");
+    let status = std::fs::read_to_string(directory.join("status")).ok()?;
+    let number = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    Some(Process {
+        pid: number("Pid:")?,
+        parent: number("PPid:")?,
+        role: words.next().unwrap_or_default().to_owned(),
+        command: command.trim().to_owned(),
+    })
+}
+
+/// The chain of parents of a process, among `all`.
+pub(crate) fn descends_from(all: &[Process], process: &Process, ancestor: i32) -> bool {
+    let mut parent = process.parent;
+    while parent != ancestor {
+        match all.iter().find(|other| other.pid == parent) {
+            Some(next) => parent = next.parent,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Processes, mounts, links and routes of the host that belong to local clusters.
+pub(crate) fn left_behind() -> Vec<String> {
+    let mut found: Vec<String> = processes()
+        .into_iter()
+        .map(|process| format!("process {} {}", process.pid, process.command))
+        .collect();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let ours = mounts.lines().filter(|line| line.contains("amime"));
+    found.extend(ours.map(|line| format!("mount {line}")));
+    let links = std::fs::read_to_string("/proc/net/dev").unwrap();
+    let virtual_link = |line: &&str| line.trim_start().starts_with("veth") || line.contains("amime");
+    found.extend(
+        links
+            .lines()
+            .filter(virtual_link)
+            .map(|line| format!("link {line}")),
+    );
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap();
+    // 10.244.0.0/16 in the kernel's byte order.
+    let pods = routes.lines().filter(|line| line.contains("F40A"));
+    found.extend(pods.map(|line| format!("route {line}")));
+    found
+}

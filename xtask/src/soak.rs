@@ -1,0 +1,27 @@
+//! Soaks: long runs with faults thrown in. Each ends at the first thing that is wrong; none of them is in CI.
+
+use anyhow::{Result, bail};
+
+use crate::command::cargo;
+
+/// A soak and what it shows. Each is a test target of package `amime` with the same name.
+const SOAKS: &[(&str, &str)] = &[(
+    "crash",
+    "kill -9 of launcher or node in 1,000 writes, 20 times: no acknowledged write is lost",
+)];
+
+/// `cargo xtask soak [NAME]`.
+pub(crate) fn run(name: Option<&str>) -> Result<()> {
+    match name {
+        None | Some("list") => {
+            SOAKS
+                .iter()
+                .for_each(|(name, about)| println!("{name:12} {about}"));
+            Ok(())
+        }
+        Some(name) if SOAKS.iter().any(|(known, _)| *known == name) => {
+            cargo(&["test", "-p", "amime", "--test", name])
+        }
+        Some(name) => bail!("no soak is called {name}; `cargo xtask soak list` prints them"),
+    }
+}
