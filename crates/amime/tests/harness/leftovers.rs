@@ -2,42 +2,58 @@
 
 use std::path::Path;
 
-/// A process of the binary under test, seen from the host.
+/// A process of a cluster, seen from the host.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
     parent: i32,
-    /// The internal role that it was executed in (`launcher`, `node`, `container-init`), or the first argument.
+    /// The internal role of the binary (`launcher`, `node`), or the name of the program that a container runs.
     pub(crate) role: String,
     command: String,
 }
 
-/// Every process that was started from the binary under test.
+/// Every process that was started from the binary under test, and whatever those started.
 pub(crate) fn processes() -> Vec<Process> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    entries.filter_map(|entry| read(&entry.path())).collect()
+    let all: Vec<Process> = entries.filter_map(|entry| read(&entry.path())).collect();
+    let roots: Vec<i32> = all
+        .iter()
+        .filter(|process| process.command.starts_with(env!("CARGO_BIN_EXE_amime")))
+        .map(|process| process.pid)
+        .collect();
+    let ours = |process: &&Process| {
+        roots.contains(&process.pid) || roots.iter().any(|root| descends_from(&all, process, *root))
+    };
+    all.iter().filter(ours).cloned().collect()
 }
 
 fn read(directory: &Path) -> Option<Process> {
     let command = std::fs::read(directory.join("cmdline")).ok()?;
     let command = String::from_utf8_lossy(&command).replace('\0', " ");
-    let arguments = command.strip_prefix(env!("CARGO_BIN_EXE_amime"))?;
-    let mut words = arguments.split_whitespace().filter(|word| *word != "local-role");
     let status = std::fs::read_to_string(directory.join("status")).ok()?;
-    let number = |name: &str| {
+    let field = |name: &str| {
         status
             .lines()
-            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
     };
+    let mut words = command
+        .split_whitespace()
+        .skip_while(|word| *word != "local-role")
+        .skip(1);
     Some(Process {
-        pid: number("Pid:")?,
-        parent: number("PPid:")?,
-        role: words.next().unwrap_or_default().to_owned(),
+        pid: field("Pid:")?.parse().ok()?,
+        parent: field("PPid:")?.parse().ok()?,
+        role: words
+            .next()
+            .or_else(|| field("Name:"))
+            .unwrap_or_default()
+            .to_owned(),
         command: command.trim().to_owned(),
     })
 }
 
-/// The chain of parents of a process, among `all`.
+/// Whether `ancestor` is in the chain of parents of a process, among `all`.
 pub(crate) fn descends_from(all: &[Process], process: &Process, ancestor: i32) -> bool {
     let mut parent = process.parent;
     while parent != ancestor {
