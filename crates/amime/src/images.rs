@@ -44,7 +44,18 @@ pub(crate) fn table(mappings: &[String], file: Option<&Path>) -> anyhow::Result<
     for sample in samples::PROGRAMS {
         images.add_command(sample.name);
         for image in sample.images {
-            images.insert(image.name, program(sample.name, image.arguments));
+            let program = Program {
+                env: image
+                    .environment
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+                ..program(sample.name, image.arguments)
+            };
+            image
+                .names()
+                .iter()
+                .for_each(|name| images.insert(name, program.clone()));
         }
     }
     if let Some(path) = file {

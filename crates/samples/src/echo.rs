@@ -20,7 +20,7 @@ pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
         "Hello, World!, version: {}",
         setting("VERSION").unwrap_or_default()
     );
-    server::serve(port, move |request, _peer| {
+    server::serve(&[port], move |request, _peer| {
         let reply = match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/") => server::text(200, greeting.clone()),
             (_, "/") => server::reply(405, "application/json", r#"{"message":"Method Not Allowed"}"#),

@@ -6,14 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::{HeaderValue, header};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::setting;
+use crate::{client, setting};
 
 const INTERVAL: Duration = Duration::from_secs(3);
 const LIMIT: Duration = Duration::from_secs(10);
@@ -33,30 +29,22 @@ pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
                 _ = ticks.tick() => {}
                 _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
             }
-            match tokio::time::timeout(LIMIT, call(&host, port)).await {
-                Ok(Ok(body)) => println!("{body}"),
-                Ok(Err(error)) => eprintln!("call failed: {error:#}"),
-                Err(_) => eprintln!("call failed: no answer in {} s", LIMIT.as_secs()),
+            match call(&host, port).await {
+                Ok(body) => println!("{body}"),
+                Err(error) => eprintln!("call failed: {error:#}"),
             }
         }
     })
 }
 
 async fn call(host: &str, port: u16) -> anyhow::Result<String> {
-    let stream = TcpStream::connect((host, port))
-        .await
-        .with_context(|| format!("connect to {host}:{port}"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/")
-        .header(header::HOST, format!("{host}:{port}"))
-        .header(header::USER_AGENT, "Go-http-client/1.1")
-        .body(Empty::<Bytes>::new())?;
-    let exchange = async move {
-        let reply = sender.send_request(request).await?;
-        let body = reply.into_body().collect().await?.to_bytes();
-        anyhow::Ok(String::from_utf8_lossy(&body).trim_end().to_owned())
-    };
-    // The exchange owns the sender, so the connection ends with it.
-    let (body, _closed) = tokio::join!(exchange, connection);
-    body
+    let headers = [(header::USER_AGENT, HeaderValue::from_static("Go-http-client/1.1"))];
+    let answer = client::get(
+        &format!("{host}:{port}"),
+        "/",
+        headers.into_iter().collect(),
+        LIMIT,
+    )
+    .await?;
+    Ok(String::from_utf8_lossy(&answer.body).trim_end().to_owned())
 }

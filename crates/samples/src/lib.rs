@@ -3,65 +3,24 @@
 //! They know nothing of the mesh. The binary runs one by its name (`amime sample httpbin`, or through a symlink
 //! called `httpbin`), and the local cluster maps image names to them.
 
+mod bookinfo;
+mod call;
+mod client;
 mod curl;
 mod echo;
+mod echo_basic;
 mod echo_client;
+mod fortio;
+mod gunicorn;
+mod helloworld;
 mod httpbin;
+mod programs;
 mod server;
+mod tcp_echo;
 
 use std::process::ExitCode;
 
-/// One sample program.
-pub struct Program {
-    /// The name it is called by.
-    pub name: &'static str,
-    /// Published images that it stands in for.
-    pub images: &'static [Image],
-    run: fn(Vec<String>) -> anyhow::Result<ExitCode>,
-}
-
-/// An image that a program stands in for.
-pub struct Image {
-    /// Without registry default and tag.
-    pub name: &'static str,
-    /// What the image's entry point passes to the program when a container states no `command`.
-    pub arguments: &'static [&'static str],
-}
-
-const fn image(name: &'static str) -> Image {
-    Image { name, arguments: &[] }
-}
-
-/// Every sample program.
-pub const PROGRAMS: &[Program] = &[
-    Program {
-        name: "playground-echo",
-        images: &[image("h3poteto/playground-echo-go")],
-        run: echo::run,
-    },
-    Program {
-        name: "playground-echo-client",
-        images: &[image("h3poteto/playground-echo-client")],
-        run: echo_client::run,
-    },
-    Program {
-        name: "curl",
-        images: &[image("curlimages/curl"), image("curl")],
-        run: curl::run,
-    },
-    Program {
-        name: "httpbin",
-        images: &[
-            image("mccutchen/go-httpbin"),
-            image("httpbin"),
-            Image {
-                name: "kennethreitz/httpbin",
-                arguments: &["-port", "80"],
-            },
-        ],
-        run: httpbin::run,
-    },
-];
+pub use programs::{Image, PROGRAMS, Program};
 
 /// Runs the program of that name to its end; `None` when there is no such program.
 pub fn run(name: &str, arguments: Vec<String>) -> Option<ExitCode> {
