@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Key;
+
 /// One change of one object.
 #[derive(Clone, Debug)]
 pub struct Record {
+    pub key: Key,
     pub revision: u64,
     /// After the change; a removed object in its last state, with the version of its removal.
     pub object: Arc<Value>,
@@ -29,11 +32,14 @@ pub struct TooOld {
     pub oldest: u64,
 }
 
-/// How much is remembered for each collection.
+/// How much is remembered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
+    /// Of each collection.
     pub(super) records: usize,
     pub(super) bytes: usize,
+    /// Of all collections together; the longest history gives way.
+    pub(super) bytes_in_all: usize,
 }
 
 impl Default for Limits {
@@ -41,6 +47,7 @@ impl Default for Limits {
         Self {
             records: 4096,
             bytes: 32 << 20,
+            bytes_in_all: 64 << 20,
         }
     }
 }
@@ -69,12 +76,19 @@ impl History {
         self.bytes += record.bytes;
         self.records.push_back(record);
         while self.records.len() > self.limits.records || self.bytes > self.limits.bytes {
-            let Some(oldest) = self.records.pop_front() else {
-                break;
-            };
+            self.forget_oldest();
+        }
+    }
+
+    pub(super) fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.records.pop_front() {
             self.bytes -= oldest.bytes;
             self.floor = oldest.revision;
         }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// At most `limit` changes after `revision`, oldest first.

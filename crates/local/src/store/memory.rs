@@ -28,23 +28,46 @@ struct State {
     revision: u64,
 }
 
+/// Namespace and name.
+type Name = (String, String);
+
 struct Collection {
-    objects: BTreeMap<(String, String), Arc<Value>>,
+    objects: BTreeMap<Name, Arc<Value>>,
     history: History,
     /// Moves when this collection changes.
     changed: watch::Sender<u64>,
+}
+
+impl State {
+    /// Takes from the longest histories until all together are no longer than `limit`.
+    fn forget(&mut self, limit: usize) {
+        loop {
+            let histories = self.collections.values_mut().map(|one| &mut one.history);
+            let mut bytes = 0;
+            let longest = histories
+                .inspect(|history| bytes += history.bytes())
+                .max_by_key(|history| history.bytes());
+            match longest {
+                Some(history) if bytes > limit => history.forget_oldest(),
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Collection {
+    /// The objects of a namespace, or all.
+    fn of(&self, namespace: &str) -> impl Iterator<Item = (&Name, &Arc<Value>)> {
+        self.objects
+            .range((namespace.to_owned(), String::new())..)
+            .take_while(move |((of, _), _)| namespace.is_empty() || of == namespace)
+    }
 }
 
 /// What the file held.
 pub(super) struct Loaded {
     pub(super) revision: u64,
     pub(super) objects: Vec<(Key, Value)>,
-}
-
-/// A change that is in the file already.
-pub(super) struct Applied {
-    pub(super) key: Key,
-    pub(super) record: Arc<Record>,
 }
 
 impl Memory {
@@ -79,20 +102,43 @@ impl Memory {
 
     pub(super) fn list(&self, collection: &str, namespace: &str) -> (Vec<Arc<Value>>, u64) {
         let state = self.lock();
-        let Some(found) = state.collections.get(collection) else {
-            return (Vec::new(), state.revision);
-        };
-        let objects = if namespace.is_empty() {
-            found.objects.values().cloned().collect()
-        } else {
-            found
-                .objects
-                .range((namespace.to_owned(), String::new())..)
-                .take_while(|((of, _), _)| of == namespace)
-                .map(|(_, object)| object.clone())
-                .collect()
+        let objects = match state.collections.get(collection) {
+            Some(found) => found.of(namespace).map(|(_, object)| object.clone()).collect(),
+            None => Vec::new(),
         };
         (objects, state.revision)
+    }
+
+    /// The list as it was: what has happened since is undone, newest first.
+    pub(super) fn list_at(
+        &self,
+        collection: &str,
+        namespace: &str,
+        revision: u64,
+    ) -> Result<Vec<Arc<Value>>, TooOld> {
+        let mut state = self.lock();
+        let found = self.collection(&mut state, collection);
+        let since = found.history.after(revision, usize::MAX)?;
+        if since.is_empty() {
+            return Ok(found.of(namespace).map(|(_, object)| object.clone()).collect());
+        }
+        let mut objects: BTreeMap<Name, Arc<Value>> = found
+            .of(namespace)
+            .map(|(name, object)| (name.clone(), object.clone()))
+            .collect();
+        drop(state);
+        for record in since.iter().rev() {
+            let key = &record.key;
+            if !namespace.is_empty() && key.namespace != namespace {
+                continue;
+            }
+            let name = (key.namespace.clone(), key.name.clone());
+            match &record.previous {
+                Some(previous) => objects.insert(name, previous.clone()),
+                None => objects.remove(&name),
+            };
+        }
+        Ok(objects.into_values().collect())
     }
 
     pub(super) fn feed(memory: &Arc<Self>, collection: &str, from: u64) -> Result<Feed, TooOld> {
@@ -116,15 +162,15 @@ impl Memory {
     }
 
     /// Shows what the writer has written.
-    pub(super) fn apply(&self, changes: Vec<Applied>) {
-        let Some(last) = changes.last().map(|change| change.record.revision) else {
+    pub(super) fn apply(&self, changes: Vec<Arc<Record>>) {
+        let Some(last) = changes.last().map(|change| change.revision) else {
             return;
         };
         let mut state = self.lock();
         state.revision = last;
-        for Applied { key, record } in changes {
-            let collection = self.collection(&mut state, &key.collection);
-            let name = (key.namespace, key.name);
+        for record in changes {
+            let collection = self.collection(&mut state, &record.key.collection);
+            let name = (record.key.namespace.clone(), record.key.name.clone());
             if record.removed {
                 collection.objects.remove(&name);
             } else {
@@ -133,6 +179,7 @@ impl Memory {
             collection.changed.send_replace(record.revision);
             collection.history.push(record);
         }
+        state.forget(self.limits.bytes_in_all);
         drop(state);
         self.revision.send_replace(last);
     }

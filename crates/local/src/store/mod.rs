@@ -28,6 +28,9 @@ pub use memory::Feed;
 use memory::Memory;
 use writer::Job;
 
+/// An object's text may have so many bytes, as with etcd.
+const LARGEST: usize = 3 << 19;
+
 /// One object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -63,7 +66,11 @@ pub enum Refused {
     RequiredMissing,
     #[error("what it requires is being deleted")]
     RequiredEnding,
-    #[error("the cluster's state could not be written: {0}")]
+    /// In etcd's words, which clients know.
+    #[error("etcdserver: request is too large")]
+    TooLarge,
+    /// Says where, why and what to do.
+    #[error("{0}")]
     Storage(String),
 }
 
@@ -96,6 +103,19 @@ impl Store {
         self.memory.list(collection, namespace)
     }
 
+    /// The list as it was at version `revision`, which must not be newer than the newest.
+    ///
+    /// # Errors
+    /// When the history no longer reaches back to it.
+    pub fn list_at(
+        &self,
+        collection: &str,
+        namespace: &str,
+        revision: u64,
+    ) -> Result<Vec<Arc<Value>>, TooOld> {
+        self.memory.list_at(collection, namespace, revision)
+    }
+
     /// Changes of a collection after version `from`.
     ///
     /// # Errors
@@ -116,9 +136,14 @@ impl Store {
     /// When something else happened in between, or the file cannot be written.
     pub async fn write(&self, write: Write) -> Result<Arc<Value>, Refused> {
         let stopped = || Refused::Storage("the store has stopped".to_owned());
+        // Here and not in the one thread that writes: this is most of a write's work.
+        let body = write.object.as_ref().map(Value::to_string).unwrap_or_default();
+        if body.len() > LARGEST {
+            return Err(Refused::TooLarge);
+        }
         let (reply, answer) = oneshot::channel();
         self.jobs
-            .send(Job { write, reply })
+            .send(Job { write, body, reply })
             .await
             .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?

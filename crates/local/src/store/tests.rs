@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::file::{File, OpenError};
 use super::history::{History, Limits};
-use super::memory::Memory;
+use super::memory::{Loaded, Memory};
 use super::writer::{self, Job};
 use super::*;
 
@@ -125,13 +125,18 @@ async fn a_full_disk_refuses_the_write_and_keeps_what_was_there() {
     let memory = Memory::new(loaded, Limits::default());
     let mut send = |write: Write| {
         let (reply, mut answer) = oneshot::channel();
-        writer::commit(&mut file, &memory, std::iter::once(Job { write, reply }));
+        let body = write.object.as_ref().map(Value::to_string).unwrap_or_default();
+        writer::commit(&mut file, &memory, std::iter::once(Job { write, body, reply }));
         answer.try_recv().unwrap()
     };
     assert!(send(write("small", None, pod(1))).is_ok());
     let huge = json!({"metadata": {}, "data": "x".repeat(1 << 20)});
     let refused = send(write("huge", None, Some(huge))).unwrap_err();
-    assert!(refused.to_string().contains("could not be written"), "{refused}");
+    let said = refused.to_string();
+    assert!(
+        said.contains("cluster.db (database or disk is full): free some space"),
+        "{said}"
+    );
     assert_eq!(memory.list("pods", "").0.len(), 1);
     assert_eq!(revision_of(&send(write("later", None, pod(1))).unwrap()), 2);
 }
@@ -140,6 +145,7 @@ async fn a_full_disk_refuses_the_write_and_keeps_what_was_there() {
 fn history_forgets_by_number_and_by_size_and_says_so() {
     let record = |revision, bytes| {
         Arc::new(Record {
+            key: key("a"),
             revision,
             object: Arc::default(),
             previous: None,
@@ -152,6 +158,7 @@ fn history_forgets_by_number_and_by_size_and_says_so() {
         Limits {
             records: 3,
             bytes: 100,
+            bytes_in_all: 1000,
         },
     );
     for revision in 11..=14 {
@@ -186,6 +193,177 @@ async fn a_reader_that_falls_behind_is_told_and_blocks_nobody() {
             .unwrap();
     }
     assert!(slow.next().await.is_err());
+}
+
+#[tokio::test]
+async fn a_list_can_be_had_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    for (name, expected, object) in [
+        ("a", None, pod(1)),
+        ("b", None, pod(2)),
+        ("a", Some(1), pod(3)),
+        ("b", Some(2), None),
+        ("c", None, pod(4)),
+        ("b", None, pod(5)),
+    ] {
+        store.write(write(name, expected, object)).await.unwrap();
+    }
+    let values = |namespace: &str, revision| -> Vec<u64> {
+        let objects = store.list_at("pods", namespace, revision).unwrap();
+        objects
+            .iter()
+            .map(|object| object["spec"]["value"].as_u64().unwrap())
+            .collect()
+    };
+    let expected: [&[u64]; 7] = [&[], &[1], &[1, 2], &[3, 2], &[3], &[3, 4], &[3, 5, 4]];
+    for (revision, expected) in expected.iter().enumerate() {
+        assert_eq!(values("n", revision as u64), *expected, "at version {revision}");
+        assert_eq!(values("", revision as u64), *expected, "at version {revision}");
+        assert!(values("other", revision as u64).is_empty());
+    }
+    drop(store);
+    let store = reopen(&directory).await;
+    assert!(
+        store.list_at("pods", "n", 5).is_err(),
+        "it was before the restart"
+    );
+    assert_eq!(store.list_at("pods", "n", 6).unwrap().len(), 3);
+}
+
+#[test]
+fn all_histories_together_are_bounded_and_the_longest_gives_way() {
+    let limits = Limits {
+        records: 100,
+        bytes: 1000,
+        bytes_in_all: 1000,
+    };
+    let loaded = Loaded {
+        revision: 0,
+        objects: Vec::new(),
+    };
+    let memory = Arc::new(Memory::new(loaded, limits));
+    for revision in 1..=20 {
+        let collection = if revision == 1 { "quiet" } else { "busy" };
+        let record = Record {
+            key: Key {
+                collection: collection.to_owned(),
+                ..key("a")
+            },
+            revision,
+            object: Arc::default(),
+            previous: None,
+            removed: false,
+            bytes: 100,
+        };
+        memory.apply(vec![Arc::new(record)]);
+    }
+    assert!(Memory::feed(&memory, "quiet", 0).is_ok());
+    assert!(Memory::feed(&memory, "busy", 10).is_err());
+    assert!(Memory::feed(&memory, "busy", 11).is_ok());
+}
+
+#[tokio::test]
+async fn an_object_beyond_etcds_limit_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let of_size = |bytes: usize| Some(json!({"metadata": {}, "data": "x".repeat(bytes)}));
+    store
+        .write(write("large", None, of_size(1_500_000)))
+        .await
+        .unwrap();
+    let refused = store
+        .write(write("huge", None, of_size(1_600_000)))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.to_string(), "etcdserver: request is too large");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cluster.db");
+    let whole = contents_of_a_killed_process(&directory).await;
+    let [file, log] = whole.clone();
+    // A page of the tables, the head, the end, everything: as torn writes and bad disks leave it.
+    let damages: Vec<Vec<u8>> = vec![
+        file[..file.len() / 2].to_vec(),
+        file[..100].to_vec(),
+        Vec::new(),
+        [&file[..4096], &vec![0xff; file.len() - 4096][..]].concat(),
+        [&vec![0; 4096][..], &file[4096..]].concat(),
+    ];
+    for (case, damaged) in damages.into_iter().enumerate() {
+        let log = if case == 2 { &log[..] } else { &[] };
+        std::fs::write(&path, &damaged).unwrap();
+        std::fs::write(directory.path().join("cluster.db-wal"), log).unwrap();
+        let message = Store::open(&path).err().unwrap().to_string();
+        assert!(message.contains("cluster.db"), "{case}: {message}");
+        assert!(
+            message.contains("restore it from a copy") || message.contains("choose another directory"),
+            "{case}: {message}"
+        );
+        assert!(
+            std::fs::read(&path).unwrap() == damaged,
+            "{case}: the file was changed"
+        );
+    }
+    // And what was not damaged opens.
+    std::fs::write(&path, &whole[0]).unwrap();
+    std::fs::write(directory.path().join("cluster.db-wal"), &whole[1]).unwrap();
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.list("pods", "").0.len(), 40);
+}
+
+/// File and log as they are while a store is open: what `kill -9` leaves behind.
+async fn contents_of_a_killed_process(directory: &tempfile::TempDir) -> [Vec<u8>; 2] {
+    let copy = tempfile::tempdir().unwrap();
+    let read = |from: &std::path::Path, name: &str| std::fs::read(from.join(name)).unwrap();
+    {
+        let store = store(&copy);
+        for count in 0..20 {
+            let object = json!({"metadata": {}, "data": "x".repeat(3000)});
+            let write = write(&format!("old-{count}"), None, Some(object));
+            store.write(write).await.unwrap();
+        }
+    }
+    let store = reopen(&copy).await;
+    for count in 0..20 {
+        store
+            .write(write(&format!("new-{count}"), None, pod(count)))
+            .await
+            .unwrap();
+    }
+    let contents = ["cluster.db", "cluster.db-wal"].map(|name| read(copy.path(), name));
+    assert!(contents.iter().all(|bytes| bytes.len() > 4096));
+    drop(store);
+    std::fs::create_dir_all(directory.path()).unwrap();
+    contents
+}
+
+#[test]
+fn a_file_whose_objects_make_no_sense_is_refused() {
+    for (damage, said) in [
+        ("UPDATE object SET body = '{\"metadata\":'", "pods n/a: EOF"),
+        ("UPDATE object SET body = '[]'", "pods n/a has no metadata"),
+        ("UPDATE object SET revision = -7", "pods n/a has the version -7"),
+        ("UPDATE newest SET revision = -7", "its newest version is -7"),
+        ("DELETE FROM newest", "no rows"),
+        ("DROP TABLE object", "no such table"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cluster.db");
+        let (mut file, _) = File::open(&path).unwrap();
+        file.transaction(|transaction| transaction.put(&key("a"), 1, "{\"metadata\":{}}"))
+            .unwrap();
+        drop(file);
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.execute_batch(damage).unwrap();
+        drop(connection);
+        let error = Store::open(&path).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{damage}: {error}");
+        assert!(error.to_string().contains(said), "{damage}: {error}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::file::File;
 use super::history::Record;
-use super::memory::{Applied, Memory};
+use super::memory::Memory;
 use super::{Key, Refused, Write, revision_of};
 
 /// Writes that may wait, and that go into one transaction.
@@ -18,6 +18,8 @@ const QUEUE: usize = 256;
 
 pub(super) struct Job {
     pub(super) write: Write,
+    /// The object's text. The version in it does not count: the file has it beside.
+    pub(super) body: String,
     pub(super) reply: oneshot::Sender<Outcome>,
 }
 
@@ -49,7 +51,6 @@ struct Batch<'a> {
 }
 
 struct Change {
-    key: Key,
     record: Arc<Record>,
     body: String,
 }
@@ -61,8 +62,9 @@ pub(super) fn commit(file: &mut File, memory: &Memory, jobs: impl Iterator<Item 
         changes: Vec::new(),
         after: HashMap::new(),
     };
-    let mut answers: Vec<(oneshot::Sender<Outcome>, Outcome)> =
-        jobs.map(|job| (job.reply, batch.decide(job.write))).collect();
+    let mut answers: Vec<(oneshot::Sender<Outcome>, Outcome)> = jobs
+        .map(|job| (job.reply, batch.decide(job.write, job.body)))
+        .collect();
     let Batch {
         revision, changes, ..
     } = batch;
@@ -70,27 +72,24 @@ pub(super) fn commit(file: &mut File, memory: &Memory, jobs: impl Iterator<Item 
         Ok(())
     } else {
         file.transaction(|transaction| {
-            for change in &changes {
-                if change.record.removed {
-                    transaction.remove(&change.key)?;
+            for Change { record, body } in &changes {
+                if record.removed {
+                    transaction.remove(&record.key)?;
                 } else {
-                    transaction.put(&change.key, change.record.revision, &change.body)?;
+                    transaction.put(&record.key, record.revision, body)?;
                 }
             }
             transaction.newest(revision)
         })
     };
     match written {
-        Ok(()) => memory.apply(
-            changes
-                .into_iter()
-                .map(|Change { key, record, .. }| Applied { key, record })
-                .collect(),
-        ),
+        Ok(()) => memory.apply(changes.into_iter().map(|change| change.record).collect()),
         Err(error) => {
-            tracing::error!(%error, "the cluster's state could not be written");
-            for (_, outcome) in answers.iter_mut().filter(|(_, outcome)| outcome.is_ok()) {
-                *outcome = Err(Refused::Storage(error.to_string()));
+            let why = file.explain(&error);
+            tracing::error!("{why}");
+            // Refusals too: they were decided against changes that are not there now.
+            for (_, outcome) in &mut answers {
+                *outcome = Err(Refused::Storage(why.clone()));
             }
         }
     }
@@ -101,7 +100,7 @@ pub(super) fn commit(file: &mut File, memory: &Memory, jobs: impl Iterator<Item 
 }
 
 impl Batch<'_> {
-    fn decide(&mut self, write: Write) -> Outcome {
+    fn decide(&mut self, write: Write, body: String) -> Outcome {
         let current = self.current(&write.key);
         match (&current, write.expected) {
             (Some(_), None) => return Err(Refused::Exists),
@@ -117,38 +116,46 @@ impl Batch<'_> {
                 return Err(Refused::RequiredEnding);
             }
         }
-        let removed = write.object.is_none();
-        let mut object = match (write.object, &current) {
-            (Some(object), _) => object,
-            (None, Some(current)) => Value::clone(current),
-            (None, None) => return Err(Refused::Missing),
-        };
-        if let (false, Some(current)) = (removed, &current) {
-            set_revision(&mut object, revision_of(current));
-            if object == **current {
-                return Ok(current.clone());
+        match (write.object, current) {
+            (None, None) => Err(Refused::Missing),
+            (None, Some(current)) => Ok(self.change(write.key, Value::clone(&current), Some(current), None)),
+            (Some(object), None) => Ok(self.change(write.key, object, None, Some(body))),
+            (Some(mut object), Some(current)) => {
+                set_revision(&mut object, revision_of(&current));
+                if object == *current {
+                    return Ok(current);
+                }
+                Ok(self.change(write.key, object, Some(current), Some(body)))
             }
         }
-        self.revision += 1;
-        set_revision(&mut object, self.revision);
-        Ok(self.record(write.key, object, current, removed))
     }
 
-    fn record(&mut self, key: Key, object: Value, previous: Option<Arc<Value>>, removed: bool) -> Arc<Value> {
-        let body = object.to_string();
+    /// Gives a change its version; without a body it is a removal.
+    fn change(
+        &mut self,
+        key: Key,
+        mut object: Value,
+        previous: Option<Arc<Value>>,
+        body: Option<String>,
+    ) -> Arc<Value> {
+        self.revision += 1;
+        set_revision(&mut object, self.revision);
         let object = Arc::new(object);
+        let removed = body.is_none();
         self.after.insert(key.clone(), (!removed).then(|| object.clone()));
         let record = Record {
+            key,
             revision: self.revision,
             object: object.clone(),
             previous,
             removed,
-            bytes: body.len(),
+            bytes: body
+                .as_ref()
+                .map_or_else(|| object.to_string().len(), String::len),
         };
         self.changes.push(Change {
-            key,
             record: Arc::new(record),
-            body,
+            body: body.unwrap_or_default(),
         });
         object
     }
@@ -161,6 +168,6 @@ impl Batch<'_> {
     }
 }
 
-fn set_revision(object: &mut Value, revision: u64) {
+pub(super) fn set_revision(object: &mut Value, revision: u64) {
     object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
 }
