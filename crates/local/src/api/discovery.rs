@@ -286,9 +286,11 @@ fn rows_of(kind: &Type) -> Vec<Row> {
     }
     match kind.gvr.to_string().as_str() {
         "pods" => {
+            part("attach", "PodAttachOptions", None, &["create", "get"]);
             part("eviction", "Eviction", Some(("policy", "v1")), &["create"]);
             part("exec", "PodExecOptions", None, &["create", "get"]);
             part("log", "Pod", None, &["get"]);
+            part("portforward", "PodPortForwardOptions", None, &["create", "get"]);
         }
         "namespaces" => part("finalize", "Namespace", None, &["update"]),
         "serviceaccounts" => {

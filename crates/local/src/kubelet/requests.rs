@@ -1,15 +1,24 @@
-//! What the API server asks of the node: logs, and commands in containers.
+//! What the API server asks of the node: logs, commands in containers, programs to attach to, connections to pods.
 
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use daemon::clock;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
+use super::container::attach;
 use super::exec;
 use super::logs;
-use super::node::Node;
-use super::pod::view::{ContainerView, View};
+use super::node::{Node, PodName};
+use super::pod::view::{ContainerView, PodNetwork, View};
 use crate::api::Status;
 use crate::api::node_link::{ContainerRef, Exec, ExecOptions, LogOptions, NodeRequest, NodeRequests};
+
+/// For a program to take a connection.
+const DIAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Answers requests for as long as the API server asks.
 pub(crate) async fn answer(node: Arc<Node>, mut requests: NodeRequests) {
@@ -23,6 +32,17 @@ pub(crate) async fn answer(node: Arc<Node>, mut requests: NodeRequests) {
             }
             NodeRequest::Exec { of, options, reply } => tasks.spawn("exec start", async move {
                 let _ = reply.send(run(&node, &of, &options).await);
+            }),
+            NodeRequest::Attach { of, stdin, reply } => tasks.spawn("attach start", async move {
+                let _ = reply.send(attached(&node, &of, stdin).await);
+            }),
+            NodeRequest::Dial {
+                namespace,
+                pod,
+                port,
+                reply,
+            } => tasks.spawn("pod connection", async move {
+                let _ = reply.send(dial(&node, (namespace, pod), port).await);
             }),
         }
     }
@@ -94,4 +114,54 @@ async fn run(node: &Node, of: &ContainerRef, options: &ExecOptions) -> Result<Ex
     exec::start(&target, options, &node.tasks)
         .await
         .map_err(|error| Status::internal(format!("{error:#}")))
+}
+
+async fn attached(node: &Node, of: &ContainerRef, stdin: bool) -> Result<Exec, Status> {
+    let not_found = || {
+        let ContainerRef {
+            namespace,
+            pod,
+            container,
+        } = of;
+        Status::internal(format!(
+            "container {container} not found in pod {pod}_{namespace}"
+        ))
+    };
+    let (_, container) = find(node, of).map_err(|_| not_found())?;
+    let to = container.attach.ok_or_else(not_found)?;
+    attach::start(&to, stdin, &node.tasks)
+        .await
+        .map_err(|error| Status::internal(format!("cannot attach to container {}: {error}", of.container)))
+}
+
+async fn dial(node: &Node, pod: PodName, port: u16) -> Result<TcpStream, Status> {
+    let view = Node::lock(&node.views).get(&pod).cloned();
+    let network = view.as_ref().and_then(|view| view.network.clone());
+    let (Some(view), Some(network)) = (view, network) else {
+        return Err(Status::internal(format!(
+            "pod not found (\"{}_{}\")",
+            pod.1, pod.0
+        )));
+    };
+    let connecting = async {
+        let socket = match &network {
+            PodNetwork::Own(sockets) => sockets.make().await?,
+            PodNetwork::Node => TcpSocket::new_v4()?,
+        };
+        socket
+            .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .await
+    };
+    let connected = clock::timeout(DIAL_LIMIT, connecting).await;
+    connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+            io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+            _ => error.to_string(),
+        };
+        Status::internal(format!(
+            "error forwarding port {port} to pod {}, uid {}: failed to connect to localhost:{port} inside the network of the pod, IPv4: dial tcp4 127.0.0.1:{port}: {why}",
+            pod.1, view.uid
+        ))
+    })
 }

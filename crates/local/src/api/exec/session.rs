@@ -25,6 +25,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Of a client that attaches itself.
     pub(super) fn of(parameters: &[(String, String)]) -> Result<Self, Status> {
         let command = parameters.iter().filter(|(name, _)| name == "command");
         let tty = flag(parameters, "tty");
@@ -40,6 +41,12 @@ impl Wanted {
                 "you must specify at least 1 of stdin, stdout, stderr",
             ));
         }
+        Ok(wanted)
+    }
+
+    /// Of a client that runs a command.
+    pub(super) fn of_command(parameters: &[(String, String)]) -> Result<Self, Status> {
+        let wanted = Self::of(parameters)?;
         if wanted.command.is_empty() {
             return Err(Status::bad_request(
                 "you must specify at least one command for the container",
@@ -181,7 +188,11 @@ impl Output {
             }
         }
         let code = (&mut self.exit).await.ok();
-        Event::Ended(status(code, &self.wanted.command))
+        match code {
+            // Whoever is attached sees the program end; how is for the pod's status to say.
+            Some(_) if self.wanted.command.is_empty() => Event::Ended(status(Some(0), &[])),
+            code => Event::Ended(status(code, &self.wanted.command)),
+        }
     }
 }
 
@@ -210,7 +221,7 @@ mod tests {
 
     fn wanted(query: &[(&str, &str)]) -> Result<Wanted, Status> {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Wanted::of(&query.iter().map(own).collect::<Vec<_>>())
+        Wanted::of_command(&query.iter().map(own).collect::<Vec<_>>())
     }
 
     #[test]

@@ -8,23 +8,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use daemon::clock::{self, Instant};
-use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::super::Status;
 use super::super::node_link::OutputStream;
 use super::super::spdy::{self, Broken, Decoder, Encoder, Frame, Headers};
+use super::super::upgrade::{PING, STUCK};
 use super::session::{Event, Input, Output, Session, Wanted};
-use super::{PING, STUCK, words};
-
-pub(super) const UPGRADE_TO: &str = "SPDY/3.1";
-const PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
-/// The only version: every client since Kubernetes 1.4 offers it.
-const VERSION: &str = "v4.channel.k8s.io";
 
 /// For the client to open its streams.
 const OPENING: Duration = Duration::from_secs(30);
@@ -36,23 +28,6 @@ const OUTBOX: usize = 64 << 10;
 const PIECE: usize = 16 << 10;
 /// A terminal's size is much shorter.
 const LONGEST_SIZE: usize = 1 << 10;
-
-/// Whether the client speaks the version that we speak.
-pub(super) fn negotiate(headers: &HeaderMap) -> Result<(), Status> {
-    let offered = words(headers, PROTOCOL);
-    if offered.contains(&VERSION) {
-        return Ok(());
-    }
-    let (offered, status) = (offered.join(" "), |why| Status::new(403, "Forbidden", why));
-    Err(status(format!(
-        "unable to upgrade: unable to negotiate protocol: client supports [{offered}], server accepts [{VERSION}]"
-    )))
-}
-
-pub(super) fn answer(headers: &mut HeaderMap) {
-    headers.insert(UPGRADE, HeaderValue::from_static(UPGRADE_TO));
-    headers.insert(PROTOCOL, HeaderValue::from_static(VERSION));
-}
 
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

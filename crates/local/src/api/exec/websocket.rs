@@ -7,23 +7,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use daemon::clock;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use http::HeaderMap;
-use http::header::{
-    HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
-};
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
-use super::super::Status;
 use super::super::node_link::OutputStream;
+use super::super::upgrade::{self, FAREWELL, PING, STUCK, Socket};
 use super::session::{Event, Input, Output, Session};
-use super::{PING, STUCK, words};
+
+pub(super) const V4: &str = "v4.channel.k8s.io";
+pub(super) const V5: &str = "v5.channel.k8s.io";
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -33,79 +27,15 @@ const RESIZE: u8 = 4;
 /// v5: the byte after it tells the channel that is closed.
 const CLOSE: u8 = 255;
 
-/// Of one message from the client; kubectl sends 32 KiB.
-const LARGEST: usize = 1 << 20;
 /// Of one message to the client.
 const PIECE: usize = 64 << 10;
-/// For the client's answer to our close frame.
-const FAREWELL: std::time::Duration = std::time::Duration::from_secs(10);
-
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
-
-/// Which subprotocol is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    V4,
-    V5,
-}
-
-impl Version {
-    fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "v4.channel.k8s.io",
-            Self::V5 => "v5.channel.k8s.io",
-        }
-    }
-}
-
-/// The subprotocol that the client likes best, and the proof that we speak WebSocket.
-pub(super) fn negotiate(headers: &HeaderMap) -> Result<(Version, String), Status> {
-    if words(headers, SEC_WEBSOCKET_VERSION) != ["13"] {
-        return Err(Status::bad_request("websocket: the supported version is 13"));
-    }
-    let key = headers
-        .get(SEC_WEBSOCKET_KEY)
-        .ok_or_else(|| Status::bad_request("websocket: the header Sec-WebSocket-Key is missing"))?;
-    let offered = words(headers, SEC_WEBSOCKET_PROTOCOL);
-    let version = offered
-        .iter()
-        .find_map(|offer| {
-            [Version::V5, Version::V4]
-                .into_iter()
-                .find(|known| known.name() == *offer)
-        })
-        .ok_or_else(|| {
-            Status::bad_request(format!(
-                "websocket: none of the subprotocols [{}] is one of [{} {}]",
-                offered.join(" "),
-                Version::V5.name(),
-                Version::V4.name()
-            ))
-        })?;
-    Ok((version, derive_accept_key(key.as_bytes())))
-}
-
-pub(super) fn answer(version: Version, accept: &str, headers: &mut HeaderMap) {
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(version.name()));
-    let accept = HeaderValue::from_str(accept).expect("base64 may stand in a header");
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-}
-
 /// Serves the connection until the command ends or the client goes.
-pub(super) async fn serve(connection: Upgraded, session: Session, version: Version) {
-    let limits = WebSocketConfig::default()
-        .read_buffer_size(32 << 10)
-        .write_buffer_size(0)
-        .max_message_size(Some(LARGEST))
-        .max_frame_size(Some(LARGEST));
-    let io = TokioIo::new(connection);
-    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await;
-    let (mut sink, mut messages) = socket.split();
+pub(super) async fn serve(connection: Upgraded, session: Session, protocol: &str) {
+    let (mut sink, mut messages) = upgrade::messages(connection).await.split();
     let (input, mut output) = session.split();
     let sent = tokio::select! {
         sent = write(&mut sink, &mut output) => sent,
-        () = read(&mut messages, input, version) => None,
+        () = read(&mut messages, input, protocol == V5) => None,
     };
     // The command ends here, if it has not.
     drop(output);
@@ -128,7 +58,7 @@ pub(super) async fn serve(connection: Upgraded, session: Session, version: Versi
 }
 
 /// Ends when the client has gone or says nonsense.
-async fn read(messages: &mut SplitStream<Socket>, mut input: Input, version: Version) {
+async fn read(messages: &mut SplitStream<Socket>, mut input: Input, may_close: bool) {
     while let Some(Ok(message)) = messages.next().await {
         match message {
             // Some clients send text where it happens to be text.
@@ -137,7 +67,7 @@ async fn read(messages: &mut SplitStream<Socket>, mut input: Input, version: Ver
                 match bytes.first() {
                     Some(&STDIN) => input.put(bytes.slice(1..)),
                     Some(&RESIZE) => input.resize(&bytes[1..]),
-                    Some(&CLOSE) if version == Version::V5 && bytes.get(1) == Some(&STDIN) => input.end(),
+                    Some(&CLOSE) if may_close && bytes.get(1) == Some(&STDIN) => input.end(),
                     _ => {}
                 }
                 if input.waits() {

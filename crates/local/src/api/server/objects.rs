@@ -13,7 +13,7 @@ use super::super::patch::{self, PatchKind};
 use super::super::registry::Type;
 use super::super::reviews::REVIEWS;
 use super::super::verbs::{Api, Call, Part, Target};
-use super::super::{Status, exec, gvr, pod_log};
+use super::super::{Status, exec, gvr, pod_log, port_forward};
 use super::respond::{self, Body};
 use super::route::Place;
 use super::service::{Asked, Parameters, Service};
@@ -37,7 +37,7 @@ impl Service {
             return self.question(asked, kind).await;
         }
         let target = self.target(place)?;
-        let streams = matches!(&*place.subresource, "log" | "exec")
+        let streams = matches!(&*place.subresource, "log" | "exec" | "attach" | "portforward")
             || asked.request.method() == Method::GET && asked.parameters.is_set("watch");
         if streams {
             return self.stream(asked, target, &place.subresource).await;
@@ -89,12 +89,15 @@ impl Service {
         let is_pod = target.kind.gvr == gvr::PODS && !target.name.is_empty();
         match part {
             "" => watch_stream::serve(&self.api, &asked, &target, self.drain.clone()),
-            "exec" if is_pod => {
+            "exec" | "attach" | "portforward" if is_pod => {
                 let pod = self.api.get(&target)?;
-                let Asked {
-                    request, parameters, ..
-                } = asked;
-                exec::exec(&pod, parameters.all(), request, &self.node, &self.tasks).await
+                let (parameters, request) = (asked.parameters.all(), asked.request);
+                let (node, tasks) = (&self.node, &self.tasks);
+                match part {
+                    "exec" => exec::exec(&pod, parameters, request, node, tasks).await,
+                    "attach" => exec::attach(&pod, parameters, request, node, tasks).await,
+                    _ => port_forward::forward(&pod, parameters, request, node, tasks),
+                }
             }
             "log" if is_pod => {
                 let pod = self.api.get(&target)?;

@@ -1,11 +1,12 @@
 //! The first process of a container: enters the pod, builds its root, gives up what it may not have, and becomes the
 //! container's program.
 //!
-//! Standard input is a socket to the supervisor: settings come over it, and a failure goes back. When the program
-//! takes over, the socket closes by itself, and that says: started.
+//! Standard input is a socket to the supervisor: settings come over it (and the program's own standard input), and a
+//! failure or the container's terminal goes back. When the program takes over, the socket closes by itself, and that
+//! says: started.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -13,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, anyhow};
+use rustix::pty::OpenptFlags;
 use serde::{Deserialize, Serialize};
 
 use super::credentials::Credentials;
 use super::root::Root;
-use crate::sys::{frame, namespaces};
+use crate::sys::{frame, handover, namespaces};
 
 /// What a container's process is made of.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -25,7 +27,27 @@ pub(crate) struct Inside {
     /// The process that holds the pod's namespaces; none for pods in the node's network.
     pub(crate) pod: Option<u32>,
     pub(crate) root: Root,
+    pub(crate) stdin: Stdin,
     pub(crate) program: Program,
+}
+
+/// What the program reads from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stdin {
+    #[default]
+    Nothing,
+    /// A pipe, which the supervisor sends after the settings.
+    Pipe,
+    /// A terminal, for output as well.
+    Terminal,
+}
+
+/// What the first process tells the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// The next byte brings the terminal's other end.
+    Terminal,
+    Failed(String),
 }
 
 /// What is executed, and as whom.
@@ -41,22 +63,41 @@ pub(crate) struct Program {
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let supervisor = UnixStream::from(frame::stdin()?);
     let inside: Inside = frame::from_stdin()?;
-    let error = match enter(&inside) {
+    let error = match enter(&inside, &supervisor) {
         Ok(()) => inside.program.execute(),
         Err(error) => error,
     };
-    frame::write(&mut &supervisor, &format!("{error:#}"))?;
+    frame::write(&mut &supervisor, &Word::Failed(format!("{error:#}")))?;
     Ok(ExitCode::from(128))
 }
 
-fn enter(inside: &Inside) -> anyhow::Result<()> {
+fn enter(inside: &Inside, supervisor: &UnixStream) -> anyhow::Result<()> {
     namespaces::die_with_parent()?;
     if let Some(pod) = inside.pod {
         namespaces::join_pod(pod).context("cannot join the pod")?;
     }
     namespaces::own_mounts().context("cannot make a mount namespace")?;
     inside.root.enter()?;
-    nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+    match inside.stdin {
+        Stdin::Nothing => nix::unistd::dup2_stdin(File::open("/dev/null")?)?,
+        Stdin::Pipe => nix::unistd::dup2_stdin(handover::receive(supervisor)?)?,
+        Stdin::Terminal => take_terminal(supervisor).context("cannot make a terminal")?,
+    }
+    Ok(())
+}
+
+/// The terminal is one of the container's own, so that programs in it find its name.
+fn take_terminal(mut supervisor: &UnixStream) -> anyhow::Result<()> {
+    let master = OpenOptions::new().read(true).write(true).open("/dev/pts/ptmx")?;
+    rustix::pty::unlockpt(&master)?;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    nix::unistd::setsid()?;
+    rustix::process::ioctl_tiocsctty(&slave)?;
+    nix::unistd::dup2_stdin(&slave)?;
+    nix::unistd::dup2_stdout(&slave)?;
+    nix::unistd::dup2_stderr(&slave)?;
+    frame::write(&mut supervisor, &Word::Terminal)?;
+    handover::send(supervisor, &master)?;
     Ok(())
 }
 

@@ -1,12 +1,16 @@
 //! A container: a supervisor process of the node, and the container's program as PID 1 of its own PID namespace.
 //!
-//! The supervisor waits for the program and writes its log, so neither a crash nor a flood of output reaches the node.
+//! The supervisor waits for the program, writes its log and serves whoever is attached to it, so neither a crash nor a
+//! flood of output reaches the node.
 
+pub(crate) mod attach;
+mod audience;
 pub(crate) mod credentials;
 pub(crate) mod inside;
 pub(crate) mod root;
 pub(crate) mod supervise;
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,10 +18,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use daemon::clock;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStdout, Command};
 
-use crate::sys::{frame, reexec};
+use crate::sys::{frame, handover, reexec};
 use inside::Inside;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -26,12 +31,19 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Supervised {
     pub(crate) log: PathBuf,
+    /// Standard input ends with the first client that had it.
+    pub(crate) stdin_once: bool,
     pub(crate) inside: Inside,
 }
 
-/// What the supervisor is told later: a signal for the program.
+/// What the supervisor is told later.
 #[derive(Debug, Serialize, Deserialize)]
-struct Order(i32);
+enum Order {
+    /// A signal for the program.
+    Signal(i32),
+    /// A client attaches itself; the next byte brings its socket.
+    Attach { stdin: bool },
+}
 
 /// What the supervisor tells.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,7 +67,7 @@ pub(crate) struct Exit {
 pub(crate) struct Container {
     /// Its first process, in the node's PID namespace.
     pub(crate) pid: u32,
-    orders: ChildStdin,
+    orders: UnixStream,
     end: End,
 }
 
@@ -66,9 +78,9 @@ pub(crate) struct End {
     progress: ChildStdout,
 }
 
-/// Sends signals to a container.
+/// Sends signals, and clients, to a container.
 #[derive(Debug)]
-pub(crate) struct Signals(ChildStdin);
+pub(crate) struct Signals(UnixStream);
 
 impl Container {
     /// Starts a container; its program runs when this returns.
@@ -79,13 +91,16 @@ impl Container {
     }
 
     async fn start_unhurried(supervised: &Supervised) -> anyhow::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::from(reexec::command("container"));
         command
-            .stdin(Stdio::piped())
+            .stdin(Stdio::from(blocking(theirs)?))
             .stdout(Stdio::piped())
             .kill_on_drop(true);
         let mut supervisor = command.spawn().context("cannot start the supervisor")?;
-        let mut orders = supervisor.stdin.take().context("it was piped")?;
+        // It holds the other end of the socket.
+        drop(command);
+        let mut orders = ours;
         let mut progress = supervisor.stdout.take().context("it was piped")?;
         orders.write_all(&frame::encode(supervised)?).await?;
         match frame::receive(&mut progress).await {
@@ -105,12 +120,29 @@ impl Container {
     }
 }
 
+/// A socket as another process wants it.
+fn blocking(socket: UnixStream) -> std::io::Result<OwnedFd> {
+    let socket = socket.into_std()?;
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
+}
+
 impl Signals {
     /// Sends a signal to the program; one that has ended does not mind.
     pub(crate) async fn send(&mut self, signal: i32) {
-        if let Ok(order) = frame::encode(&Order(signal)) {
+        if let Ok(order) = frame::encode(&Order::Signal(signal)) {
             let _ = self.0.write_all(&order).await;
         }
+    }
+
+    /// Hands the socket of a client over: [`attach`] says what is spoken on it.
+    async fn attach(&mut self, client: impl AsFd, stdin: bool) -> std::io::Result<()> {
+        self.0
+            .write_all(&frame::encode(&Order::Attach { stdin })?)
+            .await?;
+        self.0
+            .async_io(Interest::WRITABLE, || handover::send(&self.0, &client))
+            .await
     }
 }
 

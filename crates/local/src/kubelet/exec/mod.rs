@@ -121,20 +121,19 @@ pub(crate) async fn start(target: &Target, options: &ExecOptions, tasks: &Tasks)
         tasks.spawn("exec input", feed(input, from_client));
     }
     tasks.spawn("exec", async move {
-        let client = to_client.clone();
-        let copying = async {
+        let life = async {
             tokio::join!(
                 forward(stdout, OutputStream::Stdout, &to_client),
                 forward(stderr, OutputStream::Stderr, &to_client)
-            )
+            );
+            child.wait().await.ok().and_then(|status| status.code())
         };
+        // A command that has closed both streams may run for long, too.
         tokio::select! {
-            _ = copying => {}
-            // Nobody reads any more: dropping the child kills the command.
-            () = client.closed() => return,
+            code = life => drop(ended.send(code.unwrap_or(137))),
+            // The client has gone: dropping the child kills the command.
+            () = to_client.closed() => {}
         }
-        let code = child.wait().await.ok().and_then(|status| status.code());
-        let _ = ended.send(code.unwrap_or(137));
     });
     Ok(Exec {
         stdin: options.stdin.then_some(stdin),

@@ -41,7 +41,7 @@ use plan::{Fate, Plan};
 use start::Running;
 use state::{Member, RestartPolicy};
 use status::Facts;
-use view::View;
+use view::{PodNetwork, View};
 
 /// How long until something that was missing is looked for again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -380,7 +380,12 @@ impl Life {
     /// Lets clients look in.
     fn show(&self) {
         let key = (self.about.namespace.clone(), self.about.pod.clone());
-        let view = View::of(&self.uid, self.logs(), &self.members, &self.programs);
+        let network = match &self.sandbox {
+            Some(sandbox) => Some(PodNetwork::Own(sandbox.sockets())),
+            None => self.facts.address.as_ref().map(|_| PodNetwork::Node),
+        };
+        let about = (self.uid.as_str(), self.logs());
+        let view = View::of(about, network, &self.members, &self.programs, &self.running);
         Node::lock(&self.node.views).insert(key, view);
     }
 

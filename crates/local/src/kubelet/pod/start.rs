@@ -15,7 +15,7 @@ use super::happen::{Happening, What};
 use super::state::{Ended, Run};
 use crate::api::client::{Object, Query};
 use crate::api::gvr::SERVICES;
-use crate::kubelet::container::inside::{Inside, Program};
+use crate::kubelet::container::inside::{Inside, Program, Stdin};
 use crate::kubelet::container::root::{Mount, PROGRAMS, Root};
 use crate::kubelet::container::{Container, Signals, Supervised};
 use crate::kubelet::environment::{self, Environment, expand};
@@ -110,9 +110,11 @@ impl Life {
         });
         let supervised = Supervised {
             log: logs::path(&self.logs(), &spec.name, restarts),
+            stdin_once: spec.stdin_once == Some(true),
             inside: Inside {
                 pod: self.sandbox.as_ref().map(|sandbox| sandbox.pid),
                 root: self.root(&spec, mounts),
+                stdin: stdin(&spec),
                 program: program.clone(),
             },
         };
@@ -237,7 +239,10 @@ impl Life {
             namespace: &self.about.namespace,
         };
         let home = if credentials.user == 0 { "/root" } else { "/" };
-        let base = self.base_environment(image, home);
+        let mut base = self.base_environment(image, home);
+        if spec.tty == Some(true) {
+            base.insert("TERM".to_owned(), "xterm".to_owned());
+        }
         let environment = environment::resolve(spec, base, fields, &sources)?;
         let mounts = mounts::of_container(spec, &environment, |name| self.volumes.get(name))?;
         let workdir = spec
@@ -305,6 +310,15 @@ impl Life {
             mounts,
             read_only: own.is_some_and(|own| own.read_only_root_filesystem == Some(true)),
         }
+    }
+}
+
+/// A terminal is read from, whoever writes to it.
+fn stdin(spec: &Spec) -> Stdin {
+    match (spec.tty, spec.stdin) {
+        (Some(true), _) => Stdin::Terminal,
+        (_, Some(true)) => Stdin::Pipe,
+        _ => Stdin::Nothing,
     }
 }
 

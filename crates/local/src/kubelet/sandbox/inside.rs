@@ -1,13 +1,15 @@
-//! The process that holds a pod's namespaces: makes them, configures the network, and then does nothing.
+//! The process that holds a pod's namespaces: makes them, configures the network, and then only makes sockets in it
+//! for the node, one for each byte it is sent.
 
 use std::io::Read;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Progress, Sandboxed};
 use crate::kubelet::network;
-use crate::sys::{frame, namespaces};
+use crate::sys::{frame, handover, namespaces};
 
 /// The role `pod`.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
@@ -22,7 +24,10 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     frame::write(&mut output, &progress)?;
     prepared?;
     // Until the node lets go.
-    while input.read(&mut [0])? > 0 {}
+    while input.read(&mut [0])? > 0 {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        handover::send(&input, &socket)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

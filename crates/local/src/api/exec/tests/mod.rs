@@ -73,11 +73,13 @@ async fn answer(request: Request<Incoming>, link: &NodeLink, tasks: &Tasks) -> R
     let parameters: Vec<_> = pairs
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    super::exec(&pod(), &parameters, request, link, tasks)
-        .await
-        .unwrap_or_else(|status| {
-            let mut response = Response::new(Full::from(status.message).boxed_unsync());
-            *response.status_mut() = http::StatusCode::from_u16(status.code).unwrap();
-            response
-        })
+    let answer = match request.uri().path() {
+        "/attach" => super::attach(&pod(), &parameters, request, link, tasks).await,
+        _ => super::exec(&pod(), &parameters, request, link, tasks).await,
+    };
+    answer.unwrap_or_else(|status| {
+        let mut response = Response::new(Full::from(status.message).boxed_unsync());
+        *response.status_mut() = http::StatusCode::from_u16(status.code).unwrap();
+        response
+    })
 }

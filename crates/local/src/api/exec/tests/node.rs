@@ -5,7 +5,7 @@ use daemon::Tasks;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::super::Status;
-use super::super::super::node_link::{Exec, NodeRequest, NodeRequests, OutputStream};
+use super::super::super::node_link::{Exec, ExecOptions, NodeRequest, NodeRequests, OutputStream};
 use super::BIG;
 
 /// As the kubelet says it.
@@ -20,8 +20,19 @@ struct Command {
 
 pub(super) async fn run(mut requests: NodeRequests, killed: mpsc::Sender<String>, tasks: Tasks) {
     while let Some(request) = requests.recv().await {
-        let NodeRequest::Exec { of, options, reply } = request else {
-            panic!("the tests run commands only");
+        let (of, options, reply) = match request {
+            NodeRequest::Exec { of, options, reply } => (of, options, reply),
+            // What the container runs repeats what it reads.
+            NodeRequest::Attach { of, stdin, reply } => {
+                let command = vec!["cat".to_owned()];
+                let options = ExecOptions {
+                    command,
+                    stdin,
+                    tty: false,
+                };
+                (of, options, reply)
+            }
+            other => panic!("the tests do not ask for {other:?}"),
         };
         assert_eq!((&*of.namespace, &*of.pod, &*of.container), ("n", "p", "a"));
         if options.command[0] == "refuse" {

@@ -15,7 +15,11 @@ type Client = WebSocketStream<TcpStream>;
 type Refusal = tokio_tungstenite::tungstenite::Error;
 
 async fn connect(server: &Server, query: &str, protocols: &str) -> Result<Client, Refusal> {
-    let uri = format!("ws://{}/exec?stdout=1&{query}", server.address);
+    connect_to(server, "exec", query, protocols).await
+}
+
+async fn connect_to(server: &Server, part: &str, query: &str, protocols: &str) -> Result<Client, Refusal> {
+    let uri = format!("ws://{}/{part}?stdout=1&{query}", server.address);
     let mut request = uri.into_client_request().unwrap();
     let headers = request.headers_mut();
     headers.insert("sec-websocket-protocol", protocols.parse().unwrap());
@@ -97,6 +101,21 @@ async fn v5_closes_standard_input() {
     assert_eq!(
         (&stdout[..], &status["status"]),
         (&b"to and fro"[..], &Value::from("Success"))
+    );
+}
+
+#[tokio::test]
+async fn who_is_attached_needs_no_command_and_is_told_of_success() {
+    let server = server().await;
+    let mut client = connect_to(&server, "attach", "stdin=true", "v5.channel.k8s.io")
+        .await
+        .unwrap();
+    send(&mut client, 0, b"typed").await;
+    send(&mut client, 255, &[0]).await;
+    let (stdout, _, status) = finish(client).await;
+    assert_eq!(
+        (&stdout[..], &status["status"]),
+        (&b"typed"[..], &Value::from("Success"))
     );
 }
 
