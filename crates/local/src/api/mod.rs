@@ -21,6 +21,7 @@ pub mod patch;
 mod pki;
 mod pod_log;
 mod port_forward;
+pub mod protobuf;
 pub mod query;
 pub mod registry;
 pub mod reviews;

@@ -1,4 +1,4 @@
-//! Request bodies: bounded in size and time, JSON or YAML.
+//! Request bodies: bounded in size and time; JSON, YAML, and protobuf for built-in kinds.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use super::super::Status;
 use super::super::decode::{Parsed, parse};
+use super::super::registry::Type;
+use super::super::{Status, protobuf};
 
 /// As in Kubernetes.
 const LIMIT: usize = 3 << 20;
@@ -46,11 +47,18 @@ pub(super) fn media_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-/// The object of a POST or PUT.
-pub(super) fn object(media_type: &str, body: &[u8]) -> Result<Parsed, Status> {
+/// The object of a POST or PUT. Custom resources have no protobuf form.
+pub(super) fn object(media_type: &str, body: &[u8], kind: Option<&Type>) -> Result<Parsed, Status> {
+    const TEXTS: &[&str] = &["application/json", "application/yaml"];
+    const ALL: &[&str] = &["application/json", "application/yaml", protobuf::MEDIA_TYPE];
+    let custom = kind.is_some_and(Type::is_custom);
     match media_type {
         "" | "application/json" | "application/yaml" | "*/*" => parse(body, media_type),
-        _ => Err(unsupported(&["application/json", "application/yaml"])),
+        protobuf::MEDIA_TYPE if !custom => match protobuf::parse(body)? {
+            Some(object) => Ok(object.into()),
+            None => Err(unsupported(TEXTS)),
+        },
+        _ => Err(unsupported(if custom { TEXTS } else { ALL })),
     }
 }
 

@@ -343,10 +343,10 @@ fn patch_kind(asked: &Asked, kind: &Type) -> Result<PatchKind, Status> {
 }
 
 /// The body of a POST or PUT; kubectl sends protobuf for built-in kinds.
-async fn parsed(asked: Asked, _kind: Option<&Type>) -> Result<Parsed, Status> {
+async fn parsed(asked: Asked, kind: Option<&Type>) -> Result<Parsed, Status> {
     let media_type = body::media_type(asked.request.headers()).to_owned();
     let bytes = body::read(asked.request.into_body()).await?;
-    body::object(&media_type, &bytes)
+    body::object(&media_type, &bytes, kind)
 }
 
 /// What a DELETE says in its body, or else in its query; and whether it is a dry run.
@@ -365,7 +365,7 @@ async fn delete_options(asked: Asked) -> Result<(DeleteOptions, bool), Status> {
     if bytes.is_empty() {
         return Ok((from_query, false));
     }
-    let body = body::object(&media_type, &bytes)?.value;
+    let body = body::object(&media_type, &bytes, None)?.value;
     let dry = body["dryRun"]
         .as_array()
         .is_some_and(|list| list.iter().any(|one| one == "All"));
