@@ -58,6 +58,8 @@ pub enum Patch {
     Merge(Value),
     Json(Value),
     Strategic(Value),
+    /// Server-side apply: makes the object when there is none, and takes fields from others where they conflict.
+    Apply(Value),
 }
 
 /// How an object is deleted.
@@ -77,13 +79,25 @@ pub struct DeleteOptions {
 pub struct Client {
     api: Arc<Api>,
     user: Arc<User>,
+    /// Whose writes these are, in `managedFields`.
+    manager: Arc<str>,
 }
 
 impl Client {
     pub(super) fn new(api: Arc<Api>, user: User) -> Self {
         Self {
             api,
+            manager: user.name.trim_start_matches("system:").into(),
             user: Arc::new(user),
+        }
+    }
+
+    /// The same caller, whose writes go by another name in `managedFields`: one process has many parts.
+    #[must_use]
+    pub fn writing_as(&self, manager: &str) -> Self {
+        Self {
+            manager: manager.into(),
+            ..self.clone()
         }
     }
 
@@ -181,6 +195,7 @@ impl Client {
             Patch::Merge(body) => (PatchKind::Merge, body),
             Patch::Json(body) => (PatchKind::Json, body),
             Patch::Strategic(body) => (PatchKind::Strategic, body),
+            Patch::Apply(body) => (PatchKind::Apply, body),
         };
         Ok(self
             .api
@@ -203,7 +218,7 @@ impl Client {
             target: self.target(gvr, namespace, name)?,
             dry_run: false,
             validation: FieldValidation::Strict,
-            manager: self.user.name.clone(),
+            manager: self.manager.to_string(),
             force: true,
         })
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::field::FieldErrors;
+use super::fields::{self, Rule};
 use super::json_path::JsonPath;
 use super::registry::{ScalePaths, Shape, Type, VERBS};
 use super::schema::{self, Schema};
@@ -20,6 +21,8 @@ use super::{Gvr, validate};
 pub struct CustomVersion {
     pub schema: Schema,
     pub columns: Vec<Column>,
+    /// How the fields of its objects merge.
+    pub rule: Rule,
     /// The text of `deprecationWarning`, when the version is deprecated.
     pub deprecation: Option<String>,
     openapi: Value,
@@ -115,6 +118,7 @@ fn custom(definition: &Value, version: &Value) -> CustomVersion {
             .filter_map(column)
             .collect(),
         deprecation,
+        rule: fields::from_openapi(&openapi),
         openapi,
     }
 }

@@ -11,6 +11,7 @@ mod discovery;
 mod event_expiry;
 mod exec;
 pub mod field;
+pub mod fields;
 pub mod gvr;
 pub mod json_path;
 pub mod kinds;

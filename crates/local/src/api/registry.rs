@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use super::crd::CustomVersion;
+use super::fields::Rule;
 use super::kinds::{self, BuiltIn};
 use super::{Gvr, crd};
 
@@ -86,6 +87,14 @@ impl Type {
         matches!(self.shape, Shape::Custom(_))
     }
 
+    /// How the fields of its objects merge.
+    pub fn rule(&self) -> Cow<'_, Rule> {
+        match &self.shape {
+            Shape::BuiltIn(_) => Cow::Owned(Rule::of_kind(&self.gvr.group, &self.kind)),
+            Shape::Custom(version) => Cow::Borrowed(&version.rule),
+        }
+    }
+
     /// A stored object in the form this version serves. Changes nothing when it is stored that way.
     pub fn from_stored(&self, mut stored: Value) -> Value {
         if self.gvr != self.stored_as {
@@ -147,6 +156,12 @@ impl Registry {
         self.all
             .iter()
             .find(|one| one.kind == kind && one.api_version() == api_version)
+    }
+
+    /// The `apiVersion`s in which objects of a type can be had.
+    pub fn versions(&self, kind: &Type) -> Vec<String> {
+        let same = self.all.iter().filter(|one| one.stored_as == kind.stored_as);
+        same.map(|one| one.api_version()).collect()
     }
 
     /// The preferred version of a resource in a group.

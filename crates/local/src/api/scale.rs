@@ -42,7 +42,27 @@ pub fn write(kind: &Type, object: &Value, scale: &Value) -> Result<Value, Status
             "the object has been modified; please apply your changes to the latest version and try again",
         ));
     }
-    let replicas = match &scale["spec"]["replicas"] {
+    let replicas = replicas(&scale["spec"]["replicas"], name)?;
+    let mut changed = object.clone();
+    put(&mut changed, &paths.spec_replicas, replicas);
+    Ok(changed)
+}
+
+/// What somebody who applies a Scale states of the object.
+pub fn stated(kind: &Type, scale: &Value) -> Result<Value, Status> {
+    let paths = paths(kind)?;
+    let name = scale["metadata"]["name"].as_str().unwrap_or_default();
+    let mut object =
+        json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": scale["metadata"]});
+    if !scale["spec"]["replicas"].is_null() {
+        let replicas = replicas(&scale["spec"]["replicas"], name)?;
+        put(&mut object, &paths.spec_replicas, replicas);
+    }
+    Ok(object)
+}
+
+fn replicas(given: &Value, name: &str) -> Result<i64, Status> {
+    let replicas = match given {
         Value::Null => 0,
         given => given.as_i64().ok_or_else(|| {
             Status::bad_request(
@@ -51,28 +71,30 @@ pub fn write(kind: &Type, object: &Value, scale: &Value) -> Result<Value, Status
             )
         })?,
     };
-    if replicas < 0 {
-        let body = format!("Invalid value: {replicas}: must be greater than or equal to 0");
-        return Err(Status {
-            details: json!({"name": name, "group": "autoscaling", "kind": "Scale", "causes":
-                [{"reason": "FieldValueInvalid", "message": body, "field": "spec.replicas"}]}),
-            ..Status::new(
-                422,
-                "Invalid",
-                format!("Scale.autoscaling \"{name}\" is invalid: spec.replicas: {body}"),
-            )
-        });
+    if replicas >= 0 {
+        return Ok(replicas);
     }
-    let mut changed = object.clone();
-    let mut place = &mut changed;
-    for field in &paths.spec_replicas {
+    let body = format!("Invalid value: {replicas}: must be greater than or equal to 0");
+    Err(Status {
+        details: json!({"name": name, "group": "autoscaling", "kind": "Scale", "causes":
+            [{"reason": "FieldValueInvalid", "message": body, "field": "spec.replicas"}]}),
+        ..Status::new(
+            422,
+            "Invalid",
+            format!("Scale.autoscaling \"{name}\" is invalid: spec.replicas: {body}"),
+        )
+    })
+}
+
+fn put(object: &mut Value, path: &[String], replicas: i64) {
+    let mut place = object;
+    for field in path {
         if !place.is_object() {
             *place = json!({});
         }
         place = &mut place[field.as_str()];
     }
     *place = json!(replicas);
-    Ok(changed)
 }
 
 fn paths(kind: &Type) -> Result<&ScalePaths, Status> {

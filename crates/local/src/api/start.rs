@@ -67,7 +67,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Server> {
         identity::tls::server_config_optional_client(&server, &ca_certificate, &[&b"h2"[..], b"http/1.1"])?;
 
     let api = Arc::new(Api::new(store, Tokens::new(signer)));
-    let client = Client::new(api.clone(), User::system("system:apiserver"));
+    let client = Client::new(api.clone(), User::system("system:apiserver")).writing_as("kube-apiserver");
     bootstrap::run(&client, advertised)
         .await
         .context("the first objects cannot be made")?;

@@ -50,6 +50,7 @@ pub const DNS_SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0,
 /// # Errors
 /// When one of the first objects is refused.
 pub async fn start(client: Client, settings: Settings, tasks: &Tasks) -> Result<(), Status> {
+    let client = client.writing_as("kube-controller-manager");
     dns_service::write(&client, &settings).await?;
     node::start(&client, &settings, tasks).await?;
     namespace::start(&client, tasks);

@@ -71,6 +71,7 @@ pub(crate) fn start(
     requests: NodeRequests,
     tasks: &Tasks,
 ) -> anyhow::Result<Kubelet> {
+    let client = client.writing_as("kubelet");
     let paths = prepare(&settings.home)?;
     let events = Events::start(client.clone(), settings.node_name.clone(), tasks);
     let node = Arc::new(Node {
@@ -86,7 +87,10 @@ pub(crate) fn start(
     });
     let (stop, stopping) = watch::channel(false);
     let (alive, ended) = mpsc::channel(1);
-    tasks.spawn("scheduler", scheduler::run(client, events, settings.node_name));
+    tasks.spawn(
+        "scheduler",
+        scheduler::run(client.writing_as("kube-scheduler"), events, settings.node_name),
+    );
     tasks.spawn("node requests", requests::answer(node.clone(), requests));
     tasks.spawn(
         "kubelet",

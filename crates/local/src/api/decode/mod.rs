@@ -64,19 +64,7 @@ pub fn decode(kind: &Type, input: impl Into<Parsed>, validation: FieldValidation
         duplicates,
     } = input.into();
     identify(kind, &mut value)?;
-    let findings = match &kind.shape {
-        Shape::BuiltIn(built_in) => (built_in.check)(&value).map_err(|why| cannot_be_handled(kind, &why))?,
-        Shape::Custom(version) => {
-            let mut findings = match value.get("metadata") {
-                Some(metadata) => {
-                    typed::check_metadata(metadata).map_err(|why| cannot_be_handled(kind, &why))?
-                }
-                None => Findings::default(),
-            };
-            findings.unknown.extend(version.schema.unknown_fields(&value));
-            findings
-        }
-    };
+    let findings = findings(kind, &value)?;
     let strict = strictness(&duplicates, &findings);
     clean(&mut value, &findings);
     let mut warnings = match validation {
@@ -99,6 +87,26 @@ pub fn decode(kind: &Type, input: impl Into<Parsed>, validation: FieldValidation
         object: value,
         warnings,
     })
+}
+
+/// Fields of an object that its kind does not have.
+pub fn unknown_fields(kind: &Type, object: &Value) -> Result<Vec<Vec<Step>>, Status> {
+    Ok(findings(kind, object)?.unknown)
+}
+
+fn findings(kind: &Type, value: &Value) -> Result<Findings, Status> {
+    let misfit = |why: String| cannot_be_handled(kind, &why);
+    match &kind.shape {
+        Shape::BuiltIn(built_in) => (built_in.check)(value).map_err(misfit),
+        Shape::Custom(version) => {
+            let mut findings = match value.get("metadata") {
+                Some(metadata) => typed::check_metadata(metadata).map_err(misfit)?,
+                None => Findings::default(),
+            };
+            findings.unknown.extend(version.schema.unknown_fields(value));
+            Ok(findings)
+        }
+    }
 }
 
 /// Fills in `kind` and `apiVersion` when absent, and refuses others than the collection's.

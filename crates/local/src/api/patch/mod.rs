@@ -50,6 +50,7 @@ pub fn apply(kind: &Type, patch: PatchKind, current: &Value, body: &[u8]) -> Res
         PatchKind::Merge => Ok(merge::apply(current, &object(body)?)),
         PatchKind::Strategic if kind.is_custom() => Err(unsupported(kind)),
         PatchKind::Strategic => strategic::apply(&kind.kind, current, &object(body)?),
+        // Applied by whoever keeps the owners of fields.
         PatchKind::Apply => Err(unsupported(kind)),
     }
 }
@@ -60,6 +61,7 @@ pub fn unsupported(kind: &Type) -> Status {
     if !kind.is_custom() {
         accepted.push("application/strategic-merge-patch+json");
     }
+    accepted.push("application/apply-patch+yaml");
     Status::new(
         415,
         "UnsupportedMediaType",

@@ -2,6 +2,7 @@
 
 mod accept;
 mod body;
+mod manager;
 mod objects;
 mod respond;
 mod route;

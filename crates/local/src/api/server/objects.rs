@@ -18,7 +18,7 @@ use super::respond::{self, Body};
 use super::route::Place;
 use super::service::{Asked, Parameters, Service};
 use super::shown::Shown;
-use super::{body, watch_stream};
+use super::{body, manager, watch_stream};
 
 /// For everything but watches and streams.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -201,6 +201,11 @@ impl Service {
             }
             Method::PATCH => {
                 let kind = match patch_kind(&asked, &call.target.kind)? {
+                    PatchKind::Apply => {
+                        let bytes = body::read(asked.request.into_body()).await?;
+                        let scale = self.api.apply_scale(&call, &bytes).await?;
+                        return Ok(respond::written(200, yaml, &scale));
+                    }
                     // A Scale has no lists, so that both merges do the same.
                     PatchKind::Strategic => PatchKind::Merge,
                     other => other,
@@ -319,7 +324,7 @@ fn call(asked: &Asked, target: Target) -> Result<Call, Status> {
         target,
         dry_run: dry_run(parameters.get("dryRun"))?,
         validation: FieldValidation::from_query(parameters.get("fieldValidation"))?,
-        manager: parameters.get("fieldManager").unwrap_or_default().to_owned(),
+        manager: manager::of(asked.request.method(), asked.request.headers(), parameters)?,
         force: parameters.get("force") == Some("true"),
     })
 }

@@ -76,7 +76,7 @@ fn review<'a>(call: &'a Call, operation: Operation, part: Part, old: Option<&'a 
         namespace: &call.target.namespace,
         name: &call.target.name,
         subresource: match part {
-            Part::Whole => None,
+            Part::Whole | Part::Scale => None,
             Part::Status => Some("status"),
         },
         operation,

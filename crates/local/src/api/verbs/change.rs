@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::super::client::Object;
 use super::super::decode::{Decoded, Parsed, decode};
+use super::super::fields::Owners;
 use super::super::patch::{self, PatchKind};
-use super::super::{Status, defaults, scale};
-use super::{ATTEMPTS, Api, Call, MODIFIED, Written, is_ending, metadata, service_address};
+use super::super::{Status, defaults, fields, scale};
+use super::{ATTEMPTS, Api, Call, MODIFIED, Written, is_ending, metadata, ownership, service_address};
 use crate::store::{Refused, revision_of};
 
 /// Which part of an object a write may change.
@@ -18,6 +19,26 @@ pub enum Part {
     Whole,
     /// Only the status.
     Status,
+    /// The number of replicas, through the scale subresource.
+    Scale,
+}
+
+/// An object as a writer wants it.
+pub(super) struct Wanted {
+    pub(super) object: Value,
+    pub(super) warnings: Vec<String>,
+    /// Who owns what then; `None`: the writer owns what differs from the current object.
+    pub(super) owners: Option<Owners>,
+}
+
+impl From<(Value, Vec<String>)> for Wanted {
+    fn from((object, warnings): (Value, Vec<String>)) -> Self {
+        Self {
+            object,
+            warnings,
+            owners: None,
+        }
+    }
 }
 
 /// One attempt at a change.
@@ -52,7 +73,7 @@ impl Api {
             );
             return Err(metadata::invalid(&target.kind, &target.name, cause));
         }
-        self.change(call, part, |_| Ok((object.clone(), warnings.clone())))
+        self.change(call, part, |_| Ok((object.clone(), warnings.clone()).into()))
             .await
     }
 
@@ -68,14 +89,11 @@ impl Api {
         body: &[u8],
     ) -> Result<Written, Status> {
         let target = &call.target;
-        let apply = |current: &Value| patch::apply(&target.kind, kind, current, body);
-        if kind == PatchKind::Apply && self.store.get(&target.key()).is_none() {
-            let mut object = apply(&Value::Null)?;
-            metadata::of(&mut object).insert("name".to_owned(), target.name.clone().into());
-            return self.create(call, object).await;
+        if kind == PatchKind::Apply {
+            return self.apply(call, part, body).await;
         }
         self.change(call, part, |current| {
-            let mut patched = apply(current)?;
+            let mut patched = patch::apply(&target.kind, kind, current, body)?;
             if patched["metadata"]["name"] != *target.name {
                 let cause = (
                     "metadata.name",
@@ -86,7 +104,7 @@ impl Api {
             }
             metadata::place(target, &mut patched)?;
             let Decoded { object, warnings } = decode(&target.kind, patched, call.validation)?;
-            Ok((object, warnings))
+            Ok((object, warnings).into())
         })
         .await
     }
@@ -111,9 +129,9 @@ impl Api {
         let kind = &call.target.kind;
         let wanted = |current: &Value| {
             let scale = change(&scale::read(kind, current)?)?;
-            Ok((scale::write(kind, current, &scale)?, Vec::new()))
+            Ok((scale::write(kind, current, &scale)?, Vec::new()).into())
         };
-        let written = self.change(call, Part::Whole, wanted).await?;
+        let written = self.change(call, Part::Scale, wanted).await?;
         scale::read(kind, &written.object)
     }
 
@@ -122,13 +140,11 @@ impl Api {
         &self,
         call: &Call,
         part: Part,
-        wanted: impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync,
+        wanted: impl Fn(&Value) -> Result<Wanted, Status> + Send + Sync,
     ) -> Result<Written, Status> {
         for _ in 0..ATTEMPTS {
             let current = self.get(&call.target)?;
-            let (next, warnings) = wanted(&current)?;
-            if let Attempt::Done(mut written) = self.attempt(call, part, &current, next).await? {
-                written.warnings.splice(0..0, warnings);
+            if let Attempt::Done(written) = self.attempt(call, part, &current, wanted(&current)?).await? {
                 return Ok(written);
             }
         }
@@ -140,21 +156,34 @@ impl Api {
         call: &Call,
         part: Part,
         current: &Object,
-        wanted: Value,
+        wanted: Wanted,
     ) -> Result<Attempt, Status> {
         let Call { target, .. } = call;
-        check_identity(call, current, &wanted)?;
-        let mut next = metadata::carry_over(&target.kind, part, current, wanted);
+        let Wanted {
+            object,
+            mut warnings,
+            owners,
+        } = wanted;
+        check_identity(call, current, &object)?;
+        let mut next = metadata::carry_over(&target.kind, part, current, object);
         check_finalizers(call, current, &next)?;
-        if part == Part::Whole {
+        if part != Part::Status {
             defaults::default_object(&target.kind, &mut next);
             service_address::keep(&target.kind, current, &mut next);
         }
-        let (next, warnings) = self.admit(call, part, next, Some(current)).await?;
+        match owners {
+            Some(owners) => owners.write_to(&mut next),
+            None => self.own_changes(call, part, current, &mut next),
+        }
+        let (admitted, heard) = self.admit(call, part, next.clone(), Some(current)).await?;
+        warnings.extend(heard);
         // Admission may not change identity or the other part either.
-        let mut next = metadata::carry_over(&target.kind, part, current, next);
+        let mut admitted = metadata::carry_over(&target.kind, part, current, admitted);
+        warnings.extend(ownership::restore(&next, &mut admitted));
+        let mut next = admitted;
         let _held = self.give_address(target, Some(current), &mut next).await?;
         metadata::count_generation(&target.kind, current, &mut next);
+        fields::unchanged_times(current, &mut next);
         let done = |object| {
             Ok(Attempt::Done(Written {
                 object,

@@ -4,8 +4,9 @@ use daemon::clock;
 use serde_json::Value;
 
 use super::super::decode::{Decoded, Parsed, decode};
+use super::super::fields::Owners;
 use super::super::{Status, defaults};
-use super::{Api, Call, Part, Target, Written, is_ending, metadata, namespace_key};
+use super::{Api, Call, Part, Target, Written, is_ending, metadata, namespace_key, ownership};
 use crate::store::Refused;
 
 /// How many random names are tried for one `generateName`.
@@ -18,6 +19,18 @@ impl Api {
     /// What is wrong with it, or with the namespace; 409 when there is one of that name.
     pub async fn create(&self, call: &Call, body: impl Into<Parsed>) -> Result<Written, Status> {
         let Decoded { object, warnings } = decode(&call.target.kind, body, call.validation)?;
+        let mut written = self.create_owned(call, object, None).await?;
+        written.warnings.splice(0..0, warnings);
+        Ok(written)
+    }
+
+    /// Makes an object that has passed decoding. Its fields belong to `owners`, or else to the caller.
+    pub(super) async fn create_owned(
+        &self,
+        call: &Call,
+        object: Value,
+        owners: Option<Owners>,
+    ) -> Result<Written, Status> {
         if object["metadata"]["resourceVersion"]
             .as_str()
             .is_some_and(|version| !version.is_empty())
@@ -41,26 +54,34 @@ impl Api {
                         ..call.clone()
                     },
                     object,
+                    owners.as_ref(),
                 )
                 .await
             {
                 // Another object has the same random name.
                 Err(status) if status.reason == "AlreadyExists" && attempts > 0 => {}
-                Err(status) => return Err(status),
-                Ok(mut written) => {
-                    written.warnings.splice(0..0, warnings);
-                    return Ok(written);
-                }
+                other => return other,
             }
         }
     }
 
-    async fn create_named(&self, call: &Call, mut object: Value) -> Result<Written, Status> {
+    async fn create_named(
+        &self,
+        call: &Call,
+        mut object: Value,
+        owners: Option<&Owners>,
+    ) -> Result<Written, Status> {
         let Call { target, .. } = call;
         self.check_namespace(target)?;
         metadata::begin(&target.kind, &mut object, clock::wall(), rand::random());
         defaults::default_object(&target.kind, &mut object);
-        let (mut object, warnings) = self.admit(call, Part::Whole, object, None).await?;
+        match owners {
+            Some(owners) => owners.write_to(&mut object),
+            None => self.own_all(call, &mut object),
+        }
+        let (mut admitted, mut warnings) = self.admit(call, Part::Whole, object.clone(), None).await?;
+        warnings.extend(ownership::restore(&object, &mut admitted));
+        let mut object = admitted;
         metadata::place(target, &mut object)?;
         // Before an address is looked for: one that exists has taken it.
         self.check_absent(target)?;

@@ -108,7 +108,6 @@ pub(super) fn begin(kind: &Type, object: &mut Value, now: SystemTime, chance: u1
     for field in [
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
-        "managedFields",
         "selfLink",
         "resourceVersion",
     ] {
@@ -159,7 +158,7 @@ fn has_generation(kind: &Type) -> bool {
 /// Brings what a writer may not change from the current object into the wanted one.
 pub(super) fn carry_over(kind: &Type, part: Part, current: &Value, wanted: Value) -> Value {
     let mut next = match part {
-        Part::Whole => wanted,
+        Part::Whole | Part::Scale => wanted,
         Part::Status => {
             let mut next = current.clone();
             match wanted.get("status") {
@@ -171,7 +170,7 @@ pub(super) fn carry_over(kind: &Type, part: Part, current: &Value, wanted: Value
             next
         }
     };
-    if part == Part::Whole
+    if part != Part::Status
         && kind.status
         && let Some(next) = next.as_object_mut()
     {
@@ -181,7 +180,6 @@ pub(super) fn carry_over(kind: &Type, part: Part, current: &Value, wanted: Value
         };
     }
     let metadata = of(&mut next);
-    metadata.shift_remove("managedFields");
     metadata.shift_remove("selfLink");
     for field in OWNED.iter().chain(&["resourceVersion"]) {
         match current["metadata"].get(*field) {

@@ -5,10 +5,12 @@
 //! with the newer object, unless the caller insisted on a version.
 
 mod admit;
+mod apply_body;
 mod change;
 mod create;
 mod delete;
 pub(super) mod metadata;
+mod ownership;
 mod read;
 mod service_address;
 

@@ -88,7 +88,7 @@ async fn a_new_object_gets_an_identity_of_the_servers_making() {
     assert_eq!(metadata["uid"].as_str().unwrap().len(), 36);
     assert_eq!(&metadata["uid"].as_str().unwrap()[14..15], "4");
     assert_ne!(metadata["creationTimestamp"], "1999-01-01T00:00:00Z");
-    assert!(metadata["managedFields"].is_null());
+    assert_eq!(metadata["managedFields"][0]["manager"], "test");
     assert_eq!(object["kind"], "ConfigMap");
 }
 
