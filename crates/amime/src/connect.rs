@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use local::launch::{self, Users};
 
 use crate::cli::Target;
 use crate::cluster::Cluster;
@@ -35,6 +36,16 @@ pub(crate) async fn connect(target: &Target) -> anyhow::Result<Cluster> {
         eprintln!("{why}");
     }
     open(&place.kubeconfig, target.context.as_deref()).await
+}
+
+/// Which users the pods of the cluster have that is meant: a local mesh knows, and every other cluster has all.
+pub(crate) fn users(target: &Target) -> Users {
+    let of_local = || {
+        let kubeconfig = find(target).ok()?.kubeconfig.canonicalize().ok()?;
+        let found = launch::running(kubeconfig.parent()?)?;
+        (found.kubeconfig == kubeconfig).then_some(found.users)
+    };
+    of_local().unwrap_or(Users::Any)
 }
 
 /// Connects to the cluster of a kubeconfig file.
@@ -77,7 +88,7 @@ fn find(target: &Target) -> anyhow::Result<Place> {
         return obvious(first_of(&path)?);
     }
     let home = home(target)?;
-    if let Some(found) = local::launch::running(&home) {
+    if let Some(found) = launch::running(&home) {
         let said = format!("Using the local mesh in {}", home.display());
         return Ok(Place {
             kubeconfig: found.kubeconfig,

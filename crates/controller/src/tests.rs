@@ -139,6 +139,7 @@ async fn a_proxy_with_a_token_gets_its_snapshot_over_tls() {
     std::fs::write(&trust, root).unwrap();
     std::fs::write(&token, "a token").unwrap();
     let proxy = xds::transport::Settings {
+        mark: None,
         address: running.addresses["xds"].to_string(),
         server_name: "istiod.istio-system.svc".into(),
         trust: Some(trust),

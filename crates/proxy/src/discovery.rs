@@ -25,6 +25,7 @@ pub(crate) fn follow(settings: &Settings, tasks: &Tasks) -> watch::Receiver<Opti
         server_name: host.to_owned(),
         trust: Some(discovery.root.clone()),
         token: existing(&discovery.token),
+        mark: settings.capture.mark,
         node: node(&settings.node),
     };
     tasks.spawn("discovery", transport::follow(session, snapshots, events));

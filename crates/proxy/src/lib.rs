@@ -188,12 +188,20 @@ async fn become_ready(
     capture: settings::Capture,
     probe: Arc<Probe>,
 ) {
+    let allowed = probe::allowed(capture);
+    if let Err(reason) = &allowed {
+        tracing::error!(reason, "the proxy would reach nobody");
+        ready.unset("capture", reason.clone());
+    }
     for _ in 0..workers {
         if in_force.recv().await.is_none() {
             return;
         }
     }
     ready.set("snapshot");
+    if allowed.is_err() {
+        return;
+    }
     match probe.run(capture).await {
         Ok(()) => ready.set("capture"),
         Err(reason) => {

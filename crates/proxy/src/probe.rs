@@ -1,6 +1,6 @@
 //! Tests once, at start, that the proxy's own connections are not captured.
 //!
-//! The proxy connects to an address that nobody has. If its exemption works, nothing comes of it; if not, the
+//! Where a mark exempts them, the proxy must be allowed to set it. Then the proxy connects to an address that nobody has. If its exemption works, nothing comes of it; if not, the
 //! connection turns up at its own listener, which recognises the original destination. Without this test, every
 //! forwarded connection would come back to the proxy for ever.
 
@@ -11,7 +11,7 @@ use daemon::clock;
 use tokio::sync::watch;
 
 use crate::settings::Capture;
-use crate::upstream::connect::{Way, connect};
+use crate::upstream::connect::{Way, connect, may_mark};
 
 /// TEST-NET-1 (RFC 5737), and the port of the discard protocol.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 9));
@@ -38,7 +38,7 @@ impl Probe {
         ours
     }
 
-    /// Tests the exemption, when capture is in force.
+    /// Tests the exemption, when capture is in force; the listeners must be open.
     ///
     /// # Errors
     /// Why the proxy must not serve.
@@ -64,6 +64,17 @@ impl Probe {
     }
 }
 
+/// Whether the proxy may do what exempts its connections. Without that it reaches nobody, the controller included.
+///
+/// # Errors
+/// Why the proxy must not serve.
+pub(crate) fn allowed(capture: Capture) -> Result<(), String> {
+    let Some(mark) = capture.mark else { return Ok(()) };
+    may_mark(mark).map_err(|error| {
+        format!("the proxy may not set mark {mark} on its connections ({error}): it needs the capability NET_ADMIN")
+    })
+}
+
 fn reason(capture: Capture) -> String {
     let exemption = match capture.mark {
         Some(mark) => format!("mark {mark} on its connections"),
@@ -79,6 +90,20 @@ mod tests {
     #[tokio::test]
     async fn without_capture_there_is_nothing_to_test() {
         assert_eq!(Probe::default().run(Capture::default()).await, Ok(()));
+    }
+
+    #[test]
+    fn a_proxy_that_may_not_mark_its_connections_says_what_it_needs() {
+        let marked = Capture {
+            in_force: true,
+            mark: Some(1337),
+        };
+        // Whether it may depends on who runs this test.
+        match may_mark(1337) {
+            Ok(()) => assert_eq!(allowed(marked), Ok(())),
+            Err(_) => assert!(allowed(marked).unwrap_err().contains("NET_ADMIN")),
+        }
+        assert_eq!(allowed(Capture::default()), Ok(()));
     }
 
     #[test]

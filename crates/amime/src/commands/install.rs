@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use serde_json::Value;
+use anyhow::{Context, bail};
+use controller::install::values::CaptureExemption;
+use local::launch::Users;
+use serde_json::{Value, json};
 
 use crate::cli::Target;
 use crate::cluster::{Apply, Cluster, Kinds, text};
@@ -31,20 +33,37 @@ pub(crate) struct ValueFlags {
 }
 
 impl ValueFlags {
-    /// The objects of the installation.
-    pub(crate) fn manifests(&self) -> anyhow::Result<Vec<Value>> {
+    /// The objects of the installation into a cluster whose pods have these users. Where there is but one, a mark
+    /// tells the proxy's connections from the application's.
+    pub(crate) fn manifests(&self, users: Users) -> anyhow::Result<Vec<Value>> {
         let read = |path: &PathBuf| -> anyhow::Result<Value> {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
             serde_saphyr::from_str(&text).with_context(|| path.display().to_string())
         };
-        let files: Vec<Value> = self.values.iter().map(read).collect::<anyhow::Result<_>>()?;
+        let mut files = vec![defaults(users)];
+        for path in &self.values {
+            files.push(read(path)?);
+        }
         let values = controller::install::values(&files, &self.set)?;
+        if users == Users::One && values.global.capture_exemption == CaptureExemption::Uid {
+            bail!(
+                "global.captureExemption=uid needs a user for the proxy alone, and this local mesh has one user only: \
+                 leave it out, or start the mesh as root"
+            );
+        }
         Ok(controller::install::manifests(&values))
     }
 }
 
+fn defaults(users: Users) -> Value {
+    match users {
+        Users::Any => json!({}),
+        Users::One => json!({"global": {"captureExemption": CaptureExemption::Mark}}),
+    }
+}
+
 pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let objects = arguments.values.manifests()?;
+    let objects = arguments.values.manifests(connect::users(target))?;
     if arguments.dry_run {
         for object in &objects {
             print!("---\n{}", serde_saphyr::to_string(object)?);
@@ -82,4 +101,28 @@ pub(crate) async fn install(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_one_user_exists_the_mark_is_the_default_and_the_user_is_refused() {
+        let flags = |set: &[&str]| ValueFlags {
+            set: set.iter().map(|&value| value.to_owned()).collect(),
+            values: Vec::new(),
+        };
+        let marks = |users, set: &[&str]| {
+            let objects = flags(set).manifests(users).unwrap();
+            serde_json::to_string(&objects)
+                .unwrap()
+                .contains("\\\"captureExemption\\\": \\\"mark\\\"")
+        };
+        assert!(marks(Users::One, &[]));
+        assert!(!marks(Users::Any, &[]));
+        assert!(marks(Users::Any, &["global.captureExemption=mark"]));
+        let refused = flags(&["global.captureExemption=uid"]).manifests(Users::One);
+        assert!(refused.unwrap_err().to_string().contains("as root"));
+    }
 }

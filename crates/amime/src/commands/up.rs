@@ -49,7 +49,7 @@ pub(crate) fn run(target: &Target, arguments: &Arguments) -> anyhow::Result<Exit
         );
     }
     let documents = files::read(&arguments.files)?;
-    let objects = arguments.values.manifests()?;
+    let objects = arguments.values.manifests(launch::users())?;
     let cluster = start(&home, arguments)?;
     let kubeconfig = cluster.kubeconfig.clone();
     let ready = block_on(async {

@@ -92,6 +92,7 @@ impl Controller {
 
     fn proxy(&self, id: &str) -> (Snapshots, mpsc::Receiver<ProxyEvent>) {
         let settings = Settings {
+            mark: None,
             address: self.address.to_string(),
             server_name: "istiod".into(),
             trust: None,

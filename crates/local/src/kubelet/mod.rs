@@ -40,7 +40,7 @@ use crate::api::Client;
 use crate::api::client::{Change, Event, Query};
 use crate::api::gvr::PODS;
 use crate::api::node_link::NodeRequests;
-use crate::sys::mounts;
+use crate::sys::{mounts, namespaces};
 use etc::ClusterDns;
 use events::Events;
 use images::Images;
@@ -78,6 +78,7 @@ pub(crate) fn start(
         client: client.clone(),
         tasks: tasks.clone(),
         name: settings.node_name.clone(),
+        users: namespaces::users(),
         events: events.clone(),
         images: settings.images,
         dns: settings.dns,

@@ -12,11 +12,14 @@ use super::images::Images;
 use super::network::Addresses;
 use super::pod::view::View;
 use crate::api::Client;
+use crate::sys::namespaces::Users;
 
 pub(crate) struct Node {
     pub(crate) client: Client,
     pub(crate) tasks: Tasks,
     pub(crate) name: String,
+    /// Which users containers can be.
+    pub(crate) users: Users,
     pub(crate) events: Events,
     pub(crate) images: Images,
     pub(crate) dns: ClusterDns,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Capabilities, Container, Pod, PodSecurityContext, SecurityContext};
 
 use super::container::credentials::Credentials;
+use crate::sys::namespaces::Users;
 
 /// What containers have without asking; as containerd gives it, but without MKNOD.
 const DEFAULT: [&str; 13] = [
@@ -23,11 +24,15 @@ const DEFAULT: [&str; 13] = [
     "SYS_CHROOT",
 ];
 
+/// Of these, what takes asking where all programs have one user: it lets a program put any mark on what it sends
+/// (`SO_MARK`), and marks are then all that rules can tell programs apart by.
+const MARKING: &str = "NET_RAW";
+
 /// What they may have beyond that. The rest reaches the host, and nobody gets it, `privileged` or not.
 const GRANTABLE: [&str; 5] = ["IPC_LOCK", "NET_ADMIN", "NET_BROADCAST", "SYS_NICE", "SYS_PTRACE"];
 
 /// Who the container's process is; or why it can't be, in kubelet's words.
-pub(crate) fn credentials(pod: &Pod, container: &Container) -> Result<Credentials, String> {
+pub(crate) fn credentials(pod: &Pod, container: &Container, users: Users) -> Result<Credentials, String> {
     let spec = pod.spec.as_ref();
     let of_pod = spec
         .and_then(|spec| spec.security_context.clone())
@@ -48,7 +53,7 @@ pub(crate) fn credentials(pod: &Pod, container: &Container) -> Result<Credential
         user: id(user)?,
         group: id(group)?,
         groups: groups(&of_pod).into_iter().map(id).collect::<Result<_, _>>()?,
-        capabilities: capabilities(&own),
+        capabilities: capabilities(&own, users),
         no_new_privileges: own.allow_privilege_escalation == Some(false),
     })
 }
@@ -78,7 +83,7 @@ fn groups(of_pod: &PodSecurityContext) -> Vec<i64> {
         .collect()
 }
 
-fn capabilities(own: &SecurityContext) -> BTreeSet<String> {
+fn capabilities(own: &SecurityContext, users: Users) -> BTreeSet<String> {
     let Capabilities { add, drop } = own.capabilities.clone().unwrap_or_default();
     let plain = |name: &String| name.trim_start_matches("CAP_").to_owned();
     let (add, drop): (Vec<_>, Vec<_>) = (
@@ -95,9 +100,49 @@ fn capabilities(own: &SecurityContext) -> BTreeSet<String> {
     } else {
         DEFAULT.map(str::to_owned).into_iter().collect()
     };
-    kept.retain(|name| !drop.contains(name));
+    kept.retain(|name| !drop.contains(name) && (users == Users::Any || name != MARKING));
     kept.extend(grantable().filter(|name| all(&add) || add.contains(name)));
     kept
+}
+
+/// The group that the pod's volumes belong to, if there is a choice of groups.
+pub(crate) fn volume_group(pod: &Pod, users: Users) -> Option<u32> {
+    let of_pod = pod.spec.as_ref()?.security_context.as_ref()?;
+    let group = of_pod.fs_group.filter(|_| users == Users::Any)?;
+    u32::try_from(group).ok()
+}
+
+/// Fields that ask for other users and groups than root, where there are none.
+pub(crate) fn ids_not_applied(pod: &Pod, users: Users) -> Vec<String> {
+    let Some(spec) = pod.spec.as_ref().filter(|_| users == Users::One) else {
+        return Vec::new();
+    };
+    let other = |id: Option<i64>| id.is_some_and(|id| id != 0);
+    let mut fields = Vec::new();
+    if let Some(of_pod) = &spec.security_context {
+        for (name, asked) in [
+            ("runAsUser", other(of_pod.run_as_user)),
+            ("runAsGroup", other(of_pod.run_as_group)),
+            ("fsGroup", other(of_pod.fs_group)),
+            (
+                "supplementalGroups",
+                of_pod.supplemental_groups.iter().flatten().any(|id| *id != 0),
+            ),
+        ] {
+            fields.extend(asked.then(|| format!("securityContext.{name}")));
+        }
+    }
+    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+        let own = container.security_context.as_ref();
+        for (name, asked) in [
+            ("runAsUser", own.and_then(|own| own.run_as_user)),
+            ("runAsGroup", own.and_then(|own| own.run_as_group)),
+        ] {
+            let field = || format!("securityContext.{name} of container {}", container.name);
+            fields.extend(other(asked).then(field));
+        }
+    }
+    fields
 }
 
 /// Fields of the container that are accepted but not honoured, by name.
@@ -154,7 +199,7 @@ mod tests {
         let mut container = json!({"name": "app"});
         container["securityContext"] = own;
         let container = serde_json::from_value(container);
-        credentials(&pod.unwrap(), &container.unwrap())
+        credentials(&pod.unwrap(), &container.unwrap(), Users::Any)
     }
 
     #[test]
@@ -191,5 +236,27 @@ mod tests {
         assert_eq!(only, ["CHOWN", "NET_ADMIN"]);
         assert!(!of(json!({"drop": ["KILL"]})).contains("KILL"));
         assert!(!of(json!({"add": ["SYS_ADMIN", "ALL"]})).contains("SYS_ADMIN"));
+    }
+
+    #[test]
+    fn with_one_user_ids_are_named_and_marking_takes_asking() {
+        let pod = json!({"spec": {"securityContext": {"runAsUser": 1000, "fsGroup": 2000}, "containers": [
+            {"name": "app", "securityContext": {"runAsUser": 0, "runAsGroup": 7}}, {"name": "other"}]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        assert_eq!(
+            ids_not_applied(&pod, Users::One),
+            [
+                "securityContext.runAsUser",
+                "securityContext.fsGroup",
+                "securityContext.runAsGroup of container app"
+            ]
+        );
+        assert!(ids_not_applied(&pod, Users::Any).is_empty());
+        assert_eq!(volume_group(&pod, Users::One), None);
+        assert_eq!(volume_group(&pod, Users::Any), Some(2000));
+
+        let of = |own: Value| capabilities(&serde_json::from_value(own).unwrap(), Users::One);
+        assert!(!of(json!({})).contains(MARKING), "nobody asked");
+        assert!(of(json!({"capabilities": {"add": ["NET_RAW"]}})).contains(MARKING));
     }
 }

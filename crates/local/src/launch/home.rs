@@ -2,8 +2,9 @@
 //!
 //! The lock is held by the launcher for as long as it lives, and by nobody else: no child inherits it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,12 +13,62 @@ use rustix::fs::{FlockOperation, flock};
 
 pub(super) struct Home(PathBuf);
 
+/// What to do when a state directory can't be had.
+const ELSEWHERE: &str = "give one of your own with --home DIR";
+
 /// The lock, as long as it is not dropped.
 pub(super) struct Lock(#[allow(dead_code, reason = "open, hence locked")] File);
 
 impl Home {
     pub(super) fn new(path: &Path) -> Self {
         Self(path.to_owned())
+    }
+
+    /// The directory at `path`, made if it is not there: the caller's own, closed to others, and free for a cluster.
+    ///
+    /// # Errors
+    /// In whose way it is, and what to give instead.
+    pub(super) fn make(path: &Path) -> anyhow::Result<Self> {
+        let make = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+            let path = path.canonicalize()?;
+            let found = std::fs::metadata(&path)?;
+            Ok::<_, std::io::Error>((path, found))
+        };
+        let (path, found) = make()
+            .with_context(|| format!("cannot make the state directory {}; {ELSEWHERE}", path.display()))?;
+        let (owner, caller) = (found.uid(), nix::unistd::geteuid().as_raw());
+        if owner != caller {
+            bail!(
+                "the state directory {} belongs to user {owner}, and you are user {caller}; {ELSEWHERE}",
+                path.display()
+            );
+        }
+        let home = Self(path);
+        if !home.is_free_or_ours()? {
+            bail!(
+                "{} holds files of something else; give an empty or a new directory as --home",
+                home.0.display()
+            );
+        }
+        // Keys and secrets lie here, whoever made the directory.
+        std::fs::set_permissions(&home.0, Permissions::from_mode(0o700))
+            .with_context(|| format!("cannot close {} to others", home.0.display()))?;
+        Ok(home)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// An empty log for launcher and node.
+    pub(super) fn start_log(&self) -> anyhow::Result<File> {
+        File::create(self.node_log()).with_context(|| {
+            format!(
+                "cannot write in the state directory {}; {ELSEWHERE}",
+                self.0.display()
+            )
+        })
     }
 
     pub(super) fn kubeconfig(&self) -> PathBuf {
@@ -40,7 +91,7 @@ impl Home {
 
     /// Whether a cluster may live here. What is made here is closed to others, and `delete` takes all of it:
     /// neither may happen to a directory that holds somebody's files.
-    pub(super) fn is_free_or_ours(&self) -> std::io::Result<bool> {
+    fn is_free_or_ours(&self) -> std::io::Result<bool> {
         Ok(self.is_ours() || self.0.read_dir()?.next().is_none())
     }
 
@@ -135,12 +186,38 @@ mod tests {
     }
 
     #[test]
+    fn a_state_directory_is_closed_to_others_whoever_made_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let home = Home::make(&path).unwrap();
+        assert_eq!(mode(), 0o700);
+        drop(home.lock().unwrap());
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        Home::make(&path).unwrap();
+        assert_eq!(mode(), 0o700);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_ours_is_named_with_what_to_do() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = format!("{:#}", Home::make(&file.path().join("below")).err().unwrap());
+        assert!(error.contains("--home DIR") && error.contains("below"), "{error}");
+        let other = Path::new("/proc/1");
+        if std::fs::metadata(other).unwrap().uid() != nix::unistd::geteuid().as_raw() {
+            let error = Home::make(other).err().unwrap().to_string();
+            assert!(error.contains("belongs to user"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_directory_with_files_of_something_else_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path());
         assert!(home.is_free_or_ours().unwrap(), "an empty directory is free");
         std::fs::write(directory.path().join("notes.txt"), "mine").unwrap();
-        assert!(!home.is_free_or_ours().unwrap());
+        let error = Home::make(directory.path()).err().unwrap().to_string();
+        assert!(error.contains("files of something else"), "{error}");
         drop(home.lock().unwrap());
         assert!(home.is_free_or_ours().unwrap(), "a cluster has been here");
     }

@@ -14,7 +14,7 @@ use crate::sys::{mounts, namespaces, reexec};
 /// The role `init`.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     namespaces::die_with_parent()?;
-    namespaces::own_node().context("cannot make namespaces")?;
+    namespaces::own_node()?;
     mounts::keep_private().context("cannot make mounts private")?;
     mounts::proc("/proc".as_ref()).context("cannot mount /proc")?;
     let node = reexec::command("node").spawn().context("cannot start the node")?;

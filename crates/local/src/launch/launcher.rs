@@ -1,6 +1,6 @@
 //! The launcher: holds the state directory and the host's sockets, starts the node, and ends it.
 //!
-//! One thread only: after `own_children` the kernel refuses more, and the parent-death signal of `init` is tied to
+//! One thread only: after `own_cluster` the kernel refuses more, and the parent-death signal of `init` is tied to
 //! the thread that made it.
 
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use daemon::clock;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -51,8 +51,7 @@ fn prepare(settings: &Settings) -> anyhow::Result<Prepared> {
     let lock = home.lock()?;
     let listener = bind(settings.port, home.port())?;
     home.remember_port(listener.local_addr()?.port())?;
-    namespaces::own_children()
-        .context("cannot make namespaces: run as root, or with CAP_SYS_ADMIN in this container")?;
+    namespaces::own_cluster()?;
     Ok(Prepared {
         listener,
         home,
@@ -97,7 +96,8 @@ fn serve(settings: &Settings, prepared: Prepared) -> anyhow::Result<ExitCode> {
             report = clock::timeout(START_LIMIT, frame::receive(&mut node.control)) => match report {
                 Ok(Some(Report::Ready)) => Outcome::Ready { kubeconfig: prepared.home.kubeconfig(), address },
                 Ok(Some(Report::Failed(why))) => Outcome::Failed(why),
-                Ok(None) => { init.wait().await?; bail!("the node ended while it started") }
+                // Its last words are in the log, where the caller finds them.
+                Ok(None) => { init.wait().await?; return Ok(ExitCode::FAILURE) }
                 Err(_) => Outcome::Failed(format!("the node does not serve after {} s", START_LIMIT.as_secs())),
             },
             told = told_to_stop(node.lifeline.as_mut()) => { told?; Outcome::Failed("stopped while it started".to_owned()) }

@@ -5,10 +5,12 @@
 //!  (host)      (host)    (PID 1)        (pause)└─ …
 //! ```
 //!
-//! The launcher stays in the host's namespaces, holds the lock of the state directory and makes every host
+//! The launcher stays in the host's network, holds the lock of the state directory and makes every host
 //! socket. `init` is PID 1 of the node's namespaces and does nothing but reap, so that the node waits for its own
 //! children only. When the launcher dies, the kernel kills `init`, and with it everything inside; when `init` or
 //! the node dies, the launcher ends. Mounts, links and routes live in the node's namespaces and go with them.
+//!
+//! An ordinary user's launcher first makes a user namespace and is root from there on down, over nothing of the host's.
 
 mod control;
 mod home;
@@ -19,7 +21,6 @@ pub(crate) mod node;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -27,8 +28,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+pub use crate::sys::namespaces::{Users, users};
+
 use crate::kubelet::images::Images;
-use crate::sys::{frame, reexec};
+use crate::sys::{frame, namespaces, reexec};
 use home::Home;
 
 /// What a cluster is started with.
@@ -73,10 +76,9 @@ enum Outcome {
 /// One line with what to do: a cluster already runs here, the port is taken, no permission for namespaces.
 pub fn launch(settings: &Settings) -> anyhow::Result<Cluster> {
     let mut settings = settings.clone();
-    settings.home = make_home(&settings.home)?;
-    let home = Home::new(&settings.home);
-    let log = File::create(home.node_log())
-        .with_context(|| format!("cannot write in {}", settings.home.display()))?;
+    let home = Home::make(&settings.home)?;
+    settings.home = home.path().to_owned();
+    let log = home.start_log()?;
     let mut launcher = reexec::command("launcher")
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -111,24 +113,6 @@ pub fn launch(settings: &Settings) -> anyhow::Result<Cluster> {
             )
         }
     }
-}
-
-fn make_home(home: &Path) -> anyhow::Result<PathBuf> {
-    let make = || {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(home)?;
-        home.canonicalize()
-    };
-    let home = make().with_context(|| format!("cannot make the state directory {}", home.display()))?;
-    if !Home::new(&home).is_free_or_ours()? {
-        bail!(
-            "{} holds files of something else; give an empty or a new directory as --home",
-            home.display()
-        );
-    }
-    Ok(home)
 }
 
 /// The last line of a log that says anything.
@@ -196,6 +180,8 @@ pub struct Found {
     /// The launcher's process.
     pub pid: u32,
     pub kubeconfig: PathBuf,
+    /// Which users its containers can be.
+    pub users: Users,
 }
 
 /// Whether a cluster runs in `home`.
@@ -205,6 +191,7 @@ pub fn running(home: &Path) -> Option<Found> {
     Some(Found {
         pid,
         kubeconfig: home.kubeconfig(),
+        users: namespaces::users_of(&pid.to_string()),
     })
 }
 

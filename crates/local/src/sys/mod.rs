@@ -9,3 +9,4 @@ pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod readiness;
 pub(crate) mod reexec;
+pub(crate) mod refusal;

@@ -1,8 +1,13 @@
 //! Mounts, by the names of what they are for.
+#![allow(unsafe_code, reason = "no crate of ours has mount_setattr")]
 
+use std::ffi::CString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 const NONE: Option<&str> = None;
@@ -81,11 +86,40 @@ pub(crate) fn bind(from: &Path, at: &Path) -> io::Result<()> {
     )?)
 }
 
-/// Makes one mount read-only; `nodev` and `nosuid` come with it, because a bind may not drop them.
+/// Makes one mount read-only, without devices and set-uid programs.
 pub(crate) fn read_only(at: &Path) -> io::Result<()> {
-    let flags =
-        MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
-    Ok(mount(NONE, at, NONE, flags, NONE)?)
+    restrict(at, 0)
+}
+
+/// The same for a mount and all that is mounted below it.
+pub(crate) fn read_only_throughout(at: &Path) -> io::Result<()> {
+    restrict(at, libc::AT_RECURSIVE)
+}
+
+/// Adds to what is forbidden there; an ordinary user may not take a restriction of the host away, as a remount would
+/// (mount_setattr(2), Linux 5.12).
+fn restrict(at: &Path, how: libc::c_int) -> io::Result<()> {
+    let path = CString::new(at.as_os_str().as_bytes())?;
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path ends with a zero and the attributes are a `mount_attr` of the size we give; both outlive the
+    // call, which only reads them.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            how,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    Errno::result(answer)?;
+    Ok(())
 }
 
 /// Makes `new_root` (a mount point) the root; the old one is at `old` (a directory in it) until it is detached.

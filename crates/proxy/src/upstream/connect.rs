@@ -27,6 +27,11 @@ pub(crate) async fn connect(address: SocketAddr, way: Way) -> Result<Transport, 
     }
 }
 
+/// Whether this process may mark its connections at all.
+pub(crate) fn may_mark(mark: u32) -> std::io::Result<()> {
+    SockRef::from(&TcpSocket::new_v4()?).set_mark(mark)
+}
+
 fn open(address: SocketAddr, way: Way) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?

@@ -37,6 +37,8 @@ pub struct Settings {
     pub trust: Option<PathBuf>,
     /// File with the token to present, read at each connect.
     pub token: Option<PathBuf>,
+    /// `SO_MARK` of the connection, where that is what exempts it from capture.
+    pub mark: Option<u32>,
     /// Who we are.
     pub node: Node,
 }

@@ -1,6 +1,7 @@
 //! One connection to the controller: TCP, then TLS that offers HTTP/2 and checks the server's name.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use identity::tls::rustls::pki_types::ServerName;
 use identity::tls::tokio_rustls::TlsConnector;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tonic::transport::{Channel, Endpoint};
 
 use super::client::Settings;
@@ -28,7 +30,8 @@ pub(super) async fn connect(settings: &Settings) -> io::Result<Channel> {
         None => None,
     };
     let address: Arc<str> = settings.address.as_str().into();
-    let connector = tower::service_fn(move |_: http::Uri| open(address.clone(), tls.clone()));
+    let mark = settings.mark;
+    let connector = tower::service_fn(move |_: http::Uri| open(address.clone(), mark, tls.clone()));
     let endpoint = Endpoint::from_shared(format!("http://{}", settings.server_name))
         .map_err(|error| io::Error::other(chain(&error)))?
         .connect_timeout(CONNECT_TIMEOUT)
@@ -43,15 +46,41 @@ pub(super) async fn connect(settings: &Settings) -> io::Result<Channel> {
 
 async fn open(
     address: Arc<str>,
+    mark: Option<u32>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 ) -> io::Result<TokioIo<Box<dyn Stream>>> {
-    let socket = TcpStream::connect(&*address).await?;
+    let socket = dial(&address, mark).await?;
     socket.set_nodelay(true)?;
     let stream: Box<dyn Stream> = match tls {
         None => Box::new(socket),
         Some((connector, name)) => Box::new(connector.connect(name, socket).await?),
     };
     Ok(TokioIo::new(stream))
+}
+
+/// A connection to the first address of the name that answers.
+async fn dial(address: &str, mark: Option<u32>) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in lookup_host(address).await? {
+        match socket(address, mark)?.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn socket(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(mark) = mark {
+        let refused = |error| io::Error::other(format!("cannot set mark {mark} on a connection: {error}"));
+        SockRef::from(&socket).set_mark(mark).map_err(refused)?;
+    }
+    Ok(socket)
 }
 
 fn tls(trust: &Path, server_name: &str) -> io::Result<(TlsConnector, ServerName<'static>)> {

@@ -74,6 +74,7 @@ async fn a_client_gets_its_snapshot_and_presents_a_fresh_token_at_each_connect()
     let (address, serving) = listen(sessions).await;
     let (tokens, mut presented) = mpsc::channel(4);
     let settings = Settings {
+        mark: None,
         address: address.to_string(),
         server_name: "istiod.istio-system.svc".into(),
         trust: None,
@@ -106,6 +107,7 @@ async fn a_controller_that_is_not_there_is_an_event_and_not_the_end() {
         .local_addr()
         .unwrap();
     let settings = Settings {
+        mark: None,
         address: unused.to_string(),
         server_name: "istiod".into(),
         trust: None,

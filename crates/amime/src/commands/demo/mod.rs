@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use controller::install;
 use daemon::{clock, drain};
+use local::launch;
 
+use super::install::ValueFlags;
 use super::up;
 use crate::cli::block_on;
 use crate::connect;
@@ -28,8 +29,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             told = tell(&home.0) => told.map(Some),
         }
     });
-    let ending =
-        |cluster: Option<local::launch::Cluster>| cluster.map_or(Ok(()), local::launch::Cluster::stop);
+    let ending = |cluster: Option<launch::Cluster>| cluster.map_or(Ok(()), launch::Cluster::stop);
     match outcome {
         Ok(Some((cluster, steps))) => {
             eprintln!("Ending …");
@@ -44,7 +44,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     }
 }
 
-type Told = (local::launch::Cluster, Vec<story::Step>);
+type Told = (launch::Cluster, Vec<story::Step>);
 
 async fn tell(home: &Path) -> anyhow::Result<Told> {
     println!("A small Kubernetes, the mesh in it, and the article's story.\n");
@@ -57,7 +57,7 @@ async fn tell(home: &Path) -> anyhow::Result<Told> {
     };
     let cluster = progress::show("Starting Kubernetes", starting).await?;
     let connection = connect::open(&cluster.kubeconfig, None).await?;
-    up::bring_up(&connection, &install::manifests(&install::Values::default())).await?;
+    up::bring_up(&connection, &ValueFlags::default().manifests(launch::users())?).await?;
     let steps = story::tell(&connection).await?;
     Ok((cluster, steps))
 }

@@ -1,7 +1,7 @@
 //! Who a container's process is: user, groups, capabilities.
 //!
-//! **Ordinary users.** In a user namespace only one uid exists; `take_on` will then leave the ids as they are, and
-//! nothing else changes.
+//! **Ordinary users.** Where only one user exists, ids stay as they are. Who is not to be root then remains uid 0, but
+//! without the one thing that makes it root: capabilities.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -10,7 +10,10 @@ use anyhow::Context;
 use caps::{CapSet, Capability};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Gid, Uid, fchown, setgroups, setresgid, setresuid};
+use rustix::thread::{CapabilitiesSecureBits, set_capabilities_secure_bits};
 use serde::{Deserialize, Serialize};
+
+use crate::sys::namespaces::{self, Users};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Credentials {
@@ -25,6 +28,7 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// Gives up everything else. The order matters: each step needs what the next one takes away.
     pub(crate) fn take_on(&self) -> anyhow::Result<()> {
+        let users = namespaces::users();
         let keep = |capability: &Capability| {
             self.capabilities
                 .contains(capability.to_string().trim_start_matches("CAP_"))
@@ -37,15 +41,24 @@ impl Credentials {
                 .with_context(|| format!("cannot drop {capability}"))?;
         }
         caps::clear(None, CapSet::Inheritable).context("cannot clear inheritable capabilities")?;
+        match users {
+            Users::Any => self.change_ids()?,
+            Users::One if self.user != 0 => be_powerless().context("cannot give up capabilities")?,
+            Users::One => {}
+        }
+        if self.no_new_privileges {
+            nix::sys::prctl::set_no_new_privs()?;
+        }
+        Ok(())
+    }
+
+    fn change_ids(&self) -> anyhow::Result<()> {
         self.own_streams().context("cannot hand over output")?;
         let groups: Vec<_> = self.groups.iter().copied().map(Gid::from_raw).collect();
         setgroups(&groups).context("cannot set groups")?;
         let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
         setresgid(group, group, group).context("cannot set the group")?;
         setresuid(user, user, user).context("cannot set the user")?;
-        if self.no_new_privileges {
-            nix::sys::prctl::set_no_new_privs()?;
-        }
         Ok(())
     }
 
@@ -67,4 +80,14 @@ impl Credentials {
         }
         Ok(())
     }
+}
+
+/// What a change from root to another user takes away: all capabilities, and getting them back by executing a program.
+fn be_powerless() -> anyhow::Result<()> {
+    use CapabilitiesSecureBits as Bits;
+    set_capabilities_secure_bits(Bits::NO_ROOT | Bits::NO_ROOT_LOCKED)?;
+    for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted] {
+        caps::clear(None, set)?;
+    }
+    Ok(())
 }

@@ -77,7 +77,7 @@ fn enter(inside: &Inside, supervisor: &UnixStream) -> anyhow::Result<()> {
         namespaces::join_pod(pod).context("cannot join the pod")?;
     }
     namespaces::own_mounts().context("cannot make a mount namespace")?;
-    inside.root.enter()?;
+    inside.root.enter(&inside.program.workdir)?;
     match inside.stdin {
         Stdin::Nothing => nix::unistd::dup2_stdin(File::open("/dev/null")?)?,
         Stdin::Pipe => nix::unistd::dup2_stdin(handover::receive(supervisor)?)?,

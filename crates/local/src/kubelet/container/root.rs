@@ -9,7 +9,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -88,10 +88,10 @@ pub(crate) struct Mount {
 
 impl Root {
     /// Makes this the root of the calling process, which has a mount namespace of its own and is PID 1 of its
-    /// PID namespace.
-    pub(crate) fn enter(&self) -> anyhow::Result<()> {
+    /// PID namespace. The program will work in `workdir`.
+    pub(crate) fn enter(&self, workdir: &PathBuf) -> anyhow::Result<()> {
         mounts::keep_private().context("cannot make mounts private")?;
-        let layers = self.build().context("cannot build the root")?;
+        let layers = self.build(workdir).context("cannot build the root")?;
         own_file_systems().context("cannot mount the container's own file systems")?;
         self.place_files().context("cannot place the pod's files")?;
         for mount in &self.mounts {
@@ -116,7 +116,7 @@ impl Root {
     }
 
     /// The new root with the host's directories in it, entered. Which directories these are.
-    fn build(&self) -> anyhow::Result<Vec<PathBuf>> {
+    fn build(&self, workdir: &PathBuf) -> anyhow::Result<Vec<PathBuf>> {
         mounts::tmpfs(&self.scratch, "size=1g,mode=0755").context("no scratch")?;
         let (root, layers) = (self.scratch.join("root"), self.scratch.join("layers"));
         fs::create_dir(&root)?;
@@ -133,7 +133,12 @@ impl Root {
             if kind.is_symlink() {
                 symlink(fs::read_link(&path)?, root.join(&name))?;
             } else if kind.is_dir() {
-                show(&path, &root.join(&name), &layers.join(&name))
+                let layer = Layer::make(&layers.join(&name), &path)?;
+                for wanted in self.mounts.iter().map(|mount| &mount.at).chain([workdir]) {
+                    layer.open_up(wanted)?;
+                }
+                layer
+                    .show(&root.join(&name))
                     .with_context(|| format!("cannot show {}", path.display()))?;
                 shown.push(path);
             }
@@ -181,17 +186,60 @@ impl Root {
     }
 }
 
-/// One directory of the host: its content with a writable layer, or just its content where that is refused.
-fn show(host: &Path, at: &Path, layer: &Path) -> io::Result<()> {
+/// One directory of the host with a writable layer above it.
+struct Layer<'a> {
+    host: &'a Path,
+    upper: PathBuf,
+    work: PathBuf,
+}
+
+impl<'a> Layer<'a> {
+    fn make(at: &Path, host: &'a Path) -> io::Result<Self> {
+        let (upper, work) = (at.join("upper"), at.join("work"));
+        fs::create_dir(at)?;
+        fs::create_dir(&work)?;
+        like(host, &upper)?;
+        Ok(Self { host, upper, work })
+    }
+
+    /// Lets directories on the way to `path` be made. Those of the host belong to its root, which in a user namespace
+    /// is nobody: there the container's root may add to a directory only if the layer has it too.
+    fn open_up(&self, path: &Path) -> io::Result<()> {
+        let Ok(below) = path.strip_prefix(self.host) else {
+            return Ok(());
+        };
+        let (mut host, mut upper) = (self.host.to_owned(), self.upper.clone());
+        for name in below {
+            host.push(name);
+            upper.push(name);
+            // Symlinks lead where they lead in the container.
+            if !fs::symlink_metadata(&host).is_ok_and(|found| found.is_dir()) {
+                break;
+            }
+            if !upper.exists() {
+                like(&host, &upper)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The content with the layer, or just the content where that is refused.
+    fn show(&self, at: &Path) -> io::Result<()> {
+        fs::create_dir(at)?;
+        mounts::overlay(self.host, &self.upper, &self.work, at).or_else(|_| {
+            mounts::bind(self.host, at)?;
+            mounts::read_only_throughout(at)
+        })
+    }
+}
+
+/// Makes a directory that looks like another.
+fn like(model: &Path, at: &Path) -> io::Result<()> {
+    let found = fs::metadata(model)?;
     fs::create_dir(at)?;
-    let (upper, work) = (layer.join("upper"), layer.join("work"));
-    fs::create_dir_all(&upper)?;
-    fs::create_dir(&work)?;
-    fs::set_permissions(&upper, fs::metadata(host)?.permissions())?;
-    mounts::overlay(host, &upper, &work, at).or_else(|_| {
-        mounts::bind(host, at)?;
-        mounts::read_only(at)
-    })
+    // Where there is but one user, everything is that one's.
+    let _ = chown(at, Some(found.uid()), Some(found.gid()));
+    fs::set_permissions(at, found.permissions())
 }
 
 fn own_file_systems() -> anyhow::Result<()> {
@@ -268,7 +316,7 @@ fn place(mount: &Mount) -> anyhow::Result<()> {
     }
     mounts::bind(&source, &mount.at)?;
     if mount.read_only {
-        mounts::read_only(&mount.at)?;
+        mounts::read_only_throughout(&mount.at)?;
     }
     Ok(())
 }

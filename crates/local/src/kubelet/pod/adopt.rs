@@ -73,6 +73,14 @@ impl Life {
             );
             self.event(Severity::Normal, "NotEnforced", message);
         }
+        let ids = security::ids_not_applied(&self.pod, self.node.users);
+        if !ids.is_empty() {
+            let message = format!(
+                "Not applied, because a cluster that was not started by root has one user only: {}",
+                ids.join(", ")
+            );
+            self.event(Severity::Normal, "NotEnforced", message);
+        }
     }
 }
 

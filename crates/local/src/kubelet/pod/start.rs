@@ -227,7 +227,7 @@ impl Life {
     }
 
     fn make_program(&self, spec: &Spec, image: &images::Program) -> Result<(Program, Vec<Mount>), String> {
-        let credentials = security::credentials(&self.pod, spec)?;
+        let credentials = security::credentials(&self.pod, spec, self.node.users)?;
         let address = self.facts.address.clone().unwrap_or_default();
         let fields = Fields {
             pod: &self.pod,

@@ -15,6 +15,7 @@ use crate::api::time;
 use crate::api::validate::quantity::{self, Quantity};
 use crate::kubelet::fields::Fields;
 use crate::kubelet::node::{Node, Paths};
+use crate::kubelet::security;
 use crate::kubelet::sources::InNamespace;
 use crate::sys::mounts as kernel;
 
@@ -102,11 +103,7 @@ impl Volumes {
         {
             return Ok(());
         }
-        let group = pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.security_context.as_ref()?.fs_group);
-        let group = group.and_then(|group| u32::try_from(group).ok());
+        let group = security::volume_group(pod, node.users);
         self.version += 1;
         let prepared = match &content {
             Content::Files(files) => {
