@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::decode::FieldValidation;
+use super::paging::Rest;
 use super::patch::PatchKind;
 use super::registry::Registry;
 use super::verbs::{Api, Call, Part, Target};
@@ -35,6 +36,8 @@ pub struct List {
     pub items: Vec<Object>,
     /// Where a watch goes on without a gap.
     pub resource_version: u64,
+    /// What is left when only a page was asked for.
+    pub rest: Option<Rest>,
 }
 
 /// What happened to an object.

@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod label_selector;
 pub mod node_link;
 mod openapi;
+pub mod paging;
 pub mod patch;
 mod pki;
 mod pod_log;

@@ -2,6 +2,7 @@
 
 mod accept;
 mod body;
+mod list_options;
 mod manager;
 mod objects;
 mod respond;
@@ -10,6 +11,8 @@ mod service;
 mod shown;
 mod watch_stream;
 
+#[cfg(test)]
+mod list_tests;
 #[cfg(test)]
 mod tests;
 

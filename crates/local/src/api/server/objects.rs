@@ -7,16 +7,18 @@ use daemon::clock;
 use http::{Method, Response};
 use serde_json::{Value, json};
 
-use super::super::client::{DeleteOptions, Query};
+use super::super::client::DeleteOptions;
 use super::super::decode::{FieldValidation, Parsed};
+use super::super::paging::At;
 use super::super::patch::{self, PatchKind};
 use super::super::registry::Type;
 use super::super::reviews::REVIEWS;
 use super::super::verbs::{Api, Call, Part, Target};
 use super::super::{Status, exec, gvr, pod_log, port_forward};
+use super::list_options::{self, query};
 use super::respond::{self, Body};
 use super::route::Place;
-use super::service::{Asked, Parameters, Service};
+use super::service::{Asked, Service};
 use super::shown::Shown;
 use super::{body, manager, watch_stream};
 
@@ -137,6 +139,7 @@ impl Service {
                 let call = call(&asked, target)?;
                 let shown = Shown::of(&asked, &call.target);
                 let query = query(&asked.parameters);
+                let page = list_options::page(&asked.parameters)?;
                 let options = delete_options(asked).await?;
                 let list = self
                     .api
@@ -146,6 +149,7 @@ impl Service {
                             ..call
                         },
                         &query,
+                        &page,
                         &options.0,
                     )
                     .await?;
@@ -158,6 +162,9 @@ impl Service {
     async fn object(&self, asked: Asked, target: Target, part: Part) -> Result<Response<Body>, Status> {
         match *asked.request.method() {
             Method::GET | Method::HEAD => {
+                if let Some(version) = list_options::version(&asked.parameters)? {
+                    wait_for(&self.api, version).await?;
+                }
                 let object = self.api.get(&target)?;
                 Ok(Shown::of(&asked, &target).object(&object, 200))
             }
@@ -250,40 +257,21 @@ impl Service {
     }
 
     async fn list(&self, asked: &Asked, target: &Target) -> Result<Response<Body>, Status> {
-        let parameters = &asked.parameters;
-        let matching = parameters.get("resourceVersionMatch");
-        let version = parameters.get("resourceVersion");
-        if parameters.get("sendInitialEvents").is_some() {
-            return Err(list_options(
-                "sendInitialEvents",
-                "sendInitialEvents is forbidden for list",
-            ));
+        let page = list_options::page(&asked.parameters)?;
+        if let At::NotOlderThan(version) | At::Exact(version) = page.at {
+            wait_for(&self.api, version).await?;
         }
-        if matching.is_some() && version.is_none() {
-            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-            return Err(list_options("resourceVersionMatch", why));
-        }
-        if let Some(text) = version {
-            let wanted: u64 = text.parse().map_err(|_| {
-                Status::bad_request(format!("invalid resource version {text:?}: not a number"))
-            })?;
-            let newest = wait_for(&self.api, wanted).await?;
-            if matching == Some("Exact") && wanted != newest {
-                let why = format!("too old resource version: {wanted} ({newest})");
-                return Err(Status::new(410, "Expired", why));
-            }
-        }
-        let list = self.api.list(target, &query(parameters))?;
+        let list = self.api.list_page(target, &query(&asked.parameters), &page)?;
         Ok(Shown::of(asked, target).list(&list))
     }
 }
 
-/// Waits until the store has reached a version. The newest one.
-async fn wait_for(api: &Api, wanted: u64) -> Result<u64, Status> {
+/// Waits until the store has reached a version.
+async fn wait_for(api: &Api, wanted: u64) -> Result<(), Status> {
     let mut revisions = api.store.revisions();
     let reached = clock::timeout(FUTURE, revisions.wait_for(|newest| *newest >= wanted)).await;
     match reached {
-        Ok(Ok(newest)) => Ok(*newest),
+        Ok(Ok(_)) => Ok(()),
         _ => Err(Status {
             details: json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
                 "retryAfterSeconds": 1}),
@@ -291,29 +279,11 @@ async fn wait_for(api: &Api, wanted: u64) -> Result<u64, Status> {
                 504,
                 "Timeout",
                 format!(
-                    "Too large resource version: {wanted}, current: {}",
+                    "Timeout: Too large resource version: {wanted}, current: {}",
                     *api.store.revisions().borrow()
                 ),
             )
         }),
-    }
-}
-
-/// 422 about the query of a list or watch.
-pub(super) fn list_options(field: &str, why: &str) -> Status {
-    let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: Forbidden: {why}");
-    Status {
-        details: json!({"group": "meta.k8s.io", "kind": "ListOptions", "causes": [
-            {"reason": "FieldValueForbidden", "message": format!("Forbidden: {why}"), "field": field}]}),
-        ..Status::new(422, "Invalid", message)
-    }
-}
-
-pub(super) fn query(parameters: &Parameters) -> Query {
-    let text = |name| parameters.get(name).unwrap_or_default().to_owned();
-    Query {
-        labels: text("labelSelector"),
-        fields: text("fieldSelector"),
     }
 }
 

@@ -38,6 +38,11 @@ pub(super) struct Asked {
 pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
+    /// Reads what stands behind the `?`.
+    pub(super) fn of(query: &str) -> Self {
+        Self(route::parameters(query))
+    }
+
     /// The first value of a parameter; empty ones count as absent.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0
@@ -82,7 +87,7 @@ impl Service {
         match route {
             Route::Place(place) => {
                 let accepted = accept::negotiate(header(request.headers(), ACCEPT.as_str()))?;
-                let parameters = Parameters(route::parameters(request.uri().query().unwrap_or_default()));
+                let parameters = Parameters::of(request.uri().query().unwrap_or_default());
                 let asked = Asked {
                     request,
                     user: Arc::new(user),

@@ -64,7 +64,13 @@ impl Shown {
     }
 
     pub(super) fn list(&self, list: &List) -> Response<Body> {
-        let metadata = json!({"resourceVersion": list.resource_version.to_string()});
+        let mut metadata = json!({"resourceVersion": list.resource_version.to_string()});
+        if let Some(rest) = &list.rest {
+            metadata["continue"] = rest.token.clone().into();
+            if let Some(remaining) = rest.remaining {
+                metadata["remainingItemCount"] = remaining.into();
+            }
+        }
         match self.form {
             Form::Object => {
                 let api_version = self.kind.api_version();

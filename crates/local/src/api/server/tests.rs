@@ -20,13 +20,13 @@ use crate::api::node_link::NodeLink;
 use crate::api::{Server, Settings, start};
 
 /// A server in a directory of its own, and somebody who may call it.
-struct Cluster {
-    server: Server,
-    owner: Keypair,
-    tasks: Tasks,
+pub(super) struct Cluster {
+    pub(super) server: Server,
+    pub(super) owner: Keypair,
+    pub(super) tasks: Tasks,
 }
 
-async fn cluster(directory: &Path) -> Cluster {
+pub(super) async fn cluster(directory: &Path) -> Cluster {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (node, _requests) = NodeLink::new();
     let advertised = "10.244.0.1:6443".parse().unwrap();
@@ -56,7 +56,11 @@ async fn cluster(directory: &Path) -> Cluster {
 
 impl Cluster {
     /// Sends one request over a connection of its own.
-    async fn send(&self, request: Request<Full<Bytes>>, shown: Option<&Keypair>) -> Response<Incoming> {
+    pub(super) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        shown: Option<&Keypair>,
+    ) -> Response<Incoming> {
         let config = identity::tls::client_config(&self.server.ca_certificate, shown, &[]).unwrap();
         let stream = TcpStream::connect(self.server.running.addresses["api"])
             .await
@@ -70,7 +74,7 @@ impl Cluster {
         sender.send_request(request).await.unwrap()
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(super) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -82,7 +86,7 @@ impl Cluster {
         self.answer(request.body(Full::from(body)).unwrap()).await
     }
 
-    async fn answer(&self, request: Request<Full<Bytes>>) -> (u16, Value) {
+    pub(super) async fn answer(&self, request: Request<Full<Bytes>>) -> (u16, Value) {
         let response = self.send(request, Some(&self.owner)).await;
         let code = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -91,16 +95,16 @@ impl Cluster {
         (code, value)
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         self.call(Method::GET, path, None).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         self.call(Method::POST, path, Some(body)).await
     }
 }
 
-fn plain(path: &str) -> Request<Full<Bytes>> {
+pub(super) fn plain(path: &str) -> Request<Full<Bytes>> {
     Request::builder()
         .uri(path)
         .header("host", "localhost")
@@ -108,11 +112,11 @@ fn plain(path: &str) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-fn config_map(name: &str) -> Value {
+pub(super) fn config_map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})
 }
 
-const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub(super) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 #[tokio::test]
 async fn without_credentials_only_version_and_health_answer() {
@@ -245,7 +249,7 @@ async fn deletion_answers_with_the_object_or_with_its_uid() {
 }
 
 /// The lines of a stream that ends by itself.
-async fn lines(cluster: &Cluster, path: &str) -> Vec<Value> {
+pub(super) async fn lines(cluster: &Cluster, path: &str) -> Vec<Value> {
     let response = cluster.send(plain(path), Some(&cluster.owner)).await;
     assert_eq!(response.status(), 200, "{path}");
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -341,7 +345,7 @@ async fn a_watch_from_a_lost_version_is_told_so_inside_of_the_stream() {
 }
 
 /// The store's thread lets go of the file a moment after its last user.
-async fn restarted(directory: &Path) -> Cluster {
+pub(super) async fn restarted(directory: &Path) -> Cluster {
     for _ in 0..100 {
         match crate::store::Store::open(&directory.join("cluster.db")) {
             Ok(store) => {
@@ -366,7 +370,7 @@ async fn a_list_does_not_wait_for_ever_for_the_future() {
         status["message"]
             .as_str()
             .unwrap()
-            .starts_with("Too large resource version: 1000000, current: ")
+            .starts_with("Timeout: Too large resource version: 1000000, current: ")
     );
 }
 

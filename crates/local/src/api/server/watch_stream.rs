@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::super::Status;
 use super::super::client::{Change, Event, Watch};
 use super::super::verbs::{Api, Target};
-use super::objects::{list_options, query};
+use super::list_options::{self, query};
 use super::respond::{self, Body};
 use super::service::{Asked, Parameters};
 use super::shown::Shown;
@@ -164,26 +164,11 @@ impl Stream {
 /// What the query says about the beginning; `newest` is the store's version.
 fn begin(parameters: &Parameters, newest: u64) -> Result<Begin, Status> {
     let bookmarks = parameters.is_set("allowWatchBookmarks");
-    let version =
-        match parameters.get("resourceVersion") {
-            None => None,
-            Some(text) => Some(text.parse::<u64>().map_err(|_| {
-                Status::bad_request(format!("invalid resource version {text:?}: not a number"))
-            })?),
-        };
-    let matching = parameters.get("resourceVersionMatch");
-    let initial = match parameters.get("sendInitialEvents") {
-        None if matching.is_some() => {
-            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            return Err(list_options("resourceVersionMatch", why));
-        }
-        None => None,
-        Some(_) if matching != Some("NotOlderThan") => {
-            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            return Err(list_options("resourceVersionMatch", why));
-        }
-        Some(text) => Some(text != "false" && text != "0"),
-    };
+    list_options::check_watch(parameters)?;
+    let version = list_options::version(parameters)?;
+    let initial = parameters
+        .get("sendInitialEvents")
+        .map(|text| text != "false" && text != "0");
     Ok(match (initial, version) {
         (Some(true), _) => Begin {
             after: None,

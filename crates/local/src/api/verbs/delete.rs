@@ -6,6 +6,7 @@ use daemon::clock;
 use serde_json::{Value, json};
 
 use super::super::client::{DeleteOptions, List, Object, Query};
+use super::super::paging::Page;
 use super::super::{Status, gvr, time};
 use super::change::is_over;
 use super::{ATTEMPTS, Api, Call, MODIFIED, is_ending, metadata};
@@ -83,9 +84,10 @@ impl Api {
         &self,
         call: &Call,
         query: &Query,
+        page: &Page,
         options: &DeleteOptions,
     ) -> Result<List, Status> {
-        let list = self.list(&call.target, query)?;
+        let list = self.list_page(&call.target, query, page)?;
         for object in &list.items {
             let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
             let mut target = call.target.named(&text("name"));

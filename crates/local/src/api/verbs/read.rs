@@ -1,6 +1,7 @@
 //! Get, list and watch.
 
 use super::super::client::{List, Object, Query, Watch};
+use super::super::paging::{At, Page, Rest, token_after};
 use super::super::query::Filter;
 use super::super::{Status, watch};
 use super::{Api, Target};
@@ -20,16 +21,39 @@ impl Api {
     /// # Errors
     /// 400 for a selector that makes no sense.
     pub fn list(&self, target: &Target, query: &Query) -> Result<List, Status> {
+        self.list_page(target, query, &Page::default())
+    }
+
+    /// A part of that list, at the version that the page is of; whoever asks has waited for that version.
+    ///
+    /// # Errors
+    /// 400 for a selector that makes no sense, 410 for a version that is out of reach.
+    pub fn list_page(&self, target: &Target, query: &Query, page: &Page) -> Result<List, Status> {
         let filter = Filter::parse(&target.kind, query)?;
-        let (objects, resource_version) = self.store.list(&target.key().collection, &target.namespace);
-        let items = objects
+        let collection = target.key().collection;
+        let (objects, resource_version) = match page.at {
+            At::Exact(version) => {
+                let objects = self.store.list_at(&collection, &target.namespace, version);
+                (objects.map_err(|_| page.expired())?, version)
+            }
+            At::Newest | At::NotOlderThan(_) => self.store.list(&collection, &target.namespace),
+        };
+        let mut matching = objects
             .iter()
-            .filter(|object| filter.matches(object))
-            .map(|object| target.kind.served(object))
-            .collect();
+            .filter(|object| page.reaches(object) && filter.matches(object));
+        let found: Vec<_> = matching.by_ref().take(page.limit.unwrap_or(usize::MAX)).collect();
+        let left = matching.count();
+        let rest = found.last().filter(|_| left > 0).map(|last| Rest {
+            token: token_after(last, resource_version),
+            remaining: filter.is_empty().then_some(left),
+        });
         Ok(List {
-            items,
+            items: found
+                .into_iter()
+                .map(|object| target.kind.served(object))
+                .collect(),
             resource_version,
+            rest,
         })
     }
 
