@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use identity::tls::PeerCertificate;
 
+use super::rbac::MASTERS;
+
 /// Who calls, and what is known about the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
@@ -22,7 +24,7 @@ impl User {
     pub fn system(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            groups: vec!["system:masters".to_owned(), AUTHENTICATED.to_owned()],
+            groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()],
             ..Self::default()
         }
     }

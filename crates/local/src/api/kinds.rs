@@ -244,15 +244,17 @@ fn policy_kinds() -> Vec<Kind> {
         Kind::new::<rbac::ClusterRole>(RBAC, "v1", "clusterroles", "ClusterRole")
             .cluster()
             .name(validate::path_segment)
+            .validate(validate::cluster_role)
             .columns(&table::NAME_AND_CREATED),
         Kind::new::<rbac::ClusterRoleBinding>(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding")
             .cluster()
             .name(validate::path_segment)
             .default(defaults::role_binding)
-            .validate(validate::role_binding)
+            .validate(validate::cluster_role_binding)
             .columns(&table::ROLE_BINDINGS),
         Kind::new::<rbac::Role>(RBAC, "v1", "roles", "Role")
             .name(validate::path_segment)
+            .validate(validate::role)
             .columns(&table::NAME_AND_CREATED),
         Kind::new::<rbac::RoleBinding>(RBAC, "v1", "rolebindings", "RoleBinding")
             .name(validate::path_segment)

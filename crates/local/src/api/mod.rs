@@ -25,6 +25,7 @@ mod pod_log;
 mod port_forward;
 pub mod protobuf;
 pub mod query;
+pub mod rbac;
 pub mod registry;
 pub mod reviews;
 pub mod scale;

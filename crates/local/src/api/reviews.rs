@@ -1,12 +1,11 @@
-//! Objects that are questions: created, answered and forgotten. Tokens, and who may do what.
-//!
-//! Rights are not enforced yet: who is known may do everything (`docs/decisions`), and that is what these say.
+//! Objects that are questions: created, answered and forgotten. Who somebody is, and what they may do.
 
 use std::time::{Duration, SystemTime};
 
 use daemon::clock;
 use serde_json::{Value, json};
 
+use super::rbac::{Access, MASTERS, Resource, Rule, What};
 use super::tokens::{self, Request};
 use super::verbs::{Api, Target};
 use super::{Gvr, Status, User, gvr, time};
@@ -47,36 +46,40 @@ pub const REVIEWS: &[(Gvr, &str, bool)] = &[
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether the caller is known: the only right there is.
-pub fn is_allowed(user: &User) -> bool {
-    user.groups.iter().any(|group| group == "system:authenticated")
-}
-
 impl Api {
-    /// Answers a question of one of the [`REVIEWS`].
+    /// Answers a question of one of the [`REVIEWS`], asked in a namespace or (empty) in none.
     ///
     /// # Errors
-    /// 400 when the question cannot be understood.
-    pub fn review_question(&self, kind: &str, user: &User, mut question: Value) -> Result<Value, Status> {
+    /// 400 or 422 when the question cannot be understood.
+    pub fn review_question(
+        &self,
+        (kind, namespace): (&str, &str),
+        user: &User,
+        mut question: Value,
+    ) -> Result<Value, Status> {
         if !question.is_object() {
             return Err(Status::bad_request("the object provided is unrecognized"));
         }
+        let spec = &question["spec"];
         let answer = match kind {
             "SelfSubjectReview" => json!({"userInfo": user_info(user)}),
-            "TokenReview" => self.review_token(&question["spec"], clock::wall()),
-            "SelfSubjectAccessReview" => access(is_allowed(user)),
-            "SelfSubjectRulesReview" => json!({
-                "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-                "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-                "incomplete": false,
-            }),
+            "TokenReview" => self.review_token(spec, clock::wall()),
+            "SelfSubjectRulesReview" => self.rules(spec, user)?,
+            "SelfSubjectAccessReview" => self.access(kind, spec, user)?,
             _ => {
+                if kind == "LocalSubjectAccessReview" {
+                    check_namespace(spec, namespace)?;
+                }
                 let asked = User {
-                    groups: strings(&question["spec"]["groups"]),
+                    name: spec["user"].as_str().unwrap_or_default().to_owned(),
+                    groups: strings(&spec["groups"]),
                     ..User::default()
                 };
-                let name = question["spec"]["user"].as_str().unwrap_or_default();
-                access(is_allowed(&asked) || !name.is_empty() && name != "system:anonymous")
+                if asked.name.is_empty() && asked.groups.is_empty() {
+                    let why = "Invalid value: \"\": at least one of user or group must be specified";
+                    return Err(invalid(kind, "spec.user", why));
+                }
+                self.access(kind, spec, &asked)?
             }
         };
         if !question["metadata"].is_object() {
@@ -84,6 +87,68 @@ impl Api {
         }
         question["status"] = answer;
         Ok(question)
+    }
+
+    /// Whether somebody may do what `spec` says.
+    fn access(&self, kind: &str, spec: &Value, user: &User) -> Result<Value, Status> {
+        let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+        let text = |attributes: &'_ Value, field: &str| -> String {
+            attributes[field].as_str().unwrap_or_default().to_owned()
+        };
+        let decision = match (resource.is_object(), path.is_object()) {
+            (true, true) => {
+                let why = format!(
+                    "Invalid value: {path}: cannot be specified in combination with resourceAttributes"
+                );
+                return Err(invalid(kind, "spec.nonResourceAttributes", &why));
+            }
+            (false, false) => {
+                let why = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified";
+                return Err(invalid(kind, "spec.resourceAttributes", why));
+            }
+            (true, false) => {
+                let given = ["verb", "group", "resource", "subresource", "namespace", "name"];
+                let [verb, group, resource, subresource, namespace, name] =
+                    given.map(|field| text(resource, field));
+                let what = What::Resource(Resource {
+                    group: &group,
+                    resource: &resource,
+                    subresource: &subresource,
+                    namespace: &namespace,
+                    name: &name,
+                });
+                let verb = verb.as_str();
+                self.rights.decide(user, &Access { verb, what })
+            }
+            (false, true) => {
+                let (verb, path) = (text(path, "verb"), text(path, "path"));
+                let what = What::Path(&path);
+                self.rights.decide(user, &Access { verb: &verb, what })
+            }
+        };
+        let mut status = json!({"allowed": decision.allowed});
+        if !decision.reason.is_empty() {
+            status["reason"] = decision.reason.into();
+        }
+        Ok(status)
+    }
+
+    /// All that the caller may do in a namespace: `kubectl auth can-i --list`.
+    fn rules(&self, spec: &Value, user: &User) -> Result<Value, Status> {
+        let namespace = spec["namespace"].as_str().unwrap_or_default();
+        if namespace.is_empty() {
+            return Err(Status::bad_request("no namespace on request"));
+        }
+        let mut rules = self.rights.now().rules(user, namespace);
+        if user.groups.iter().any(|group| group == MASTERS) {
+            rules.splice(0..0, Rule::everything());
+        }
+        let (paths, resources): (Vec<Rule>, Vec<Rule>) =
+            rules.into_iter().partition(|rule| !rule.paths.is_empty());
+        let shown = |rules: &[Rule]| rules.iter().map(Rule::to_json).collect::<Vec<_>>();
+        Ok(
+            json!({"resourceRules": shown(&resources), "nonResourceRules": shown(&paths), "incomplete": false}),
+        )
     }
 
     fn review_token(&self, spec: &Value, now: SystemTime) -> Value {
@@ -187,8 +252,23 @@ impl Api {
     }
 }
 
-fn access(allowed: bool) -> Value {
-    json!({"allowed": allowed, "reason": if allowed { "rights are not enforced in this cluster" } else { "" }})
+/// A local question is about its own namespace.
+fn check_namespace(spec: &Value, namespace: &str) -> Result<(), Status> {
+    if spec["resourceAttributes"]["namespace"] == namespace {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!(
+        "spec.resourceAttributes.namespace must match namespace: {namespace}"
+    )))
+}
+
+fn invalid(kind: &str, field: &str, why: &str) -> Status {
+    let message = format!("{kind}.authorization.k8s.io \"\" is invalid: {field}: {why}");
+    Status {
+        details: json!({"group": "authorization.k8s.io", "kind": kind, "causes": [
+            {"reason": "FieldValueInvalid", "message": why, "field": field}]}),
+        ..Status::new(422, "Invalid", message)
+    }
 }
 
 fn user_info(user: &User) -> Value {

@@ -14,7 +14,7 @@ use super::pki::{self, Pki};
 use super::server::{Listening, Service};
 use super::tokens::Tokens;
 use super::verbs::Api;
-use super::{User, bootstrap, event_expiry};
+use super::{User, bootstrap, event_expiry, rbac};
 use crate::store::Store;
 
 /// What the server needs to start.
@@ -71,6 +71,9 @@ pub async fn start(settings: Settings) -> anyhow::Result<Server> {
     bootstrap::run(&client, advertised)
         .await
         .context("the first objects cannot be made")?;
+    rbac::bootstrap(&client)
+        .await
+        .context("the default roles cannot be made")?;
 
     let tasks = Tasks::new();
     let (trigger, drain) = daemon::drain::channel();

@@ -131,6 +131,14 @@ pub fn user_name(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
 }
 
+/// The groups of every ServiceAccount of a namespace.
+pub fn groups(namespace: &str) -> Vec<String> {
+    vec![
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+    ]
+}
+
 fn user(store: &Store, claims: &Value, now: SystemTime) -> Result<User, String> {
     let bound = &claims["kubernetes.io"];
     let namespace = text(&bound["namespace"]);
@@ -163,11 +171,10 @@ fn user(store: &Store, claims: &Value, now: SystemTime) -> Result<User, String> 
     Ok(User {
         name: user_name(&namespace, &name),
         uid,
-        groups: vec![
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-            "system:authenticated".to_owned(),
-        ],
+        groups: groups(&namespace)
+            .into_iter()
+            .chain(["system:authenticated".to_owned()])
+            .collect(),
         extra: extra
             .into_iter()
             .map(|(key, value)| (key.to_owned(), vec![value]))

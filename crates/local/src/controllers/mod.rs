@@ -15,6 +15,7 @@ mod node;
 pub(crate) mod object;
 mod queue;
 mod replica_set;
+mod role_aggregation;
 mod root_ca;
 mod run;
 pub(crate) mod selector;
@@ -60,6 +61,7 @@ pub async fn start(client: Client, settings: Settings, tasks: &Tasks) -> Result<
     deployment::start(&client, tasks);
     endpoint_slice::start(&client, tasks);
     garbage::start(&client, tasks);
+    role_aggregation::start(&client, tasks);
     // Pods need both; waiting here spares the first of them a refusal.
     service_account::ensure(&client, "default").await?;
     root_ca::ensure(&client, "default", &settings.ca_certificate).await

@@ -1,6 +1,7 @@
 //! The sockets: TLS, HTTP/1.1 and HTTP/2 side by side, upgrades, and a bound on everything that a client can do to us.
 
 mod accept;
+mod authorize;
 mod body;
 mod list_options;
 mod manager;

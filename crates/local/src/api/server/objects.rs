@@ -36,7 +36,7 @@ impl Service {
                 && place.namespace.is_empty() != *namespaced
         });
         if let Some((_, kind, _)) = review {
-            return self.question(asked, kind).await;
+            return self.question(asked, kind, &place.namespace).await;
         }
         let target = self.target(place)?;
         let streams = matches!(&*place.subresource, "log" | "exec" | "attach" | "portforward")
@@ -109,7 +109,7 @@ impl Service {
         }
     }
 
-    async fn question(&self, asked: Asked, kind: &str) -> Result<Response<Body>, Status> {
+    async fn question(&self, asked: Asked, kind: &str, namespace: &str) -> Result<Response<Body>, Status> {
         if asked.request.method() != Method::POST {
             return Err(respond::wrong_method());
         }
@@ -118,7 +118,7 @@ impl Service {
         Ok(respond::written(
             201,
             yaml,
-            &self.api.review_question(kind, &user, question)?,
+            &self.api.review_question((kind, namespace), &user, question)?,
         ))
     }
 

@@ -1,6 +1,5 @@
 //! One request: who asks, what is meant, who answers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use daemon::{Drain, Tasks, clock};
@@ -13,6 +12,7 @@ use super::super::node_link::NodeLink;
 use super::super::verbs::Api;
 use super::super::{Status, User, discovery, openapi, tokens};
 use super::accept::{self, Accepted};
+use super::authorize;
 use super::respond::{self, Body};
 use super::route::{self, Route};
 
@@ -72,22 +72,22 @@ impl Service {
         }
     }
 
+    /// Who it is, on whose behalf, whether they may; then it is served. Admission of writes comes later, in the verbs.
     async fn answer(
         &self,
         request: Request<Incoming>,
         shown: Option<User>,
     ) -> Result<Response<Body>, Status> {
+        let headers = request.headers();
+        let user = self.authenticate(headers, shown)?;
+        let user = authorize::impersonate(&self.api.rights, headers, user)?;
         let route = route::route(request.uri().path());
-        let user = self.authenticate(request.headers(), shown)?;
-        let user = match user {
-            Some(user) => impersonated(request.headers(), user),
-            None if matches!(route, Route::Version | Route::Health) => User::anonymous(),
-            None => return Err(Status::new(401, "Unauthorized", "Unauthorized")),
-        };
+        let parameters = Parameters::of(request.uri().query().unwrap_or_default());
+        let access = authorize::access(request.method(), &route, request.uri().path(), &parameters);
+        self.api.rights.require(&user, &access)?;
         match route {
             Route::Place(place) => {
                 let accepted = accept::negotiate(header(request.headers(), ACCEPT.as_str()))?;
-                let parameters = Parameters::of(request.uri().query().unwrap_or_default());
                 let asked = Asked {
                     request,
                     user: Arc::new(user),
@@ -143,41 +143,26 @@ impl Service {
         }
     }
 
-    /// Who asks: the bearer of a token, or whom the certificate names. `None`: nobody we know.
-    fn authenticate(&self, headers: &HeaderMap, shown: Option<User>) -> Result<Option<User>, Status> {
-        let Some(value) = header(headers, AUTHORIZATION.as_str()) else {
-            return Ok(shown);
-        };
+    /// Who asks: the bearer of a token, or whom the certificate names, or nobody we know.
+    fn authenticate(&self, headers: &HeaderMap, shown: Option<User>) -> Result<User, Status> {
+        let value = header(headers, AUTHORIZATION.as_str()).unwrap_or_default();
         let token = value
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = token else { return Ok(shown) };
+        let Some((_, token)) = token else {
+            return Ok(shown.unwrap_or_else(User::anonymous));
+        };
         match self
             .api
             .tokens
             .check(&self.api.store, token.trim(), &[], clock::wall())
         {
-            Ok(proven) => Ok(Some(proven.user)),
+            Ok(proven) => Ok(proven.user),
             Err(why) => {
                 tracing::debug!(why, "a bearer token was refused");
                 Err(Status::new(401, "Unauthorized", "Unauthorized"))
             }
         }
-    }
-}
-
-/// `kubectl --as`: who is known may speak for others, as there are no rights yet.
-fn impersonated(headers: &HeaderMap, user: User) -> User {
-    let Some(name) = header(headers, "impersonate-user") else {
-        return user;
-    };
-    let groups = headers.get_all("impersonate-group").iter();
-    let groups = groups.filter_map(|group| group.to_str().ok()).map(str::to_owned);
-    User {
-        name: name.to_owned(),
-        uid: header(headers, "impersonate-uid").unwrap_or_default().to_owned(),
-        groups: groups.chain(["system:authenticated".to_owned()]).collect(),
-        extra: BTreeMap::new(),
     }
 }
 

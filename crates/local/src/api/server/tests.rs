@@ -45,7 +45,7 @@ pub(super) async fn cluster(directory: &Path) -> Cluster {
     let authority = Authority::from_pem(&read("ca.crt"), &read("ca.key")).unwrap();
     let hour = Duration::from_secs(3600);
     let owner = authority
-        .issue_client("alice", "developers", hour, clock::wall())
+        .issue_client("alice", "system:masters", hour, clock::wall())
         .unwrap();
     Cluster {
         server,
@@ -126,7 +126,7 @@ async fn without_credentials_only_version_and_health_answer() {
         assert_eq!(cluster.send(plain(path), None).await.status(), 200, "{path}");
     }
     for path in ["/api", "/api/v1/pods", "/nope", "/openapi/v3"] {
-        assert_eq!(cluster.send(plain(path), None).await.status(), 401, "{path}");
+        assert_eq!(cluster.send(plain(path), None).await.status(), 403, "{path}");
     }
     let mut forged = plain("/api");
     forged
@@ -147,12 +147,12 @@ async fn a_certificate_names_the_user() {
         .post("/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({}))
         .await;
     assert_eq!(code, 201);
-    let info = json!({"username": "alice", "groups": ["developers", "system:authenticated"]});
+    let info = json!({"username": "alice", "groups": ["system:masters", "system:authenticated"]});
     assert_eq!(review["status"]["userInfo"], info);
     let (_, review) = cluster
         .post(
             "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-            json!({}),
+            json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}),
         )
         .await;
     assert_eq!(review["status"]["allowed"], true);
@@ -463,12 +463,14 @@ async fn a_token_for_the_server_is_a_credential() {
         .client
         .request_token("default", "sa", json!({}))
         .unwrap();
-    let mut request = plain("/api/v1/pods");
     let bearer = format!("Bearer {}", issued["status"]["token"].as_str().unwrap());
-    request
-        .headers_mut()
-        .insert("authorization", bearer.parse().unwrap());
-    assert_eq!(cluster.send(request, None).await.status(), 200);
+    for (path, code) in [("/apis", 200), ("/api/v1/pods", 403)] {
+        let mut request = plain(path);
+        request
+            .headers_mut()
+            .insert("authorization", bearer.parse().unwrap());
+        assert_eq!(cluster.send(request, None).await.status(), code, "{path}");
+    }
     let short = json!({"spec": {"expirationSeconds": 10}});
     let refused = cluster
         .server
@@ -501,4 +503,93 @@ async fn a_directory_in_use_is_one_clear_line() {
         error.contains("is in use by another process: stop that cluster first"),
         "{error}"
     );
+}
+
+/// A GET on behalf of somebody else.
+fn as_somebody(path: &str, headers: &[(&'static str, &str)]) -> Request<Full<Bytes>> {
+    let mut request = plain(path);
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    request
+}
+
+#[tokio::test]
+async fn a_binding_gives_rights_at_once_and_its_deletion_takes_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = cluster(directory.path()).await;
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    let bob = || as_somebody(CONFIG_MAPS, &[("impersonate-user", "bob")]);
+    let (code, status) = cluster.answer(bob()).await;
+    assert_eq!(
+        (code, &status["message"]),
+        (
+            403,
+            &json!(
+                "configmaps is forbidden: User \"bob\" cannot list resource \"configmaps\" in API group \"\" in \
+                 the namespace \"default\""
+            )
+        )
+    );
+    let binding = json!({"metadata": {"name": "bob"}, "subjects": [{"kind": "User", "name": "bob"}],
+        "roleRef": {"kind": "ClusterRole", "name": "view", "apiGroup": "rbac.authorization.k8s.io"}});
+    assert_eq!(cluster.post(bindings, binding).await.0, 201);
+    assert_eq!(cluster.answer(bob()).await.0, 200);
+    cluster
+        .call(Method::DELETE, &format!("{bindings}/bob"), None)
+        .await;
+    assert_eq!(cluster.answer(bob()).await.0, 403);
+}
+
+#[tokio::test]
+async fn who_speaks_for_others_must_be_allowed_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = cluster(directory.path()).await;
+    let me = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let mut request = Request::post(me)
+        .header("host", "localhost")
+        .body(Full::from("{}"))
+        .unwrap();
+    let headers = request.headers_mut();
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("impersonate-user", "system:serviceaccount:n:robot"),
+        ("impersonate-uid", "7"),
+        ("impersonate-extra-example.com%2fwhy", "test"),
+    ] {
+        headers.insert(name, value.parse().unwrap());
+    }
+    let (code, review) = cluster.answer(request).await;
+    assert_eq!(code, 201, "{review}");
+    assert_eq!(
+        review["status"]["userInfo"],
+        json!({"username": "system:serviceaccount:n:robot", "uid": "7", "extra": {"example.com/why": ["test"]},
+            "groups": ["system:serviceaccounts", "system:serviceaccounts:n", "system:authenticated"]})
+    );
+    let token = cluster
+        .server
+        .client
+        .create(
+            &crate::api::gvr::SERVICE_ACCOUNTS,
+            "default",
+            json!({"metadata": {"name": "sa"}}),
+        )
+        .await
+        .and_then(|_| cluster.server.client.request_token("default", "sa", json!({})))
+        .unwrap();
+    let bearer = format!("Bearer {}", token["status"]["token"].as_str().unwrap());
+    let claims = [("authorization", bearer.as_str()), ("impersonate-user", "root")];
+    let (code, status) = cluster.answer(as_somebody("/apis", &claims)).await;
+    assert_eq!(
+        (code, &status["message"]),
+        (
+            403,
+            &json!(
+                "users \"root\" is forbidden: User \"system:serviceaccount:default:sa\" cannot impersonate resource \
+                 \"users\" in API group \"\" at the cluster scope"
+            )
+        )
+    );
+    let nobody = as_somebody("/apis", &[("impersonate-group", "system:masters")]);
+    assert_eq!(cluster.answer(nobody).await.0, 500);
 }

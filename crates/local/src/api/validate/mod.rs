@@ -8,6 +8,7 @@ mod metadata;
 mod names;
 mod pod;
 pub mod quantity;
+mod rights;
 mod services;
 mod webhooks;
 mod workloads;
@@ -24,6 +25,7 @@ use super::registry::{Shape, Type};
 pub use metadata::labels as check_labels;
 pub use names::{NameRule, dns_1035_label, dns_label, dns_subdomain, path_segment};
 pub use pod::pod;
+pub use rights::{cluster_role, cluster_role_binding, role, role_binding};
 pub use services::service;
 pub use webhooks::webhooks;
 pub use workloads::{
@@ -80,18 +82,6 @@ pub fn secret(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         errors.invalid("type", &new["type"], IMMUTABLE);
     }
     immutable_data(new, old, &["data"], errors);
-}
-
-/// A binding's role may not change.
-pub fn role_binding(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    if text(new, "/roleRef/name").is_empty() {
-        errors.required("roleRef.name", "");
-    }
-    if let Some(old) = old
-        && old["roleRef"] != new["roleRef"]
-    {
-        errors.invalid("roleRef", &new["roleRef"], "cannot change roleRef");
-    }
 }
 
 fn data_keys(new: &Value, field: &str, errors: &mut FieldErrors) {

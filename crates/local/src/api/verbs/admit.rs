@@ -28,6 +28,8 @@ impl Api {
         let review = review(call, operation, part, old);
         let (mut object, mut warnings) = self.admission.mutate(self, &review, object).await?;
         defaults::default_object(kind, &mut object);
+        self.rights
+            .check_escalation(&call.user, &kind.gvr, &object, old)?;
         validate::validate(kind, &object, old)?;
         warnings.extend(self.admission.validate(self, &review, &object).await?);
         Ok((object, warnings))

@@ -8,8 +8,11 @@ use super::super::client::Object;
 use super::super::decode::{Decoded, Parsed, decode};
 use super::super::fields::Owners;
 use super::super::patch::{self, PatchKind};
+use super::super::rbac::{Access, Resource, What};
 use super::super::{Status, defaults, fields, scale};
-use super::{ATTEMPTS, Api, Call, MODIFIED, Written, is_ending, metadata, ownership, service_address};
+use super::{
+    ATTEMPTS, Api, Call, MODIFIED, Target, Written, is_ending, metadata, ownership, service_address,
+};
 use crate::store::{Refused, revision_of};
 
 /// Which part of an object a write may change.
@@ -107,6 +110,24 @@ impl Api {
             Ok((object, warnings).into())
         })
         .await
+    }
+
+    /// Who may patch may not therefore create.
+    pub(super) fn may_create(&self, call: &Call) -> Result<(), Status> {
+        let Target {
+            kind,
+            namespace,
+            name,
+        } = &call.target;
+        let resource = Resource {
+            group: &kind.gvr.group,
+            resource: &kind.gvr.resource,
+            subresource: "",
+            namespace,
+            name,
+        };
+        let what = What::Resource(resource);
+        self.rights.require(&call.user, &Access { verb: "create", what })
     }
 
     /// The number of replicas and the selector, as `autoscaling/v1` `Scale`.

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use super::admission::Admission;
 use super::client::Object;
 use super::decode::FieldValidation;
+use super::rbac::{self, Rights};
 use super::registry::{Registry, Type, Types};
 use super::tokens::Tokens;
 use super::{Gvr, Status, User, gvr};
@@ -39,6 +40,7 @@ pub struct Api {
     pub(super) store: Store,
     pub(super) types: Types,
     pub(super) tokens: Tokens,
+    pub(super) rights: Rights,
     admission: Admission,
     /// Held while a Service gets its address, so that no two get the same.
     addresses: tokio::sync::Mutex<()>,
@@ -83,10 +85,12 @@ impl Api {
             types: Types::new(Registry::built_in()),
             admission: Admission::default(),
             addresses: tokio::sync::Mutex::default(),
+            rights: Rights::default(),
             store,
             tokens,
         };
         api.refresh_types();
+        api.refresh_rights();
         api
     }
 
@@ -116,6 +120,17 @@ impl Api {
         ));
     }
 
+    /// Reads roles and bindings again; whoever asks next has the new rights.
+    fn refresh_rights(&self) {
+        let all = |gvr: &Gvr| self.store.list(&gvr.to_string(), "").0;
+        self.rights.replace(|| rbac::Objects {
+            cluster_roles: all(&rbac::CLUSTER_ROLES),
+            cluster_role_bindings: all(&rbac::CLUSTER_ROLE_BINDINGS),
+            roles: all(&rbac::ROLES),
+            role_bindings: all(&rbac::ROLE_BINDINGS),
+        });
+    }
+
     /// Stores an object (`None`: removes it) of the served version; the stored result in that version.
     async fn store(
         &self,
@@ -137,6 +152,9 @@ impl Api {
             .await?;
         if target.key().collection == gvr::CUSTOM_RESOURCE_DEFINITIONS.to_string() {
             self.refresh_types();
+        }
+        if rbac::COLLECTIONS.contains(&target.kind.gvr) {
+            self.refresh_rights();
         }
         Ok(target.kind.served(&stored))
     }

@@ -48,6 +48,7 @@ impl Api {
                     other => other,
                 }
             } else if part == Part::Whole {
+                self.may_create(call)?;
                 match self.create_applied(call, &stated).await {
                     // Made in between.
                     Err(status) if status.reason == "AlreadyExists" => continue,
