@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod auth;
 mod bootstrap;
+pub mod cel;
 pub mod client;
 pub mod crd;
 pub mod decode;

@@ -99,6 +99,24 @@ impl Quantity {
         self.nanos < 0
     }
 
+    /// In billionths.
+    pub fn nanos(self) -> i128 {
+        self.nanos
+    }
+
+    /// Another amount, written in the same form.
+    #[must_use]
+    pub fn with(self, nanos: i128) -> Self {
+        Self { nanos, ..self }
+    }
+
+    /// The number, if it is a whole one.
+    pub fn whole(self) -> Option<i64> {
+        (self.nanos % NANO == 0)
+            .then(|| i64::try_from(self.nanos / NANO).ok())
+            .flatten()
+    }
+
     /// Whole units, rounded up: bytes, cores.
     pub fn ceil(self) -> i128 {
         div_ceil(self.nanos, NANO)
