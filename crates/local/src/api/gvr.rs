@@ -12,6 +12,7 @@ pub struct Gvr {
     pub resource: Cow<'static, str>,
 }
 
+pub const AUTOSCALERS: Gvr = Gvr::fixed("autoscaling", "v2", "horizontalpodautoscalers");
 pub const CONFIG_MAPS: Gvr = Gvr::fixed("", "v1", "configmaps");
 pub const CUSTOM_RESOURCE_DEFINITIONS: Gvr =
     Gvr::fixed("apiextensions.k8s.io", "v1", "customresourcedefinitions");

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use k8s_openapi::api::{
-    admissionregistration::v1 as admissionregistration, apps::v1 as apps, autoscaling::v2 as autoscaling,
-    batch::v1 as batch, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
-    events::v1 as events, networking::v1 as networking, policy::v1 as policy, rbac::v1 as rbac,
+    admissionregistration::v1 as admissionregistration, apps::v1 as apps, autoscaling::v1 as autoscaling_v1,
+    autoscaling::v2 as autoscaling, batch::v1 as batch, certificates::v1 as certificates,
+    coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery, events::v1 as events,
+    networking::v1 as networking, node::v1 as node, policy::v1 as policy, rbac::v1 as rbac,
     scheduling::v1 as scheduling, storage::v1 as storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use super::decode::{Findings, check};
 use super::field::FieldErrors;
 use super::registry::{ScalePaths, Shape, Type, VERBS};
-use super::{Gvr, crd, defaults, table, validate};
+use super::{Gvr, crd, defaults, table, validate, versions};
 
 /// Reads an object through its typed form.
 pub type Check = fn(&Value) -> Result<Findings, String>;
@@ -34,6 +35,8 @@ pub struct BuiltIn {
     pub validate: Validate,
     /// How `metadata.name` must look.
     pub name: validate::NameRule,
+    /// What does not happen because nothing here acts on such objects; whoever makes one is warned.
+    pub idle: Option<&'static str>,
     /// What `kubectl get` prints.
     pub columns: &'static table::Columns,
     /// To the served from the stored version, where the two differ.
@@ -50,6 +53,7 @@ pub fn all() -> Vec<Type> {
         network_kinds(),
         policy_kinds(),
         extension_kinds(),
+        machine_kinds(),
     ]
     .into_iter()
     .flatten()
@@ -116,11 +120,16 @@ fn kept_kinds() -> Vec<Kind> {
             .cluster()
             .short(&["pv"])
             .status()
+            .default(defaults::persistent_volume)
+            .validate(validate::persistent_volume)
+            .idle("no claim is bound to it")
             .columns(&table::PERSISTENT_VOLUMES),
         Kind::new::<core::PersistentVolumeClaim>("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
             .short(&["pvc"])
             .status()
             .default(defaults::persistent_volume_claim)
+            .validate(validate::persistent_volume_claim)
+            .idle("no volume is bound to it, and pods that mount it do not start")
             .columns(&table::PERSISTENT_VOLUME_CLAIMS),
         Kind::new::<core::ReplicationController>("", "v1", "replicationcontrollers", "ReplicationController")
             .short(&["rc"])
@@ -129,14 +138,18 @@ fn kept_kinds() -> Vec<Kind> {
             .scale()
             .default(defaults::replication_controller)
             .validate(validate::replication_controller)
+            .idle("no pods are made for it; use a Deployment")
             .columns(&table::REPLICA_SETS),
         Kind::new::<core::LimitRange>("", "v1", "limitranges", "LimitRange")
             .short(&["limits"])
+            .idle("no limits are set or checked")
             .columns(&table::NAME_AND_CREATED),
         Kind::new::<core::ResourceQuota>("", "v1", "resourcequotas", "ResourceQuota")
             .short(&["quota"])
             .status()
-            .columns(&table::NAME_AND_AGE),
+            .default(defaults::resource_quota)
+            .idle("nothing is counted or refused")
+            .columns(&table::QUOTAS),
         Kind::new::<core::PodTemplate>("", "v1", "podtemplates", "PodTemplate")
             .default(defaults::pod_template)
             .columns(&table::NAME_AND_AGE),
@@ -190,6 +203,7 @@ fn workload_kinds() -> Vec<Kind> {
             .status()
             .default(defaults::cron_job)
             .validate(validate::cron_job)
+            .idle("no Job is started on its schedule")
             .columns(&table::CRON_JOBS),
         Kind::new::<autoscaling::HorizontalPodAutoscaler>(
             "autoscaling",
@@ -201,17 +215,44 @@ fn workload_kinds() -> Vec<Kind> {
         .all()
         .status()
         .default(defaults::horizontal_pod_autoscaler)
+        .validate(validate::autoscaler)
+        .idle("nothing is measured or scaled")
         .columns(&table::AUTOSCALERS),
+        Kind::new::<autoscaling_v1::HorizontalPodAutoscaler>(
+            "autoscaling",
+            "v1",
+            "horizontalpodautoscalers",
+            "HorizontalPodAutoscaler",
+        )
+        .short(&["hpa"])
+        .all()
+        .status()
+        .stored_as(
+            super::gvr::AUTOSCALERS,
+            versions::autoscaler_from_v2,
+            versions::autoscaler_to_v2,
+        )
+        .default(defaults::horizontal_pod_autoscaler_v1)
+        .validate(validate::autoscaler)
+        .idle("nothing is measured or scaled")
+        .columns(&table::AUTOSCALERS_V1),
         Kind::new::<coordination::Lease>("coordination.k8s.io", "v1", "leases", "Lease")
             .columns(&table::LEASES),
         Kind::new::<events::Event>("events.k8s.io", "v1", "events", "Event")
             .short(&["ev"])
-            .stored_as(super::gvr::EVENTS, event_from_core, event_to_core)
+            .stored_as(
+                super::gvr::EVENTS,
+                versions::event_from_core,
+                versions::event_to_core,
+            )
             .columns(&table::EVENTS),
         Kind::new::<scheduling::PriorityClass>("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
             .cluster()
             .singular("priorityclass")
             .short(&["pc"])
+            .default(defaults::priority_class)
+            .validate(validate::priority_class)
+            .idle("no pod is preempted for another")
             .columns(&table::PRIORITY_CLASSES),
     ]
 }
@@ -225,6 +266,8 @@ fn network_kinds() -> Vec<Kind> {
             .singular("ingress")
             .short(&["ing"])
             .status()
+            .validate(validate::ingress)
+            .idle("no traffic is routed by it, unless a controller that you run does")
             .columns(&table::INGRESSES),
         Kind::new::<networking::IngressClass>("networking.k8s.io", "v1", "ingressclasses", "IngressClass")
             .cluster()
@@ -234,6 +277,7 @@ fn network_kinds() -> Vec<Kind> {
             .singular("networkpolicy")
             .short(&["netpol"])
             .default(defaults::network_policy)
+            .idle("no traffic is refused")
             .columns(&table::NETWORK_POLICIES),
     ]
 }
@@ -269,12 +313,16 @@ fn policy_kinds() -> Vec<Kind> {
         )
         .short(&["pdb"])
         .status()
+        .validate(validate::disruption_budget)
+        .idle("no eviction is refused")
         .columns(&table::DISRUPTION_BUDGETS),
         Kind::new::<storage::StorageClass>("storage.k8s.io", "v1", "storageclasses", "StorageClass")
             .cluster()
             .singular("storageclass")
             .short(&["sc"])
             .default(defaults::storage_class)
+            .validate(validate::storage_class)
+            .idle("no volume is made for it")
             .columns(&table::STORAGE_CLASSES),
     ]
 }
@@ -318,6 +366,46 @@ fn extension_kinds() -> Vec<Kind> {
     ]
 }
 
+/// What describes machines and their drivers, kept for whoever asks.
+fn machine_kinds() -> Vec<Kind> {
+    const STORAGE: &str = "storage.k8s.io";
+    vec![
+        Kind::new::<certificates::CertificateSigningRequest>(
+            "certificates.k8s.io",
+            "v1",
+            "certificatesigningrequests",
+            "CertificateSigningRequest",
+        )
+        .cluster()
+        .short(&["csr"])
+        .status()
+        .idle("no certificate is signed")
+        .columns(&table::SIGNING_REQUESTS),
+        Kind::new::<node::RuntimeClass>("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass")
+            .cluster()
+            .singular("runtimeclass")
+            .validate(validate::runtime_class)
+            .idle("pods run the same way whatever class they name")
+            .columns(&table::RUNTIME_CLASSES),
+        Kind::new::<storage::CSIDriver>(STORAGE, "v1", "csidrivers", "CSIDriver")
+            .cluster()
+            .default(defaults::csi_driver)
+            .idle("the driver is never called")
+            .columns(&table::CSI_DRIVERS),
+        Kind::new::<storage::CSINode>(STORAGE, "v1", "csinodes", "CSINode")
+            .cluster()
+            .columns(&table::CSI_NODES),
+        Kind::new::<storage::CSIStorageCapacity>(STORAGE, "v1", "csistoragecapacities", "CSIStorageCapacity")
+            .singular("csistoragecapacity")
+            .columns(&table::CSI_STORAGE_CAPACITIES),
+        Kind::new::<storage::VolumeAttachment>(STORAGE, "v1", "volumeattachments", "VolumeAttachment")
+            .cluster()
+            .status()
+            .idle("no volume is attached")
+            .columns(&table::VOLUME_ATTACHMENTS),
+    ]
+}
+
 /// A type in the making.
 struct Kind(Type);
 
@@ -334,6 +422,7 @@ impl Kind {
             default: |_| {},
             validate: |_, _, _| {},
             name: validate::dns_subdomain,
+            idle: None,
             columns: &table::NAME_AND_AGE,
             from_stored: |_| {},
             to_stored: |_| {},
@@ -410,6 +499,11 @@ impl Kind {
         self.built_in(|built_in| (built_in.from_stored, built_in.to_stored) = (from_stored, to_stored))
     }
 
+    /// No controller here acts on it, and that is what does not happen.
+    fn idle(self, what: &'static str) -> Self {
+        self.built_in(|built_in| built_in.idle = Some(what))
+    }
+
     fn name(self, rule: validate::NameRule) -> Self {
         self.built_in(|built_in| built_in.name = rule)
     }
@@ -427,55 +521,9 @@ impl Kind {
     }
 }
 
-/// Fields of an event in the core group, and the same in `events.k8s.io`.
-const EVENT_FIELDS: &[(&str, &str)] = &[
-    ("involvedObject", "regarding"),
-    ("message", "note"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-    ("reportingComponent", "reportingController"),
-];
-
-fn event_from_core(event: &mut Value) {
-    for (core, other) in EVENT_FIELDS {
-        rename(event, core, other);
-    }
-}
-
-fn event_to_core(event: &mut Value) {
-    for (core, other) in EVENT_FIELDS {
-        rename(event, other, core);
-    }
-}
-
-fn rename(object: &mut Value, from: &str, to: &str) {
-    if let Some(fields) = object.as_object_mut()
-        && let Some(value) = fields.shift_remove(from)
-    {
-        fields.insert(to.to_owned(), value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use crate::api::registry::Registry;
-
-    #[test]
-    fn an_event_is_one_object_in_both_groups() {
-        let registry = Registry::built_in();
-        let kind = registry
-            .find("events.k8s.io", "v1", "events")
-            .expect("it is built in");
-        let core = json!({"apiVersion": "v1", "kind": "Event", "message": "Started", "count": 3});
-        let served = kind.from_stored(core.clone());
-        assert_eq!(served["note"], "Started");
-        assert_eq!(served["apiVersion"], "events.k8s.io/v1");
-        assert_eq!(kind.to_stored(served), core);
-    }
 
     #[test]
     fn names_are_unique_and_singulars_are_english() {

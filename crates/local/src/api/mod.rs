@@ -41,6 +41,7 @@ pub mod tokens;
 mod upgrade;
 pub mod validate;
 pub mod verbs;
+mod versions;
 mod watch;
 
 pub use auth::User;

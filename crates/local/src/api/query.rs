@@ -282,7 +282,7 @@ const FIELDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("events", EVENT_FIELDS),
-    ("events.events.k8s.io", EVENT_FIELDS),
+    ("events.events.k8s.io", NEWER_EVENT_FIELDS),
     ("namespaces", &["status.phase"]),
     ("nodes", &["spec.unschedulable"]),
     ("secrets", &["type"]),
@@ -305,6 +305,21 @@ const EVENT_FIELDS: &[&str] = &[
     "type",
 ];
 
+/// The same in the shape of the newer group.
+const NEWER_EVENT_FIELDS: &[&str] = &[
+    "regarding.kind",
+    "regarding.namespace",
+    "regarding.name",
+    "regarding.uid",
+    "regarding.apiVersion",
+    "regarding.resourceVersion",
+    "regarding.fieldPath",
+    "reason",
+    "reportingController",
+    "type",
+];
+
+/// Where a field stands in the stored object.
 fn field_path(kind: &Type, field: &str) -> Option<Vec<String>> {
     let split = |path: &str| path.split('.').map(str::to_owned).collect();
     if matches!(field, "metadata.name" | "metadata.namespace") {
@@ -312,9 +327,11 @@ fn field_path(kind: &Type, field: &str) -> Option<Vec<String>> {
     }
     let resource = kind.gvr.to_string();
     let (_, fields) = FIELDS.iter().find(|(of, _)| *of == resource)?;
-    fields.contains(&field).then(|| match field {
-        "source" => split("source.component"),
-        other => split(other),
+    fields.contains(&field).then(|| match field.split_once('.') {
+        _ if field == "source" => split("source.component"),
+        _ if field == "reportingController" => split("reportingComponent"),
+        Some(("regarding", rest)) => split(&format!("involvedObject.{rest}")),
+        _ => split(field),
     })
 }
 
@@ -402,6 +419,19 @@ mod tests {
                 "{selector}"
             );
         }
+    }
+
+    #[test]
+    fn both_groups_select_events_by_their_own_names() {
+        let registry = Registry::built_in();
+        let stored = json!({"involvedObject": {"name": "a"}, "reportingComponent": "kubelet"});
+        let query = Query {
+            fields: "regarding.name=a,reportingController=kubelet".to_owned(),
+            ..Query::default()
+        };
+        let newer = registry.find("events.k8s.io", "v1", "events").unwrap();
+        assert!(Filter::parse(newer, &query).unwrap().matches(&stored));
+        assert_eq!(filter("events", "", &query.fields).unwrap_err().code, 400);
     }
 
     #[test]

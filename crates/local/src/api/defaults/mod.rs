@@ -14,8 +14,8 @@ use super::registry::{Shape, Type};
 
 pub use pod::{pod, pod_template};
 pub use workloads::{
-    cron_job, daemon_set, deployment, horizontal_pod_autoscaler, job, replica_set, replication_controller,
-    stateful_set,
+    cron_job, daemon_set, deployment, horizontal_pod_autoscaler, horizontal_pod_autoscaler_v1, job,
+    replica_set, replication_controller, stateful_set,
 };
 
 /// Fills in the defaults of the object's kind.
@@ -92,6 +92,46 @@ pub fn secret(object: &mut Value) {
         let encoded = STANDARD.encode(value.as_str().unwrap_or_default());
         child(object, "data")[key] = Value::String(encoded);
     }
+}
+
+pub fn persistent_volume(object: &mut Value) {
+    let spec = child(object, "spec");
+    set(spec, "persistentVolumeReclaimPolicy", json!("Retain"));
+    set(spec, "volumeMode", json!("Filesystem"));
+    set(child(object, "status"), "phase", json!("Pending"));
+}
+
+pub fn priority_class(object: &mut Value) {
+    set(object, "preemptionPolicy", json!("PreemptLowerPriority"));
+}
+
+/// Nothing counts what is used, so that a quota says what is allowed from the start.
+pub fn resource_quota(object: &mut Value) {
+    let hard = child(child(object, "spec"), "hard").clone();
+    let unused: Map<String, Value> = hard
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(resource, _)| (resource.clone(), json!("0")))
+        .collect();
+    let status = child(object, "status");
+    set(status, "hard", hard);
+    set(status, "used", unused.into());
+}
+
+pub fn csi_driver(object: &mut Value) {
+    let spec = child(object, "spec");
+    set(spec, "attachRequired", json!(true));
+    set(spec, "fsGroupPolicy", json!("ReadWriteOnceWithFSType"));
+    for field in [
+        "podInfoOnMount",
+        "requiresRepublish",
+        "storageCapacity",
+        "seLinuxMount",
+    ] {
+        set(spec, field, json!(false));
+    }
+    set(spec, "volumeLifecycleModes", json!(["Persistent"]));
 }
 
 pub fn persistent_volume_claim(object: &mut Value) {

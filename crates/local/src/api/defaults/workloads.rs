@@ -113,3 +113,19 @@ pub fn horizontal_pod_autoscaler(object: &mut Value) {
             {"type": "Utilization", "averageUtilization": 80}}}]),
     );
 }
+
+/// The older version; what it cannot say is given by an annotation.
+pub fn horizontal_pod_autoscaler_v1(object: &mut Value) {
+    let by_annotation = object
+        .pointer("/metadata/annotations")
+        .is_some_and(|annotations| {
+            annotations
+                .get("autoscaling.alpha.kubernetes.io/metrics")
+                .is_some()
+        });
+    let spec = child(object, "spec");
+    set(spec, "minReplicas", json!(1));
+    if !by_annotation {
+        set(spec, "targetCPUUtilizationPercentage", json!(80));
+    }
+}

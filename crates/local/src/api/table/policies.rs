@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Columns, Row, list, number, or_none, text, wide};
+use crate::api::versions;
 
 pub static PERSISTENT_VOLUMES: Columns = Columns {
     columns: &[
@@ -13,7 +14,10 @@ pub static PERSISTENT_VOLUMES: Columns = Columns {
         text("Status"),
         text("Claim"),
         text("StorageClass"),
+        text("VolumeAttributesClass"),
+        text("Reason"),
         text("Age"),
+        wide("VolumeMode"),
     ],
     cells: |row| {
         let claim = match row.text("/spec/claimRef/name") {
@@ -28,7 +32,10 @@ pub static PERSISTENT_VOLUMES: Columns = Columns {
             json!(row.text("/status/phase")),
             json!(claim),
             json!(row.text("/spec/storageClassName")),
+            or_unset(row.text("/spec/volumeAttributesClassName")),
+            json!(row.text("/status/reason")),
             row.age(),
+            json!(row.text("/spec/volumeMode")),
         ]
     },
 };
@@ -41,7 +48,9 @@ pub static PERSISTENT_VOLUME_CLAIMS: Columns = Columns {
         text("Capacity"),
         text("Access Modes"),
         text("StorageClass"),
+        text("VolumeAttributesClass"),
         text("Age"),
+        wide("VolumeMode"),
     ],
     cells: |row| {
         vec![
@@ -51,10 +60,16 @@ pub static PERSISTENT_VOLUME_CLAIMS: Columns = Columns {
             json!(row.text("/status/capacity/storage")),
             access_modes(row.at("/status/accessModes")),
             json!(row.text("/spec/storageClassName")),
+            or_unset(row.text("/spec/volumeAttributesClassName")),
             row.age(),
+            json!(row.text("/spec/volumeMode")),
         ]
     },
 };
+
+fn or_unset(text: &str) -> Value {
+    json!(if text.is_empty() { "<unset>" } else { text })
+}
 
 fn access_modes(modes: &Value) -> Value {
     let short = |mode: &Value| match mode.as_str() {
@@ -92,6 +107,19 @@ pub static AUTOSCALERS: Columns = Columns {
             json!(row.count("/status/currentReplicas")),
             row.age(),
         ]
+    },
+};
+
+/// The same of the older version.
+pub static AUTOSCALERS_V1: Columns = Columns {
+    columns: AUTOSCALERS.columns,
+    cells: |row| {
+        let mut newer = row.object.clone();
+        versions::autoscaler_to_v2(&mut newer);
+        (AUTOSCALERS.cells)(&Row {
+            object: &newer,
+            now: row.now,
+        })
     },
 };
 
@@ -295,4 +323,26 @@ pub static STORAGE_CLASSES: Columns = Columns {
 pub static WEBHOOKS: Columns = Columns {
     columns: &[text("Name"), number("Webhooks"), text("Age")],
     cells: |row| vec![row.name(), json!(list(row.at("/webhooks")).len()), row.age()],
+};
+
+pub static QUOTAS: Columns = Columns {
+    columns: &[text("Name"), text("Request"), text("Limit"), text("Age")],
+    cells: |row| {
+        let shares = |limits: bool| {
+            let mut shares: Vec<String> = row
+                .at("/status/hard")
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(resource, _)| resource.starts_with("limits.") == limits)
+                .map(|(resource, hard)| {
+                    let used = row.at("/status/used")[resource].as_str().unwrap_or("0");
+                    format!("{resource}: {used}/{}", hard.as_str().unwrap_or_default())
+                })
+                .collect();
+            shares.sort();
+            json!(shares.join(", "))
+        };
+        vec![row.name(), shares(false), shares(true), row.age()]
+    },
 };

@@ -4,6 +4,7 @@
 //! Sources: `pkg/apis/*/validation` of Kubernetes.
 
 mod containers;
+mod kept;
 mod metadata;
 mod names;
 mod pod;
@@ -22,6 +23,10 @@ use super::Status;
 use super::field::FieldErrors;
 use super::registry::{Shape, Type};
 
+pub use kept::{
+    autoscaler, disruption_budget, ingress, persistent_volume, persistent_volume_claim, priority_class,
+    runtime_class, storage_class,
+};
 pub use metadata::labels as check_labels;
 pub use names::{NameRule, dns_1035_label, dns_label, dns_subdomain, path_segment};
 pub use pod::pod;

@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use super::super::decode::{Decoded, Parsed, decode};
 use super::super::fields::Owners;
+use super::super::kinds::BuiltIn;
+use super::super::registry::{Shape, Type};
 use super::super::{Status, defaults};
 use super::{Api, Call, Part, Target, Written, is_ending, metadata, namespace_key, ownership};
 use crate::store::Refused;
@@ -81,6 +83,7 @@ impl Api {
         }
         let (mut admitted, mut warnings) = self.admit(call, Part::Whole, object.clone(), None).await?;
         warnings.extend(ownership::restore(&object, &mut admitted));
+        warnings.extend(idle_warning(&target.kind));
         let mut object = admitted;
         metadata::place(target, &mut object)?;
         // Before an address is looked for: one that exists has taken it.
@@ -117,5 +120,16 @@ impl Api {
             Some(_) => Err(target.refused(&Refused::Exists)),
             None => Ok(()),
         }
+    }
+}
+
+/// Objects that nothing here acts on are kept all the same; their maker should know.
+fn idle_warning(kind: &Type) -> Option<String> {
+    match &kind.shape {
+        Shape::BuiltIn(BuiltIn { idle: Some(what), .. }) => Some(format!(
+            "{} is kept, but no controller of this cluster acts on it: {what}",
+            kind.kind
+        )),
+        Shape::BuiltIn(_) | Shape::Custom(_) => None,
     }
 }
