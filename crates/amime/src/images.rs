@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use local::kubelet::images::{Images, Program};
+use local::kubelet::images::{Images, Layers, MappingFile, Program};
+use local::launch::MAPPINGS;
 
 /// Images of the mesh itself: controller and proxy are this binary.
 const OURS: &[&str] = &["amime/pilot", "amime/proxyv2"];
@@ -34,8 +35,33 @@ fn names() -> Vec<&'static str> {
     samples::PROGRAMS.iter().map(|program| program.name).collect()
 }
 
-/// The table of images: built in, then the user's file, then the user's `--image` flags; later ones win.
-pub(crate) fn table(mappings: &[String], file: Option<&Path>) -> anyhow::Result<Images> {
+/// The images of a cluster: built in, then the mappings of its state directory, then those of the user's file, then
+/// the user's `--image` flags; later ones win. Files are read again while the cluster runs.
+pub(crate) fn layers(home: &Path, mappings: &[String], file: Option<&Path>) -> anyhow::Result<Layers> {
+    let here = std::env::current_dir().context("the current directory is gone")?;
+    let mut flags = Images::default();
+    for mapping in mappings {
+        flags.insert_mapping(mapping, &here)?;
+    }
+    let mut files = vec![MappingFile {
+        path: here.join(home).join(MAPPINGS),
+        required: false,
+    }];
+    files.extend(file.map(|path| MappingFile {
+        path: here.join(path),
+        required: true,
+    }));
+    let layers = Layers {
+        built_in: built_in(),
+        files,
+        flags,
+    };
+    layers.check()?;
+    Ok(layers)
+}
+
+/// What there is without any mapping.
+pub(crate) fn built_in() -> Images {
     let mut images = Images::default();
     images.add_command("amime");
     for name in OURS {
@@ -43,11 +69,11 @@ pub(crate) fn table(mappings: &[String], file: Option<&Path>) -> anyhow::Result<
     }
     for sample in samples::PROGRAMS {
         images.add_command(sample.name);
+        sample.paths.iter().for_each(|path| images.add_command(path));
         for image in sample.images {
+            let pairs = image.environment.iter();
             let program = Program {
-                env: image
-                    .environment
-                    .iter()
+                env: pairs
                     .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                     .collect(),
                 ..program(sample.name, image.arguments)
@@ -58,17 +84,7 @@ pub(crate) fn table(mappings: &[String], file: Option<&Path>) -> anyhow::Result<
                 .for_each(|name| images.insert(name, program.clone()));
         }
     }
-    if let Some(path) = file {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        images
-            .insert_yaml(&text)
-            .with_context(|| path.display().to_string())?;
-    }
-    for mapping in mappings {
-        images.insert_mapping(mapping)?;
-    }
-    Ok(images)
+    images
 }
 
 fn program(name: &str, arguments: &[&str]) -> Program {
@@ -84,18 +100,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_images_of_the_article_and_of_the_mesh_are_there() {
-        let images = table(&[], None).unwrap();
+    fn images_are_known_under_all_names_that_they_are_published_by() {
+        let images = built_in();
         let program = images.find("h3poteto/playground-echo-go:master").unwrap();
         assert_eq!(program.argv, ["playground-echo"]);
-        assert!(images.find("docker.io/amime/proxyv2:1.0").is_some());
+        for name in [
+            "docker.io/amime/proxyv2:1.0",
+            "docker.io/istio/examples-bookinfo-reviews-v3:1.20.3",
+            "istio/examples-bookinfo-reviews-v3",
+            "registry.istio.io/release/examples-bookinfo-reviews-v3:1.20.3@sha256:00",
+            "docker.io/mccutchen/go-httpbin:v2.15.0",
+            "docker.io/kong/httpbin:0.1.0",
+            "curlimages/curl:8.16.0",
+            "docker.io/fortio/fortio:latest_release",
+            "registry.istio.io/release/tcp-echo-server:1.3",
+            "registry.k8s.io/gateway-api/echo-basic:v1",
+        ] {
+            assert!(images.find(name).is_some(), "{name}");
+        }
+        let reviews = images.find("istio/examples-bookinfo-reviews-v3").unwrap();
+        assert_eq!(reviews.env["STAR_COLOR"], "red");
         assert!(images.find("nosuch").is_none());
     }
 
     #[test]
-    fn a_mapping_of_the_user_wins() {
-        let images = table(&["curl=/bin/true".to_owned()], None).unwrap();
-        assert_eq!(images.find("curl:8").unwrap().argv, ["/bin/true"]);
-        assert!(table(&["curl".to_owned()], None).is_err());
+    fn mistakes_in_mappings_are_told_before_anything_starts() {
+        let home = tempfile::tempdir().unwrap();
+        let layers = |mappings: &[&str], file: Option<&Path>| {
+            let mappings: Vec<String> = mappings.iter().map(|mapping| (*mapping).to_owned()).collect();
+            layers(home.path(), &mappings, file)
+        };
+        assert!(layers(&["curl=/bin/true"], None).is_ok());
+        assert!(layers(&["curl"], None).is_err());
+        assert!(layers(&[], Some(Path::new("/nosuch.yaml"))).is_err());
+        std::fs::write(home.path().join(MAPPINGS), "a: [").unwrap();
+        assert!(layers(&[], None).unwrap_err().to_string().contains(MAPPINGS));
     }
 }

@@ -25,10 +25,10 @@ pub(crate) struct Arguments {
     /// Port of the API server on 127.0.0.1 [default: the one it had before, or a free one]
     #[arg(long)]
     port: Option<u16>,
-    /// Run PROGRAM for an image, for example backend=/usr/local/bin/backend
+    /// Run PROGRAM for an image, for example backend=./target/debug/backend; may be repeated
     #[arg(long, value_name = "NAME=PROGRAM")]
     image: Vec<String>,
-    /// A YAML file of such mappings
+    /// A YAML file of such mappings, beside images.yaml of the state directory; both are read again when they change
     #[arg(long, value_name = "FILE")]
     images: Option<PathBuf>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(crate) fn run(target: &Target, arguments: &Arguments) -> anyhow::Result<Exit
 fn start(home: &Path, arguments: &Arguments) -> anyhow::Result<launch::Cluster> {
     let settings = launch::Settings {
         home: home.to_owned(),
-        images: images::table(&arguments.image, arguments.images.as_deref())?,
+        images: images::layers(home, &arguments.image, arguments.images.as_deref())?,
         detach: arguments.detach,
         port: arguments.port,
     };
@@ -181,7 +181,7 @@ async fn control_plane_state(cluster: &Cluster) -> String {
 pub(crate) fn start_in(home: &Path) -> anyhow::Result<launch::Cluster> {
     let settings = launch::Settings {
         home: home.to_owned(),
-        images: images::table(&[], None)?,
+        images: images::layers(home, &[], None)?,
         detach: false,
         port: None,
     };

@@ -43,7 +43,8 @@ use crate::api::node_link::NodeRequests;
 use crate::sys::{mounts, namespaces};
 use etc::ClusterDns;
 use events::Events;
-use images::Images;
+use images::Layers;
+use images::live::Live;
 use node::{Node, Paths};
 use pod::Wish;
 
@@ -52,7 +53,7 @@ pub(crate) struct Settings {
     pub(crate) node_name: String,
     /// The cluster's state directory.
     pub(crate) home: PathBuf,
-    pub(crate) images: Images,
+    pub(crate) images: Layers,
     /// Where pods find the cluster's DNS.
     pub(crate) dns: ClusterDns,
 }
@@ -80,7 +81,7 @@ pub(crate) fn start(
         name: settings.node_name.clone(),
         users: namespaces::users(),
         events: events.clone(),
-        images: settings.images,
+        images: Live::new(settings.images),
         dns: settings.dns,
         paths,
         addresses: std::sync::Mutex::default(),

@@ -8,7 +8,7 @@ use daemon::Tasks;
 
 use super::etc::ClusterDns;
 use super::events::Events;
-use super::images::Images;
+use super::images::live::Live;
 use super::network::Addresses;
 use super::pod::view::View;
 use crate::api::Client;
@@ -21,7 +21,7 @@ pub(crate) struct Node {
     /// Which users containers can be.
     pub(crate) users: Users,
     pub(crate) events: Events,
-    pub(crate) images: Images,
+    pub(crate) images: Live,
     pub(crate) dns: ClusterDns,
     pub(crate) paths: Paths,
     pub(crate) addresses: Mutex<Addresses>,

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kubelet::images::Images;
+use crate::kubelet::images::Layers;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct NodeSettings {
     pub(super) home: PathBuf,
-    pub(super) images: Images,
+    pub(super) images: Layers,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

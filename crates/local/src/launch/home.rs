@@ -89,10 +89,38 @@ impl Home {
         self.lock_file().is_file()
     }
 
-    /// Whether a cluster may live here. What is made here is closed to others, and `delete` takes all of it:
-    /// neither may happen to a directory that holds somebody's files.
+    /// Whether a cluster may live here. What is made here is closed to others, and `delete` takes all of it but the
+    /// user's mappings of images: neither may happen to a directory that holds somebody's files.
     fn is_free_or_ours(&self) -> std::io::Result<bool> {
-        Ok(self.is_ours() || self.0.read_dir()?.next().is_none())
+        if self.is_ours() {
+            return Ok(true);
+        }
+        for entry in self.0.read_dir()? {
+            if entry?.file_name() != super::MAPPINGS {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Deletes everything that a cluster made here, and the directory unless the user's mappings are in it.
+    pub(super) fn delete(&self) -> std::io::Result<()> {
+        let mappings = self.0.join(super::MAPPINGS);
+        if !mappings.exists() {
+            return std::fs::remove_dir_all(&self.0);
+        }
+        for entry in self.0.read_dir()? {
+            let entry = entry?;
+            if entry.path() == mappings {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn port_file(&self) -> PathBuf {
@@ -215,10 +243,27 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path());
         assert!(home.is_free_or_ours().unwrap(), "an empty directory is free");
+        std::fs::write(directory.path().join(super::super::MAPPINGS), "").unwrap();
+        assert!(home.is_free_or_ours().unwrap(), "mappings may be there first");
         std::fs::write(directory.path().join("notes.txt"), "mine").unwrap();
         let error = Home::make(directory.path()).err().unwrap().to_string();
         assert!(error.contains("files of something else"), "{error}");
         drop(home.lock().unwrap());
         assert!(home.is_free_or_ours().unwrap(), "a cluster has been here");
+    }
+
+    #[test]
+    fn the_user_s_mappings_outlive_the_state() {
+        let directory = tempfile::tempdir().unwrap();
+        let mappings = directory.path().join(super::super::MAPPINGS);
+        std::fs::write(&mappings, "a: b").unwrap();
+        std::fs::write(directory.path().join("store"), "").unwrap();
+        std::fs::create_dir_all(directory.path().join("pods/x")).unwrap();
+        let home = Home::new(directory.path());
+        home.delete().unwrap();
+        assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+        std::fs::remove_file(&mappings).unwrap();
+        home.delete().unwrap();
+        assert!(!directory.path().exists());
     }
 }

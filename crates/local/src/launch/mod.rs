@@ -30,9 +30,12 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::sys::namespaces::{Users, users};
 
-use crate::kubelet::images::Images;
+use crate::kubelet::images::Layers;
 use crate::sys::{frame, namespaces, reexec};
 use home::Home;
+
+/// The file of the state directory in which users map images to programs of their own.
+pub const MAPPINGS: &str = "images.yaml";
 
 /// What a cluster is started with.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -40,7 +43,7 @@ pub struct Settings {
     /// The state directory; made if missing.
     pub home: PathBuf,
     /// Which program stands in for which image.
-    pub images: Images,
+    pub images: Layers,
     /// Whether the cluster outlives the caller. If not, it ends when [`Cluster`] is dropped or its process ends.
     pub detach: bool,
     /// Port of the API server on 127.0.0.1; by default the one it had before, or else a free one.
@@ -224,7 +227,7 @@ pub fn stop(home: &Path) -> anyhow::Result<bool> {
     }
 }
 
-/// Deletes the state of `home`. Blocks.
+/// Deletes the state of `home`, except [`MAPPINGS`], which the user wrote. Blocks.
 ///
 /// # Errors
 /// When a cluster runs there, or the directory is not a state directory of ours.
@@ -238,5 +241,7 @@ pub fn delete(home: &Path) -> anyhow::Result<()> {
     if !Home::new(home).is_ours() {
         bail!("{} is not a state directory: nothing was deleted", home.display());
     }
-    std::fs::remove_dir_all(home).with_context(|| format!("cannot delete {}", home.display()))
+    Home::new(home)
+        .delete()
+        .with_context(|| format!("cannot delete {}", home.display()))
 }

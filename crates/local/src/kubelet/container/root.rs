@@ -66,8 +66,8 @@ pub(crate) struct Root {
     pub(crate) scratch: PathBuf,
     /// Directories of the host that containers must not see.
     pub(crate) hidden: Vec<PathBuf>,
-    /// Files of the host that containers see, wherever they lie: programs of images.
-    pub(crate) exposed: Vec<PathBuf>,
+    /// What containers see of the host wherever it lies, unless something is there already: the image's program.
+    pub(crate) exposed: Vec<Mount>,
     /// Our own binary.
     pub(crate) binary: PathBuf,
     /// Other names for it.
@@ -172,15 +172,16 @@ impl Root {
             read_only: true,
         })?;
         for command in self.commands.iter().filter(|command| name != command.as_str()) {
-            symlink(name, directory.join(command))?;
+            let link = directory.join(command);
+            if link.starts_with(directory) {
+                symlink(name, link)?;
+            } else if !link.exists() {
+                // Where an image has its program; a directory that can't be written goes without.
+                let _ = symlink(directory.join(name), link);
+            }
         }
-        for path in self.exposed.iter().filter(|path| !path.exists()) {
-            place(&Mount {
-                source: path.clone(),
-                at: path.clone(),
-                read_only: true,
-            })
-            .with_context(|| format!("cannot show {}", path.display()))?;
+        for mount in self.exposed.iter().filter(|mount| !mount.at.exists()) {
+            place(mount).with_context(|| format!("cannot show {}", mount.at.display()))?;
         }
         Ok(())
     }

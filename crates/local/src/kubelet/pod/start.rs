@@ -84,12 +84,7 @@ impl Life {
     async fn try_start(&mut self, position: usize) -> Result<(), Refused> {
         let spec = self.members[position].spec.clone();
         let image = spec.image.clone().unwrap_or_default();
-        let found = self
-            .node
-            .images
-            .find(&image)
-            .cloned()
-            .ok_or_else(|| Refused::Image(images::unknown(&image)))?;
+        let found = self.find_image(position, &image).map_err(Refused::Image)?;
         self.event_of(
             position,
             Severity::Normal,
@@ -113,7 +108,7 @@ impl Life {
             stdin_once: spec.stdin_once == Some(true),
             inside: Inside {
                 pod: self.sandbox.as_ref().map(|sandbox| sandbox.pid),
-                root: self.root(&spec, mounts),
+                root: self.root(&spec, &found, mounts),
                 stdin: stdin(&spec),
                 program: program.clone(),
             },
@@ -135,6 +130,19 @@ impl Life {
         self.programs.insert(spec.name.clone(), program);
         self.began(position, container, termination);
         Ok(())
+    }
+
+    /// The program that stands in for an image; a file of mappings that is not followed is told on the way.
+    fn find_image(&self, position: usize, image: &str) -> Result<images::Program, String> {
+        let view = self.node.images.look();
+        for problem in view.problems {
+            self.event_of(position, Severity::Warning, "BrokenImageMappings", problem);
+        }
+        let found = view.images.find(image).ok_or_else(|| images::unknown(image))?;
+        match found.problem() {
+            Some(why) => Err(images::unusable(image, &why)),
+            None => Ok(found.clone()),
+        }
     }
 
     fn began(&mut self, position: usize, container: Container, termination: PathBuf) {
@@ -289,21 +297,13 @@ impl Life {
             .unwrap_or_default()
     }
 
-    fn root(&self, spec: &Spec, mounts: Vec<Mount>) -> Root {
+    fn root(&self, spec: &Spec, image: &images::Program, mounts: Vec<Mount>) -> Root {
         let paths = &self.node.paths;
-        let programs = self
-            .node
-            .images
-            .programs()
-            .filter_map(|program| program.argv.first());
         let own = spec.security_context.as_ref();
         Root {
             scratch: paths.scratch(),
             hidden: vec![paths.home.clone()],
-            exposed: programs
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute() && path.is_file())
-                .collect(),
+            exposed: images::visible::of(image, &paths.home),
             binary: paths.binary.clone(),
             commands: self.node.images.commands().to_vec(),
             etc: self.etc(),
