@@ -1,5 +1,6 @@
 //! All automation of the project, in Rust: `cargo xtask COMMAND`. Nothing to install, the same on every machine.
 
+mod as_user;
 mod bench;
 mod check;
 mod command;
@@ -28,10 +29,13 @@ enum Command {
     Check,
     /// Crate edges, sizes, opening comments, names, lock file; prints the shape of the project
     Tidy,
-    /// All tests that need nothing but Rust and gcc, or one suite that needs more
+    /// All tests that need nothing but Rust and gcc, or suites that need more
     Test {
-        /// A suite (`list` prints them); anything else filters the ordinary tests by name
-        name: Option<String>,
+        /// Suites (`list` prints them); anything else filters the ordinary tests by name
+        names: Vec<String>,
+        /// Build as who you are, run as an ordinary user: `unit`, `demo`, suites, or all that need no root
+        #[arg(long)]
+        as_user: bool,
     },
     /// Rewrites golden files and shows what changed
     Bless {
@@ -54,7 +58,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check => check::run(),
         Command::Tidy => tidy::run(),
-        Command::Test { name } => suites::test(name.as_deref()),
+        Command::Test { names, as_user: true } => as_user::test(&names),
+        Command::Test { names, .. } => suites::test(&names),
         Command::Bless { feature } => suites::bless(feature.as_deref()),
         Command::Soak { name } => soak::run(name.as_deref()),
         Command::Bench { scenario } => bench::run(scenario.as_deref()),

@@ -7,87 +7,89 @@ use anyhow::{Result, bail};
 use crate::command::{cargo, cargo_with, on_path};
 
 /// A test target with `test = false`, run by name.
-struct Suite {
-    name: &'static str,
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
     about: &'static str,
-    package: &'static str,
-    target: &'static str,
+    pub(crate) package: &'static str,
+    pub(crate) target: &'static str,
     needs: &'static [Need],
 }
 
 enum Need {
-    Root,
+    /// And why an ordinary user's namespaces do not do.
+    Root(&'static str),
     Program(&'static str),
     /// On `PATH`, or where that variable says.
     ProgramOrVariable(&'static str, &'static str),
 }
 
-const SUITES: &[Suite] = &[
+pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "kernel",
         about: "nf_tables rules in a network namespace of the test's own",
         package: "netfilter",
         target: "kernel",
-        needs: &[Need::Root],
+        needs: &[Need::Root(
+            "because its threads enter network namespaces, and a process with threads makes no user namespace",
+        )],
     },
     Suite {
         name: "cluster",
         about: "the real binary: up, apply, pods, exec, logs, mesh, down",
         package: "amime",
         target: "cluster",
-        needs: &[Need::Root],
+        needs: &[Need::Program("unshare"), Need::Program("setpriv")],
     },
     Suite {
         name: "kubectl",
         about: "the article and everyday commands with every installed kubectl",
         package: "amime",
         target: "kubectl",
-        needs: &[Need::Root, Need::Program("kubectl")],
+        needs: &[Need::Program("kubectl")],
     },
     Suite {
         name: "envoy",
         about: "stock Envoy takes every golden from our discovery service",
         package: "tests",
         target: "envoy",
-        needs: &[Need::Root, Need::ProgramOrVariable("envoy", "ENVOY")],
+        needs: &[
+            Need::Root("because its threads enter a network namespace for Envoy"),
+            Need::ProgramOrVariable("envoy", "ENVOY"),
+        ],
     },
 ];
 
-/// `cargo xtask test [NAME]`.
-pub(crate) fn test(name: Option<&str>) -> Result<()> {
-    match name {
-        None => cargo(&["test", "--workspace"]),
-        Some("list") => {
-            SUITES
-                .iter()
-                .for_each(|suite| println!("{:10} {}", suite.name, suite.about));
-            Ok(())
+/// `cargo xtask test [NAME...]`.
+pub(crate) fn test(names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return cargo(&["test", "--workspace"]);
+    }
+    for name in names {
+        match SUITES.iter().find(|suite| suite.name == name) {
+            Some(suite) => run(suite)?,
+            None if name == "list" => list(),
+            None => cargo(&["test", "--workspace", name])?,
         }
-        Some(name) => match SUITES.iter().find(|suite| suite.name == name) {
-            Some(suite) => run(suite),
-            None => cargo(&["test", "--workspace", name]),
-        },
+    }
+    Ok(())
+}
+
+fn list() {
+    for suite in SUITES {
+        let root = if suite.needs_root().is_some() {
+            " (as root)"
+        } else {
+            ""
+        };
+        println!("{:10} {}{root}", suite.name, suite.about);
     }
 }
 
 fn run(suite: &Suite) -> Result<()> {
-    for need in suite.needs {
-        match need {
-            Need::Root if !is_root() => bail!("suite {} needs root", suite.name),
-            Need::Program(program) if !on_path(program) => {
-                bail!("suite {} needs {program} on PATH", suite.name)
-            }
-            Need::ProgramOrVariable(program, variable)
-                if std::env::var_os(variable).is_none() && !on_path(program) =>
-            {
-                bail!(
-                    "suite {} needs {program} on PATH, or its path in {variable}",
-                    suite.name
-                )
-            }
-            Need::Root | Need::Program(_) | Need::ProgramOrVariable(..) => {}
-        }
+    if let Some(why) = suite.needs_root().filter(|_| !is_root()) {
+        bail!("suite {} needs root, {why}", suite.name);
     }
+    suite.check_programs()?;
     cargo(&[
         "test",
         "-p",
@@ -100,9 +102,39 @@ fn run(suite: &Suite) -> Result<()> {
     ])
 }
 
+impl Suite {
+    /// Why an ordinary user can't run it, if so.
+    pub(crate) fn needs_root(&self) -> Option<&'static str> {
+        self.needs.iter().find_map(|need| match need {
+            Need::Root(why) => Some(*why),
+            Need::Program(_) | Need::ProgramOrVariable(..) => None,
+        })
+    }
+
+    /// Fails when a program is missing that it needs.
+    pub(crate) fn check_programs(&self) -> Result<()> {
+        for need in self.needs {
+            match need {
+                Need::Program(program) if !on_path(program) => {
+                    bail!("suite {} needs {program} on PATH", self.name)
+                }
+                Need::ProgramOrVariable(program, variable)
+                    if std::env::var_os(variable).is_none() && !on_path(program) =>
+                {
+                    bail!(
+                        "suite {} needs {program} on PATH, or its path in {variable}",
+                        self.name
+                    )
+                }
+                Need::Root(_) | Need::Program(_) | Need::ProgramOrVariable(..) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+    nix::unistd::geteuid().is_root()
 }
 
 /// `cargo xtask bless [FEATURE]`: goldens are rewritten by the tests that compare them.

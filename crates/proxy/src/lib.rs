@@ -188,27 +188,25 @@ async fn become_ready(
     capture: settings::Capture,
     probe: Arc<Probe>,
 ) {
-    let allowed = probe::allowed(capture);
-    if let Err(reason) = &allowed {
-        tracing::error!(reason, "the proxy would reach nobody");
-        ready.unset("capture", reason.clone());
-    }
-    for _ in 0..workers {
-        if in_force.recv().await.is_none() {
-            return;
+    // At once: a proxy that captures itself does not reach the controller either.
+    let exempt = async {
+        match probe.run(capture).await {
+            Ok(()) => ready.set("capture"),
+            Err(reason) => {
+                tracing::error!(reason, "the exemption from capture does not work");
+                ready.unset("capture", reason);
+            }
         }
-    }
-    ready.set("snapshot");
-    if allowed.is_err() {
-        return;
-    }
-    match probe.run(capture).await {
-        Ok(()) => ready.set("capture"),
-        Err(reason) => {
-            tracing::error!(reason, "the proxy would capture itself");
-            ready.unset("capture", reason);
+    };
+    let in_force = async {
+        for _ in 0..workers {
+            if in_force.recv().await.is_none() {
+                return;
+            }
         }
-    }
+        ready.set("snapshot");
+    };
+    tokio::join!(exempt, in_force);
 }
 
 /// Begins the drain when the process is told to end, or an admin page asks for it. Holds on to the outer drain, so

@@ -15,8 +15,10 @@ use crate::upstream::connect::{Way, connect, may_mark};
 
 /// TEST-NET-1 (RFC 5737), and the port of the discard protocol.
 pub(crate) const ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 9));
-/// A captured connection turns up at once.
+/// A captured connection is established at once.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// And accepted as soon as the workers have started. Only where somebody else answers for everybody is it waited for.
+const ACCEPTED: Duration = Duration::from_secs(2);
 
 /// Whether the probe has turned up at a listener of this proxy.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ impl Probe {
         ours
     }
 
-    /// Tests the exemption, when capture is in force; the listeners must be open.
+    /// Tests the exemption, when capture is in force. The listeners must be open.
     ///
     /// # Errors
     /// Why the proxy must not serve.
@@ -46,6 +48,7 @@ impl Probe {
         if !capture.in_force {
             return Ok(());
         }
+        may_mark_at_all(capture)?;
         let way = Way {
             source: None,
             mark: capture.mark,
@@ -56,7 +59,7 @@ impl Probe {
         if connected.is_err() && !*turned_up.borrow() {
             return Ok(());
         }
-        match clock::timeout(PATIENCE, turned_up.wait_for(|seen| *seen)).await {
+        match clock::timeout(ACCEPTED, turned_up.wait_for(|seen| *seen)).await {
             Ok(_) => Err(reason(capture)),
             // Somebody else answers for everybody; it is not us.
             Err(_) => Ok(()),
@@ -68,7 +71,7 @@ impl Probe {
 ///
 /// # Errors
 /// Why the proxy must not serve.
-pub(crate) fn allowed(capture: Capture) -> Result<(), String> {
+fn may_mark_at_all(capture: Capture) -> Result<(), String> {
     let Some(mark) = capture.mark else { return Ok(()) };
     may_mark(mark).map_err(|error| {
         format!("the proxy may not set mark {mark} on its connections ({error}): it needs the capability NET_ADMIN")
@@ -100,10 +103,10 @@ mod tests {
         };
         // Whether it may depends on who runs this test.
         match may_mark(1337) {
-            Ok(()) => assert_eq!(allowed(marked), Ok(())),
-            Err(_) => assert!(allowed(marked).unwrap_err().contains("NET_ADMIN")),
+            Ok(()) => assert_eq!(may_mark_at_all(marked), Ok(())),
+            Err(_) => assert!(may_mark_at_all(marked).unwrap_err().contains("NET_ADMIN")),
         }
-        assert_eq!(allowed(Capture::default()), Ok(()));
+        assert_eq!(may_mark_at_all(Capture::default()), Ok(()));
     }
 
     #[test]

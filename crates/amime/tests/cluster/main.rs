@@ -1,4 +1,4 @@
-//! The real binary: up, apply, pods, exec, logs, mesh, bad input, down. Needs root.
+//! The real binary: up, apply, pods, exec, logs, mesh, bad input, down. As root or not.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "../harness/mod.rs"]
@@ -7,3 +7,4 @@ mod harness;
 mod article;
 mod bad_input;
 mod life;
+mod user;

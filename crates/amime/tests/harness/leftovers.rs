@@ -1,5 +1,6 @@
 //! What a local cluster has on the machine, and what must be gone after it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A process of a cluster, seen from the host.
@@ -63,6 +64,51 @@ pub(crate) fn descends_from(all: &[Process], process: &Process, ancestor: i32) -
         }
     }
     true
+}
+
+/// Network namespaces of local clusters, other than this test's own, as the kernel names them.
+pub(crate) fn network_namespaces() -> BTreeSet<String> {
+    let of = |process: &str| {
+        Some(
+            std::fs::read_link(format!("/proc/{process}/ns/net"))
+                .ok()?
+                .display()
+                .to_string(),
+        )
+    };
+    let own = of("self").unwrap();
+    let all = processes()
+        .into_iter()
+        .filter_map(|process| of(&process.pid.to_string()));
+    all.filter(|name| *name != own).collect()
+}
+
+/// Which of these are still there: a process is in it, holds it open, or it is mounted.
+pub(crate) fn still_there(namespaces: &BTreeSet<String>) -> Vec<String> {
+    let links = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.map(|target| target.display().to_string()).collect()
+    };
+    let mut held = BTreeSet::new();
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        held.extend(links(&process.path().join("fd")));
+        for thread in std::fs::read_dir(process.path().join("task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            held.extend(links(&thread.path().join("ns")));
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    held.extend(
+        mounts
+            .split_whitespace()
+            .filter(|word| word.starts_with("net:"))
+            .map(str::to_owned),
+    );
+    namespaces.intersection(&held).cloned().collect()
 }
 
 /// Processes, mounts, links and routes of the host that belong to local clusters.

@@ -1,4 +1,4 @@
-//! The article by hand, and everyday commands, with every installed kubectl from 1.29 on. Needs root and kubectl.
+//! The article by hand, and everyday commands, with every installed kubectl from 1.29 on. Needs kubectl.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "../harness/mod.rs"]

@@ -74,7 +74,9 @@ fn is_root() -> bool {
 /// For a process with one thread; it can't make more afterwards.
 pub(crate) fn own_cluster() -> Result<(), Refusal> {
     let user = || if is_root() { Ok(()) } else { own_user() };
-    user().and_then(|()| own_children()).map_err(explain)
+    user()
+        .and_then(|()| own_children())
+        .map_err(|error| explain(&error))
 }
 
 /// A user namespace in which the caller is root, and nobody else exists.
@@ -95,7 +97,7 @@ pub(crate) fn own_children() -> io::Result<()> {
 
 /// Mounts and network of the node, apart from the host's.
 pub(crate) fn own_node() -> Result<(), Refusal> {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).map_err(|error| explain(error.into()))
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).map_err(|error| explain(&error.into()))
 }
 
 /// What the containers of a pod share.

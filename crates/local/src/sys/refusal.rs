@@ -51,9 +51,9 @@ const SWITCHES: [(&str, u64); 5] = [
 const APPARMOR: &str = "kernel.apparmor_restrict_unprivileged_userns";
 
 /// Finds out why the kernel answered with `error`.
-pub(crate) fn explain(error: io::Error) -> Refusal {
+pub(crate) fn explain(error: &io::Error) -> Refusal {
     Refusal {
-        reason: judge(&error, &Host::read()),
+        reason: judge(error, &Host::read()),
     }
 }
 

@@ -22,14 +22,13 @@ const CONNECTIONS: usize = 65_536;
 /// Pause after a failed accept. Usually files have run out; they are closed in time, a tight loop would not help.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until the worker ends. Nothing is accepted before a Snapshot is in force: the kernel's queue holds it.
+/// Accepts until the worker ends. Before a Snapshot is in force only the probe is recognised; the rest waits.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     listener: TcpListener,
     direction: Direction,
     destinations: OriginalDestination,
 ) {
-    worker.wait_for_snapshot().await;
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let permit = permits
@@ -81,6 +80,9 @@ pub(crate) struct Ends {
 
 async fn serve(worker: Rc<Worker>, stream: TcpStream, ends: Ends) {
     let mut transport = Transport::new(stream);
+    if worker.active().is_none() {
+        worker.wait_for_snapshot().await;
+    }
     // The connection keeps the chain that it is given now; its requests follow the routes of their own time.
     let chain = {
         let Some(active) = worker.active() else { return };
