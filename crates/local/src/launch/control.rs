@@ -1,6 +1,7 @@
 //! What launcher and node say to each other, over one unix socket.
 //!
-//! Launcher to node: one frame of [`NodeSettings`], then descriptors of host sockets; its end means: stop.
+//! Launcher to node: one frame of [`NodeSettings`], then the API server's host socket and the node's end of the wire by
+//! which it asks for more of them ([`crate::kubelet::host_sockets`]); its end means: stop.
 //! Node to launcher: one frame of [`Report`].
 
 use std::path::PathBuf;

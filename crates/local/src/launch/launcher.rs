@@ -3,6 +3,7 @@
 //! One thread only: after `own_cluster` the kernel refuses more, and the parent-death signal of `init` is tied to
 //! the thread that made it.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::control::{NodeSettings, Report};
 use super::home::{Home, Lock};
 use super::{Outcome, Settings};
+use crate::kubelet::host_sockets;
 use crate::sys::{frame, handover, namespaces, reexec};
 
 /// How long the node may take until it serves.
@@ -86,13 +88,19 @@ fn serve(settings: &Settings, prepared: Prepared) -> anyhow::Result<ExitCode> {
         let node_settings = NodeSettings { home: settings.home.clone(), images: settings.images.clone() };
         frame::write(&mut &ours, &node_settings)?;
         handover::send(&ours, &prepared.listener)?;
+        let (sockets, their_end) = tokio::net::UnixStream::pair()?;
+        let their_end = their_end.into_std()?;
+        handover::send(&ours, &their_end)?;
+        drop(their_end);
         let address = prepared.listener.local_addr()?;
         // The node has its own descriptor; a port that nobody accepts on must not stay open here.
         drop(prepared.listener);
         ours.set_nonblocking(true)?;
         let mut node = Node { control: tokio::net::UnixStream::from_std(ours)?, lifeline: lifeline(settings.detach)? };
 
+        let mut host_sockets = std::pin::pin!(host_sockets::serve(sockets));
         let outcome = tokio::select! {
+            never = serve_host_sockets(host_sockets.as_mut()) => match never {},
             report = clock::timeout(START_LIMIT, frame::receive(&mut node.control)) => match report {
                 Ok(Some(Report::Ready)) => Outcome::Ready { kubeconfig: prepared.home.kubeconfig(), address },
                 Ok(Some(Report::Failed(why))) => Outcome::Failed(why),
@@ -108,10 +116,19 @@ fn serve(settings: &Settings, prepared: Prepared) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
         tokio::select! {
+            never = serve_host_sockets(host_sockets.as_mut()) => match never {},
             status = init.wait() => { status?; Ok(ExitCode::FAILURE) }
             told = told_to_stop(node.lifeline.as_mut()) => { told?; stop(node, &mut init).await?; Ok(ExitCode::SUCCESS) }
         }
     })
+}
+
+/// Makes sockets of the host for the node. Never ends: that the node has gone is for others to notice.
+async fn serve_host_sockets(
+    serving: std::pin::Pin<&mut impl Future<Output = std::io::Result<()>>>,
+) -> Infallible {
+    let _ = serving.await;
+    std::future::pending().await
 }
 
 /// The launcher's ends of the wires to the node and to the caller.

@@ -13,7 +13,9 @@ use super::control::{NodeSettings, Report};
 use crate::api::node_link::NodeLink;
 use crate::api::{self, Client};
 use crate::controllers;
+use crate::kubelet::dns::Upstreams;
 use crate::kubelet::etc::ClusterDns;
+use crate::kubelet::host_sockets::HostSockets;
 use crate::kubelet::network::{self, NODE_ADDRESS};
 use crate::kubelet::{self, dns, service_network};
 use crate::sys::{frame, handover};
@@ -33,9 +35,11 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let control = UnixStream::from(frame::stdin()?);
     let settings: NodeSettings = frame::from_stdin()?;
     let listener = TcpListener::from(handover::receive(&control).context("no socket from the launcher")?);
+    let more =
+        UnixStream::from(handover::receive(&control).context("no wire for sockets from the launcher")?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = control.try_clone()?;
-    let outcome = runtime.block_on(live(settings, listener, control));
+    let outcome = runtime.block_on(live(settings, (listener, more), control));
     if let Err(error) = &outcome {
         let _ = frame::write(&mut &report, &Report::Failed(format!("{error:#}")));
     }
@@ -48,7 +52,11 @@ const PODS_LIMIT: Duration = Duration::from_secs(20);
 /// How long the rest may take after that.
 const REST_LIMIT: Duration = Duration::from_secs(5);
 
-async fn live(settings: NodeSettings, listener: TcpListener, control: UnixStream) -> anyhow::Result<()> {
+async fn live(
+    settings: NodeSettings,
+    (listener, more): (TcpListener, UnixStream),
+    control: UnixStream,
+) -> anyhow::Result<()> {
     let tasks = Tasks::new();
     let (link, requests) = NodeLink::new();
     network::prepare_node().context("cannot set up the node's network")?;
@@ -69,13 +77,15 @@ async fn live(settings: NodeSettings, listener: TcpListener, control: UnixStream
         ca_certificate: server.ca_certificate.clone(),
         version: VERSION.to_owned(),
     };
-    service_network::start(client.clone(), &tasks)
+    more.set_nonblocking(true)?;
+    let sockets = HostSockets::new(tokio::net::UnixStream::from_std(more)?);
+    service_network::start(client.clone(), sockets.clone(), &tasks)
         .await
         .context("cannot set up service addresses")?;
     controllers::start(client.clone(), controllers, &tasks)
         .await
         .context("cannot start the controllers")?;
-    start_dns(client, &tasks).await?;
+    start_dns(client, sockets, &tasks).await?;
     let kubelet = kubelet::start(
         client.clone(),
         kubelet::Settings {
@@ -98,13 +108,13 @@ async fn live(settings: NodeSettings, listener: TcpListener, control: UnixStream
     Ok(())
 }
 
-/// The node's own resolver; names outside the cluster go where the host sends them, as far as the node gets there.
-async fn start_dns(client: &Client, tasks: &Tasks) -> anyhow::Result<()> {
+/// The node's own resolver; names outside the cluster go where the host sends them.
+async fn start_dns(client: &Client, sockets: HostSockets, tasks: &Tasks) -> anyhow::Result<()> {
     let listen = SocketAddr::from((NODE_ADDRESS, DNS_PORT));
     let dns = dns::Settings {
         listen,
         domain: DOMAIN.to_owned(),
-        upstreams: Vec::new(),
+        upstreams: Upstreams::OfHost(sockets),
     };
     dns::start(client.clone(), dns, tasks)
         .await

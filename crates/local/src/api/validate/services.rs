@@ -38,6 +38,8 @@ pub fn service(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         errors.invalid("spec.clusterIPs[0]", &spec["clusterIP"], &detail);
     }
     ports(&spec["ports"], errors);
+    exposure(spec, kind, errors);
+    affinity(spec, errors);
     if let Some(old) = old {
         address_stays(spec, &old["spec"], errors);
     }
@@ -78,6 +80,77 @@ fn ports(list: &Value, errors: &mut FieldErrors) {
         if !seen_ports.insert((one["protocol"].to_string(), one["port"].to_string())) {
             errors.duplicate(path, &json!({"protocol": one["protocol"], "port": one["port"]}));
         }
+    }
+}
+
+/// How a Service is reached from outside, and from which endpoints it is served.
+fn exposure(spec: &Value, kind: &str, errors: &mut FieldErrors) {
+    let is_exposed = matches!(kind, "NodePort" | "LoadBalancer");
+    if !is_exposed {
+        for (index, one) in items(&spec["ports"]) {
+            if one["nodePort"].as_i64().unwrap_or_default() != 0 {
+                let detail = format!("may not be used when `type` is '{kind}'");
+                errors.forbidden(format!("spec.ports[{index}].nodePort"), &detail);
+            }
+        }
+        if !spec["externalTrafficPolicy"].is_null() {
+            let detail = "may only be set for externally-accessible services";
+            errors.invalid(
+                "spec.externalTrafficPolicy",
+                &spec["externalTrafficPolicy"],
+                detail,
+            );
+        }
+    }
+    let may_be_local = ["Cluster", "Local"];
+    if is_exposed {
+        let policy = &spec["externalTrafficPolicy"];
+        one_of(
+            policy,
+            "spec.externalTrafficPolicy".to_owned(),
+            &may_be_local,
+            errors,
+        );
+    }
+    if !spec["internalTrafficPolicy"].is_null() {
+        let policy = &spec["internalTrafficPolicy"];
+        one_of(
+            policy,
+            "spec.internalTrafficPolicy".to_owned(),
+            &may_be_local,
+            errors,
+        );
+    }
+    if !spec["trafficDistribution"].is_null() {
+        let known = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+        let stated = &spec["trafficDistribution"];
+        one_of(stated, "spec.trafficDistribution".to_owned(), &known, errors);
+    }
+    if kind != "LoadBalancer" {
+        for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+            if !spec[field].is_null() {
+                errors.forbidden(
+                    format!("spec.{field}"),
+                    "may only be used when `type` is 'LoadBalancer'",
+                );
+            }
+        }
+    }
+}
+
+fn affinity(spec: &Value, errors: &mut FieldErrors) {
+    let config = &spec["sessionAffinityConfig"];
+    if spec["sessionAffinity"] != "ClientIP" {
+        if !config.is_null() {
+            let detail = "must not be set when session affinity is None";
+            errors.forbidden("spec.sessionAffinityConfig", detail);
+        }
+        return;
+    }
+    let seconds = &config["clientIP"]["timeoutSeconds"];
+    if !(1..=86400).contains(&seconds.as_i64().unwrap_or_default()) {
+        let path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+        errors.invalid(path, seconds, "must be greater than 0 and less than 86400");
     }
 }
 

@@ -10,6 +10,7 @@ mod change;
 mod create;
 mod delete;
 pub(super) mod metadata;
+mod node_ports;
 mod ownership;
 mod read;
 mod service_address;

@@ -1,4 +1,5 @@
-//! Cluster addresses of Services: one each from 10.96.0.0/16, the one that was asked for or a free one.
+//! Cluster addresses of Services: one each from 10.96.0.0/16, the one that was asked for or a free one; and their node
+//! ports.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -8,7 +9,7 @@ use tokio::sync::MutexGuard;
 
 use super::super::registry::Type;
 use super::super::{Status, gvr};
-use super::{Api, Target, metadata};
+use super::{Api, Target, metadata, node_ports};
 
 const RANGE: &str = "10.96.0.0/16";
 const FIRST: u32 = 0x0a60_0000;
@@ -23,6 +24,8 @@ pub(super) fn keep(kind: &Type, current: &Value, next: &mut Value) {
     if kind.gvr != gvr::SERVICES {
         return;
     }
+    node_ports::keep(current, next);
+    drop_what_the_type_had(current, next);
     let had = cluster_ip(current);
     if !needs_address(next) {
         drop_address(next);
@@ -31,9 +34,38 @@ pub(super) fn keep(kind: &Type, current: &Value, next: &mut Value) {
     }
 }
 
+/// Fields that only some types may have go with the type, if nobody has changed them.
+fn drop_what_the_type_had(current: &Value, next: &mut Value) {
+    let kind = next["spec"]["type"].as_str().unwrap_or_default().to_owned();
+    let gone: &[&str] = match &*kind {
+        "LoadBalancer" => &[],
+        "NodePort" => &[
+            "allocateLoadBalancerNodePorts",
+            "loadBalancerClass",
+            "healthCheckNodePort",
+        ],
+        _ => &[
+            "allocateLoadBalancerNodePorts",
+            "loadBalancerClass",
+            "healthCheckNodePort",
+            "externalTrafficPolicy",
+        ],
+    };
+    if current["spec"]["type"] == kind {
+        return;
+    }
+    for field in gone {
+        if next["spec"][field] == current["spec"][field]
+            && let Some(spec) = next["spec"].as_object_mut()
+        {
+            spec.shift_remove(*field);
+        }
+    }
+}
+
 impl Api {
-    /// Completes a Service with its address. The guard is kept until the Service is stored, so that nobody else
-    /// gets the same address meanwhile.
+    /// Completes a Service with its address and its node ports. The guard is kept until the Service is stored, so that
+    /// nobody else gets the same ones meanwhile.
     pub(super) async fn give_address(
         &self,
         target: &Target,
@@ -43,17 +75,18 @@ impl Api {
         if target.kind.gvr != gvr::SERVICES {
             return Ok(None);
         }
+        let guard = self.addresses.lock().await;
+        self.give_node_ports(target, object)?;
         if !needs_address(object) {
             drop_address(object);
-            return Ok(None);
+            return Ok(Some(guard));
         }
         let asked = cluster_ip(object).to_owned();
         if asked == "None" || current.is_some_and(|current| !asked.is_empty() && cluster_ip(current) == asked)
         {
             set(object, &asked);
-            return Ok(None);
+            return Ok(Some(guard));
         }
-        let guard = self.addresses.lock().await;
         let taken = self.taken_addresses();
         let address = if asked.is_empty() {
             free_address(&taken, rand::random()).ok_or_else(|| {
@@ -64,6 +97,21 @@ impl Api {
         };
         set(object, &address.to_string());
         Ok(Some(guard))
+    }
+
+    fn give_node_ports(&self, target: &Target, object: &mut Value) -> Result<(), Status> {
+        if !node_ports::has_node_ports(object) && node_ports::used(object).next().is_none() {
+            return Ok(());
+        }
+        let (services, _) = self.store.list(&gvr::SERVICES.to_string(), "");
+        let own = |service: &Value| {
+            service["metadata"]["namespace"] == *target.namespace
+                && service["metadata"]["name"] == *target.name
+        };
+        let others = services.iter().filter(|service| !own(service));
+        let taken = others.flat_map(|service| node_ports::used(service)).collect();
+        node_ports::assign(object, &taken, rand::random())
+            .map_err(|refusal| invalid(target, &refusal.field, &refusal.message))
     }
 
     fn taken_addresses(&self) -> HashSet<Ipv4Addr> {

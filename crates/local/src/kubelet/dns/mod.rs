@@ -24,6 +24,7 @@ use crate::api::gvr::{ENDPOINT_SLICES, SERVICES};
 use crate::controllers::changes::{self, Changes};
 use answer::Outcome;
 use forward::Forwarder;
+pub(crate) use forward::Upstreams;
 use zone::Zone;
 
 /// Where it answers and whom it asks.
@@ -33,8 +34,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The end of every name of the cluster: `cluster.local`.
     pub domain: String,
-    /// Asked for names outside the cluster; empty where the node reaches nobody.
-    pub upstreams: Vec<SocketAddr>,
+    /// Asked for names outside the cluster.
+    pub(crate) upstreams: Upstreams,
 }
 
 /// How long changes are collected before the names are read anew.
@@ -135,12 +136,7 @@ async fn send(socket: &UdpSocket, to: SocketAddr, request: &Message, answer: &Me
 impl Server {
     fn decide(&self, request: &Message) -> Option<Outcome> {
         let zone = self.zone.borrow().clone();
-        match answer::answer(&zone, request)? {
-            Outcome::Ask { answer, .. } if !self.forwarder.has_upstreams() => {
-                Some(Outcome::Answer(answer::merge(answer, None)))
-            }
-            outcome => Some(outcome),
-        }
+        answer::answer(&zone, request)
     }
 }
 

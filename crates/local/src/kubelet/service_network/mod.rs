@@ -1,9 +1,12 @@
-//! Service addresses: one nft table in the node's network namespace sends them to ready endpoints.
+//! Service addresses: one nft table in the node's network namespace sends them to ready endpoints. What the host may
+//! reach has sockets there ([`exposed`]).
 //!
 //! The table is a pure function of Services and EndpointSlices ([`rules`]) and is replaced as a whole, so a packet sees
 //! either all of a change or nothing of it. Changes that come together are applied together. A running connection
 //! keeps the endpoint it began with.
 
+mod exposed;
+mod forwarding;
 mod rules;
 
 use std::time::Duration;
@@ -12,8 +15,9 @@ use daemon::{Tasks, clock};
 
 use crate::api::Status;
 use crate::api::client::{Client, Query};
-use crate::api::gvr::{ENDPOINT_SLICES, SERVICES};
+use crate::api::gvr::{ENDPOINT_SLICES, NODES, SERVICES};
 use crate::controllers::changes::{self, Changes};
+use crate::kubelet::host_sockets::HostSockets;
 
 /// How long changes are collected before the kernel is told: endpoints of a rollout come in crowds.
 const COLLECT: Duration = Duration::from_millis(10);
@@ -33,10 +37,14 @@ pub enum Error {
 ///
 /// # Errors
 /// When the kernel refuses the table.
-pub async fn start(client: Client, tasks: &Tasks) -> Result<(), Error> {
+pub(crate) async fn start(client: Client, sockets: HostSockets, tasks: &Tasks) -> Result<(), Error> {
     let first = table(&client)?;
     put_in_force(&first, tasks).await?;
     let owner = tasks.clone();
+    tasks.spawn(
+        "services on the host",
+        exposed::keep_up(client.clone(), sockets, owner.clone()),
+    );
     tasks.spawn(
         "service network",
         async move { keep_up(client, first, owner).await },
@@ -78,5 +86,6 @@ async fn put_in_force(table: &netfilter::Table, tasks: &Tasks) -> Result<(), Err
 fn table(client: &Client) -> Result<netfilter::Table, Status> {
     let services = client.list(&SERVICES, "", &Query::default())?.items;
     let slices = client.list(&ENDPOINT_SLICES, "", &Query::default())?.items;
-    Ok(rules::table(&services, &slices))
+    let nodes = client.list(&NODES, "", &Query::default())?.items;
+    Ok(rules::table(&services, &slices, &nodes))
 }

@@ -1,12 +1,14 @@
 //! The rules for service addresses: a pure function of Services and EndpointSlices.
 //!
 //! An address of a Service goes to one of its ready endpoints, by chance for each connection; if none is ready, to one
-//! that ends but still serves. Whatever else is sent to the service range is refused at once.
+//! that ends but still serves. The same holds for node ports at the addresses of nodes. Whatever else is sent to the
+//! service range is refused at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use netfilter::{Chain, Expression, Family, Hook, Kind, Pick, Point, Prefix, Protocol, Rule, Table};
+use netfilter::{Chain, Expression, Family, Hook, Is, Kind, Pick, Point, Prefix, Protocol, Rule, Table};
 use serde_json::Value;
 
 use crate::api::client::Object;
@@ -18,26 +20,44 @@ const RANGE: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 16);
 /// After the translation of destinations: what still has a service address then has no endpoint.
 const AFTER_TRANSLATION: i32 = -90;
 
-pub(super) fn table(services: &[Object], slices: &[Object]) -> Table {
+pub(super) fn table(services: &[Object], slices: &[Object], nodes: &[Object]) -> Table {
     let endpoints = endpoints_by_port(slices);
     let mut dispatch = Chain::called("services");
+    let mut node_ports = Chain::called("node-ports");
     let mut targets = BTreeSet::new();
     let mut services: Vec<&Object> = services.iter().collect();
     services.sort_by_key(|service| (object::namespace(service), object::name(service)));
     for service in services {
         for port in list(&service["spec"]["ports"]) {
-            let Some((rule, to)) = rule(service, port, &endpoints) else {
+            let Some((rule, at_nodes, to)) = rules(service, port, &endpoints) else {
                 continue;
             };
             targets.extend(to.iter().map(|target| *target.ip()));
             dispatch.rules.push(rule);
+            node_ports.rules.extend(at_nodes);
         }
     }
-    let to_services = [Expression::destination(range()), Expression::jump("services")];
-    Table::new(Family::Ipv4, TABLE)
-        .chain(dispatch)
-        .chain(Chain::at("prerouting", Hook::NAT_PREROUTING).rule(to_services.clone()))
-        .chain(Chain::at("output", Hook::NAT_OUTPUT).rule(to_services))
+    let mut jumps = vec![Rule::new([
+        Expression::destination(range()),
+        Expression::jump("services"),
+    ])];
+    let to_nodes = node_addresses(nodes);
+    if !node_ports.rules.is_empty() && !to_nodes.is_empty() {
+        let to_nodes = Expression::Destination(Is::In(to_nodes));
+        jumps.push(Rule::new([to_nodes, Expression::jump("node-ports")]));
+    }
+    let hooked = |name, hook| {
+        let mut chain = Chain::at(name, hook);
+        chain.rules.clone_from(&jumps);
+        chain
+    };
+    let mut table = Table::new(Family::Ipv4, TABLE).chain(dispatch);
+    if !node_ports.rules.is_empty() {
+        table = table.chain(node_ports);
+    }
+    table
+        .chain(hooked("prerouting", Hook::NAT_PREROUTING))
+        .chain(hooked("output", Hook::NAT_OUTPUT))
         .chain(hairpin(&targets))
         .chain(refusals("refuse-prerouting", Point::Prerouting))
         .chain(refusals("refuse-output", Point::Output))
@@ -45,6 +65,15 @@ pub(super) fn table(services: &[Object], slices: &[Object]) -> Table {
 
 fn range() -> Prefix {
     Prefix::new(RANGE.0, RANGE.1)
+}
+
+fn node_addresses(nodes: &[Object]) -> Vec<Prefix> {
+    let addresses = nodes.iter().flat_map(|node| list(&node["status"]["addresses"]));
+    let internal = addresses.filter(|address| address["type"] == "InternalIP");
+    let parsed: BTreeSet<Ipv4Addr> = internal
+        .filter_map(|address| text(&address["address"]).parse().ok())
+        .collect();
+    parsed.into_iter().map(Prefix::host).collect()
 }
 
 /// A pod that is sent to itself must see the node as the caller, or it would answer itself directly.
@@ -132,19 +161,18 @@ fn note(endpoints: &mut Endpoints, endpoint: &Value, port: i64) {
     }
 }
 
-/// The rule of one port of a Service and where it leads; `None` where nothing is to be translated.
-fn rule(
-    service: &Value,
-    port: &Value,
-    endpoints: &BTreeMap<PortKey, Endpoints>,
-) -> Option<(Rule, Vec<SocketAddrV4>)> {
+/// The rule of a port of a Service, that of its node port, and where they lead.
+type PortRules = (Rule, Option<Rule>, Vec<SocketAddrV4>);
+
+/// `None` where nothing is to be translated.
+fn rules(service: &Value, port: &Value, endpoints: &BTreeMap<PortKey, Endpoints>) -> Option<PortRules> {
     let address: Ipv4Addr = text(&service["spec"]["clusterIP"]).parse().ok()?;
     let protocol = match port["protocol"].as_str().unwrap_or("TCP") {
         "TCP" => Protocol::Tcp,
         "UDP" => Protocol::Udp,
         _ => return None,
     };
-    let number = u16::try_from(number(&port["port"])).ok()?;
+    let own_port = u16::try_from(number(&port["port"])).ok()?;
     let (namespace, name) = (object::namespace(service), object::name(service));
     let port_name = text(&port["name"]);
     let key = (namespace.to_owned(), name.to_owned(), port_name.to_owned());
@@ -152,20 +180,41 @@ fn rule(
     if targets.is_empty() {
         return None;
     }
-    let pick = match text(&service["spec"]["sessionAffinity"]) {
-        "ClientIP" => Pick::BySource,
-        _ => Pick::Random,
+    let choice = match text(&service["spec"]["sessionAffinity"]) {
+        "ClientIP" => Expression::Dnat(sticky(&targets), Pick::BySource),
+        _ => Expression::Dnat(targets.clone(), Pick::Random),
     };
+    let colon = if port_name.is_empty() { "" } else { ":" };
+    let comment = format!("{namespace}/{name}{colon}{port_name}");
+    let to_port = |port| Expression::destination_port(protocol, port);
     let rule = Rule::new([
         Expression::destination(address),
-        Expression::destination_port(protocol, number),
-        Expression::Dnat(targets.clone(), pick),
+        to_port(own_port),
+        choice.clone(),
     ]);
-    let colon = if port_name.is_empty() { "" } else { ":" };
-    Some((
-        rule.comment(format!("{namespace}/{name}{colon}{port_name}")),
-        targets,
-    ))
+    let node_port = u16::try_from(number(&port["nodePort"]))
+        .ok()
+        .filter(|port| *port > 0);
+    let at_nodes = node_port.map(|port| Rule::new([to_port(port), choice]).comment(comment.clone()));
+    Some((rule.comment(comment), at_nodes, targets))
+}
+
+/// Endpoints in many places, each at those where it wins: when one comes or goes, the clients of the others stay where
+/// they are (rendezvous hashing). A client is held for longer than its `timeoutSeconds`, never for shorter.
+fn sticky(targets: &[SocketAddrV4]) -> Vec<SocketAddrV4> {
+    if let [_] = targets {
+        return targets.to_vec();
+    }
+    let places = (targets.len() * 8).next_power_of_two().clamp(64, 1024);
+    let winner = |place: usize| {
+        let weight = |target: &&SocketAddrV4| {
+            let mut hash = DefaultHasher::new();
+            (place, target).hash(&mut hash);
+            hash.finish()
+        };
+        targets.iter().copied().max_by_key(|target| weight(&target))
+    };
+    (0..places).filter_map(winner).collect()
 }
 
 #[cfg(test)]
@@ -199,7 +248,7 @@ mod tests {
             service("b", &json!({"clusterIP": "10.96.0.20", "ports": ports})),
             service(
                 "a",
-                &json!({"clusterIP": "10.96.0.10", "sessionAffinity": "ClientIP", "ports": [{"port": 80}]}),
+                &json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80, "nodePort": 30080}]}),
             ),
             service("headless", &json!({"clusterIP": "None", "ports": [{"port": 80}]})),
             service(
@@ -230,17 +279,22 @@ mod tests {
         let expected = "\
 table ip services {
   chain services {
-    ip daddr 10.96.0.10 tcp dport 80 dnat ip addr . port to jhash ip saddr mod 2 map { 0 : 10.244.0.2 . 8080, 1 : 10.244.0.3 . 8080 } comment \"n/a\"
+    ip daddr 10.96.0.10 tcp dport 80 dnat ip addr . port to numgen random mod 2 map { 0 : 10.244.0.2 . 8080, 1 : 10.244.0.3 . 8080 } comment \"n/a\"
     ip daddr 10.96.0.20 tcp dport 9090 dnat ip addr . port to numgen random mod 2 map { 0 : 10.244.0.2 . 8080, 1 : 10.244.0.3 . 8080 } comment \"n/b:http\"
     ip daddr 10.96.0.20 udp dport 53 dnat ip addr . port to numgen random mod 2 map { 0 : 10.244.0.2 . 5353, 1 : 10.244.0.3 . 5353 } comment \"n/b:dns\"
+  }
+  chain node-ports {
+    tcp dport 30080 dnat ip addr . port to numgen random mod 2 map { 0 : 10.244.0.2 . 8080, 1 : 10.244.0.3 . 8080 } comment \"n/a\"
   }
   chain prerouting {
     type nat hook prerouting priority -100; policy accept;
     ip daddr 10.96.0.0/16 jump services
+    ip daddr { 10.244.0.1 } jump node-ports
   }
   chain output {
     type nat hook output priority -100; policy accept;
     ip daddr 10.96.0.0/16 jump services
+    ip daddr { 10.244.0.1 } jump node-ports
   }
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
@@ -258,7 +312,9 @@ table ip services {
   }
 }
 ";
-        assert_eq!(table(&services, &slices).to_string(), expected);
+        let node = Arc::new(json!({"status": {"addresses": [
+            {"type": "Hostname", "address": "local"}, {"type": "InternalIP", "address": "10.244.0.1"}]}}));
+        assert_eq!(table(&services, &slices, &[node]).to_string(), expected);
     }
 
     #[test]
@@ -269,7 +325,7 @@ table ip services {
         )];
         let targets = |endpoints: &Value| {
             let slices = [slice("a", &json!([{"name": "", "port": 8080}]), endpoints)];
-            table(&services, &slices).chains[0]
+            table(&services, &slices, &[]).chains[0]
                 .rules
                 .iter()
                 .map(Rule::to_string)
@@ -301,10 +357,27 @@ table ip services {
                 &json!([endpoint(address, true, true, false)]),
             )
         };
-        let table = table(&services, &[part("10.244.0.2", 1), part("10.244.0.3", 2)]).to_string();
+        let table = table(&services, &[part("10.244.0.2", 1), part("10.244.0.3", 2)], &[]).to_string();
         assert!(
             table.contains("mod 2 map { 0 : 10.244.0.2 . 1, 1 : 10.244.0.3 . 2 }"),
             "{table}"
         );
+    }
+
+    #[test]
+    fn a_client_with_affinity_stays_when_another_endpoint_goes() {
+        let target = |last: u8| SocketAddrV4::new(Ipv4Addr::new(10, 244, 0, last), 80);
+        let (three, two) = ([target(2), target(3), target(4)], [target(2), target(4)]);
+        let (before, after) = (sticky(&three), sticky(&two));
+        assert_eq!((before.len(), after.len()), (64, 64));
+        for (was, is) in before.iter().zip(&after) {
+            assert!(was == is || *was == target(3));
+        }
+        for target in three {
+            assert!(
+                before.iter().filter(|one| **one == target).count() > 8,
+                "{target}"
+            );
+        }
     }
 }
