@@ -392,7 +392,7 @@ async fn dns_knows_a_new_service_at_once() {
     let settings = local::kubelet::dns::Settings {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         domain: "cluster.local".to_owned(),
-        upstreams: Vec::new(),
+        upstreams: local::kubelet::dns::Upstreams::These(Vec::new()),
     };
     let address = local::kubelet::dns::start(cluster.client.clone(), settings, &cluster.tasks)
         .await

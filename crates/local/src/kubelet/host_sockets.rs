@@ -43,7 +43,7 @@ pub(crate) enum Made {
 
 /// The node's end.
 #[derive(Clone, Debug)]
-pub(crate) struct HostSockets(Arc<Mutex<Option<UnixStream>>>);
+pub struct HostSockets(Arc<Mutex<Option<UnixStream>>>);
 
 impl HostSockets {
     /// `launcher` is what [`serve`] answers on.

@@ -10,7 +10,7 @@ pub(crate) mod etc;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod fields;
-pub(crate) mod host_sockets;
+pub mod host_sockets;
 pub mod images;
 pub(crate) mod logs;
 pub(crate) mod netlink;

@@ -98,9 +98,13 @@ fn serve(settings: &Settings, prepared: Prepared) -> anyhow::Result<ExitCode> {
         ours.set_nonblocking(true)?;
         let mut node = Node { control: tokio::net::UnixStream::from_std(ours)?, lifeline: lifeline(settings.detach)? };
 
-        let mut host_sockets = std::pin::pin!(host_sockets::serve(sockets));
+        // Never ends: that the node has gone is for others to notice.
+        let mut host_sockets = std::pin::pin!(async {
+            let _ = host_sockets::serve(sockets).await;
+            std::future::pending::<Infallible>().await
+        });
         let outcome = tokio::select! {
-            never = serve_host_sockets(host_sockets.as_mut()) => match never {},
+            never = &mut host_sockets => match never {},
             report = clock::timeout(START_LIMIT, frame::receive(&mut node.control)) => match report {
                 Ok(Some(Report::Ready)) => Outcome::Ready { kubeconfig: prepared.home.kubeconfig(), address },
                 Ok(Some(Report::Failed(why))) => Outcome::Failed(why),
@@ -116,19 +120,11 @@ fn serve(settings: &Settings, prepared: Prepared) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
         tokio::select! {
-            never = serve_host_sockets(host_sockets.as_mut()) => match never {},
+            never = &mut host_sockets => match never {},
             status = init.wait() => { status?; Ok(ExitCode::FAILURE) }
             told = told_to_stop(node.lifeline.as_mut()) => { told?; stop(node, &mut init).await?; Ok(ExitCode::SUCCESS) }
         }
     })
-}
-
-/// Makes sockets of the host for the node. Never ends: that the node has gone is for others to notice.
-async fn serve_host_sockets(
-    serving: std::pin::Pin<&mut impl Future<Output = std::io::Result<()>>>,
-) -> Infallible {
-    let _ = serving.await;
-    std::future::pending().await
 }
 
 /// The launcher's ends of the wires to the node and to the caller.

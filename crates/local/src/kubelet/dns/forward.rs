@@ -26,10 +26,10 @@ const LONGEST: usize = 4096;
 
 /// Who is asked.
 #[derive(Clone, Debug)]
-pub(crate) enum Upstreams {
+pub enum Upstreams {
     /// The servers of the host's `resolv.conf`, as it is at the moment.
     OfHost(HostSockets),
-    #[cfg_attr(not(test), allow(dead_code, reason = "tests have servers of their own"))]
+    /// For tests, which have servers of their own.
     These(Vec<SocketAddr>),
 }
 

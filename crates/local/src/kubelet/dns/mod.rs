@@ -24,7 +24,7 @@ use crate::api::gvr::{ENDPOINT_SLICES, SERVICES};
 use crate::controllers::changes::{self, Changes};
 use answer::Outcome;
 use forward::Forwarder;
-pub(crate) use forward::Upstreams;
+pub use forward::Upstreams;
 use zone::Zone;
 
 /// Where it answers and whom it asks.
@@ -35,7 +35,7 @@ pub struct Settings {
     /// The end of every name of the cluster: `cluster.local`.
     pub domain: String,
     /// Asked for names outside the cluster.
-    pub(crate) upstreams: Upstreams,
+    pub upstreams: Upstreams,
 }
 
 /// How long changes are collected before the names are read anew.
