@@ -16,9 +16,11 @@ pub const AUTOSCALERS: Gvr = Gvr::fixed("autoscaling", "v2", "horizontalpodautos
 pub const CONFIG_MAPS: Gvr = Gvr::fixed("", "v1", "configmaps");
 pub const CUSTOM_RESOURCE_DEFINITIONS: Gvr =
     Gvr::fixed("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+pub const DAEMON_SETS: Gvr = Gvr::fixed("apps", "v1", "daemonsets");
 pub const DEPLOYMENTS: Gvr = Gvr::fixed("apps", "v1", "deployments");
 pub const ENDPOINT_SLICES: Gvr = Gvr::fixed("discovery.k8s.io", "v1", "endpointslices");
 pub const EVENTS: Gvr = Gvr::fixed("", "v1", "events");
+pub const JOBS: Gvr = Gvr::fixed("batch", "v1", "jobs");
 pub const MUTATING_WEBHOOKS: Gvr = Gvr::fixed(
     "admissionregistration.k8s.io",
     "v1",
@@ -31,6 +33,7 @@ pub const REPLICA_SETS: Gvr = Gvr::fixed("apps", "v1", "replicasets");
 pub const SECRETS: Gvr = Gvr::fixed("", "v1", "secrets");
 pub const SERVICES: Gvr = Gvr::fixed("", "v1", "services");
 pub const SERVICE_ACCOUNTS: Gvr = Gvr::fixed("", "v1", "serviceaccounts");
+pub const STATEFUL_SETS: Gvr = Gvr::fixed("apps", "v1", "statefulsets");
 pub const VALIDATING_WEBHOOKS: Gvr = Gvr::fixed(
     "admissionregistration.k8s.io",
     "v1",

@@ -5,21 +5,28 @@
 
 pub(crate) mod changes;
 mod claim;
+mod daemon_set;
 mod deployment;
 mod dns_service;
 mod endpoint_slice;
 pub(crate) mod events;
 mod garbage;
+mod hash;
+mod job;
 mod namespace;
 mod node;
 pub(crate) mod object;
+pub(crate) mod pods;
 mod queue;
 mod replica_set;
+mod revision;
 mod role_aggregation;
 mod root_ca;
 mod run;
 pub(crate) mod selector;
 mod service_account;
+mod share;
+mod stateful_set;
 mod write;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -59,6 +66,9 @@ pub async fn start(client: Client, settings: Settings, tasks: &Tasks) -> Result<
     root_ca::start(&client, &settings, tasks);
     replica_set::start(&client, tasks);
     deployment::start(&client, tasks);
+    stateful_set::start(&client, tasks);
+    daemon_set::start(&client, tasks);
+    job::start(&client, tasks);
     endpoint_slice::start(&client, tasks);
     garbage::start(&client, tasks);
     role_aggregation::start(&client, tasks);

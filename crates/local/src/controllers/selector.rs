@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::object::{list, text};
 
 /// Whether a `LabelSelector` selects these labels. No selector selects nothing, an empty one everything.
-pub(super) fn matches(selector: &Value, labels: &Value) -> bool {
+pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
     selector.is_object()
         && matches_map(&selector["matchLabels"], labels)
         && list(&selector["matchExpressions"])
@@ -14,7 +14,7 @@ pub(super) fn matches(selector: &Value, labels: &Value) -> bool {
 }
 
 /// Whether every entry of a plain map is among the labels.
-pub(super) fn matches_map(wanted: &Value, labels: &Value) -> bool {
+pub(crate) fn matches_map(wanted: &Value, labels: &Value) -> bool {
     let mut wanted = wanted.as_object().into_iter().flatten();
     wanted.all(|(key, value)| labels[key].is_string() && labels[key] == *value)
 }

@@ -76,6 +76,18 @@ impl Events {
         });
     }
 
+    /// Records that no node takes a pod.
+    pub(crate) fn not_scheduled(&self, about: &About, message: String) {
+        let (severity, component) = (Severity::Warning, "default-scheduler");
+        self.send(Happened {
+            about: about.clone(),
+            severity,
+            reason: "FailedScheduling",
+            message,
+            component,
+        });
+    }
+
     fn send(&self, happened: Happened) {
         let reason = happened.reason;
         if self.0.try_send(happened).is_err() {

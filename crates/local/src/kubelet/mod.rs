@@ -20,7 +20,6 @@ pub(crate) mod pod;
 pub(crate) mod probes;
 mod requests;
 pub(crate) mod sandbox;
-mod scheduler;
 pub(crate) mod security;
 pub mod service_network;
 pub(crate) mod sources;
@@ -92,7 +91,7 @@ pub(crate) fn start(
     let (alive, ended) = mpsc::channel(1);
     tasks.spawn(
         "scheduler",
-        scheduler::run(client.writing_as("kube-scheduler"), events, settings.node_name),
+        crate::scheduler::run(client.writing_as("kube-scheduler"), events),
     );
     tasks.spawn("node requests", requests::answer(node.clone(), requests));
     tasks.spawn(

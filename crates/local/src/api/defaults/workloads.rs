@@ -73,8 +73,36 @@ pub fn daemon_set(object: &mut Value) {
 }
 
 pub fn job(object: &mut Value) {
+    select_own_pods(object);
     labels_of_template(object);
     job_spec(child(object, "spec"));
+}
+
+/// A Job that says nothing of a selector selects its own pods and nobody else's: by its uid.
+fn select_own_pods(object: &mut Value) {
+    let (uid, name) = (
+        object["metadata"]["uid"].clone(),
+        object["metadata"]["name"].clone(),
+    );
+    if !uid.is_string() || object["spec"]["manualSelector"] == true || object["spec"]["selector"].is_object()
+    {
+        return;
+    }
+    let spec = child(object, "spec");
+    let labels = child(child(child(spec, "template"), "metadata"), "labels");
+    for (label, value) in [
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("batch.kubernetes.io/job-name", &name),
+        ("controller-uid", &uid),
+        ("job-name", &name),
+    ] {
+        labels[label] = value.clone();
+    }
+    set(
+        spec,
+        "selector",
+        json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}),
+    );
 }
 
 pub fn cron_job(object: &mut Value) {
@@ -91,11 +119,21 @@ fn job_spec(spec: &mut Value) {
         set(spec, "completions", json!(1));
     }
     set(spec, "parallelism", json!(1));
-    set(spec, "backoffLimit", json!(6));
+    let most = if spec["backoffLimitPerIndex"].is_null() {
+        6
+    } else {
+        i32::MAX
+    };
+    set(spec, "backoffLimit", json!(most));
     set(spec, "completionMode", json!("NonIndexed"));
     set(spec, "suspend", json!(false));
     set(spec, "manualSelector", json!(false));
-    set(spec, "podReplacementPolicy", json!("TerminatingOrFailed"));
+    let replaced = if spec["podFailurePolicy"].is_null() {
+        "TerminatingOrFailed"
+    } else {
+        "Failed"
+    };
+    set(spec, "podReplacementPolicy", json!(replaced));
     job_spec_of_template(spec);
 }
 

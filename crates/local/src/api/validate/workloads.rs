@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{IMMUTABLE, not_negative, one_of, pod, text};
+use super::{IMMUTABLE, items, not_negative, one_of, pod, text};
 use crate::api::field::FieldErrors;
 use crate::api::label_selector;
 
@@ -71,10 +71,92 @@ pub fn stateful_set(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) 
         &["OrderedReady", "Parallel"],
         errors,
     );
+    let spec = &new["spec"];
+    update_strategy(spec, errors);
+    for field in ["minReadySeconds", "revisionHistoryLimit"] {
+        not_negative(&spec[field], &format!("spec.{field}"), errors);
+    }
+    not_negative(&spec["ordinals"]["start"], "spec.ordinals.start", errors);
+    let rolling = &spec["updateStrategy"]["rollingUpdate"];
+    not_negative(
+        &rolling["partition"],
+        "spec.updateStrategy.rollingUpdate.partition",
+        errors,
+    );
+    if is_zero(&rolling["maxUnavailable"]) {
+        let place = "spec.updateStrategy.rollingUpdate.maxUnavailable";
+        errors.invalid(place, &rolling["maxUnavailable"], "cannot be 0");
+    }
+    if let Some(old) = old
+        && unchanging(spec) != unchanging(&old["spec"])
+    {
+        errors.forbidden(
+            "spec",
+            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+             'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
+             'minReadySeconds' are forbidden",
+        );
+    }
+}
+
+/// The parts of a StatefulSet's spec that never change; the selector has an error of its own.
+fn unchanging(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(fields) = spec.as_object_mut() {
+        for field in [
+            "replicas",
+            "ordinals",
+            "template",
+            "updateStrategy",
+            "revisionHistoryLimit",
+            "persistentVolumeClaimRetentionPolicy",
+            "minReadySeconds",
+            "selector",
+        ] {
+            fields.shift_remove(field);
+        }
+    }
+    spec
 }
 
 pub fn daemon_set(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     selecting(new, old, errors);
+    let spec = &new["spec"];
+    update_strategy(spec, errors);
+    for field in ["minReadySeconds", "revisionHistoryLimit"] {
+        not_negative(&spec[field], &format!("spec.{field}"), errors);
+    }
+    let place = "spec.updateStrategy.rollingUpdate";
+    let rolling = &spec["updateStrategy"]["rollingUpdate"];
+    if rolling.is_object() {
+        match (is_zero(&rolling["maxUnavailable"]), is_zero(&rolling["maxSurge"])) {
+            (true, true) => errors.required(
+                format!("{place}.maxUnavailable"),
+                "cannot be 0 when maxSurge is 0",
+            ),
+            (false, false) => errors.invalid(
+                format!("{place}.maxSurge"),
+                &rolling["maxSurge"],
+                "may not be set when maxUnavailable is non-zero",
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// How a StatefulSet or DaemonSet follows its template.
+fn update_strategy(spec: &Value, errors: &mut FieldErrors) {
+    let strategy = &spec["updateStrategy"];
+    one_of(
+        &strategy["type"],
+        "spec.updateStrategy.type".to_owned(),
+        &["OnDelete", "RollingUpdate"],
+        errors,
+    );
+    for field in ["maxUnavailable", "maxSurge"] {
+        let place = format!("spec.updateStrategy.rollingUpdate.{field}");
+        share(&strategy["rollingUpdate"][field], &place, errors);
+    }
 }
 
 /// Its selector is a plain map.
@@ -87,15 +169,52 @@ pub fn replication_controller(new: &Value, _old: Option<&Value>, errors: &mut Fi
 pub fn job(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     job_spec(&new["spec"], "spec", errors);
     if let Some(old) = old {
-        for field in ["selector", "completions", "completionMode"] {
-            if new["spec"][field] != old["spec"][field] {
-                errors.invalid(format!("spec.{field}"), &new["spec"][field], IMMUTABLE);
+        job_update(&new["spec"], &old["spec"], errors);
+    }
+}
+
+/// What a Job runs may not change once it is there, but for an Indexed one's size and the placement of pods that a
+/// suspended Job has not made yet.
+fn job_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let is_elastic = new["completionMode"] == "Indexed" && new["completions"] == new["parallelism"];
+    let mut frozen = vec![
+        "selector",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ];
+    if !is_elastic {
+        frozen.push("completions");
+    }
+    for field in frozen.into_iter().filter(|field| new[*field] != old[*field]) {
+        errors.invalid(format!("spec.{field}"), &new[field], IMMUTABLE);
+    }
+    if placeless(&new["template"], old) != placeless(&old["template"], old) {
+        errors.invalid("spec.template", &new["template"], IMMUTABLE);
+    }
+}
+
+/// A template without what may still change.
+fn placeless(template: &Value, old: &Value) -> Value {
+    let mut template = template.clone();
+    if old["suspend"] == true {
+        for (parent, fields) in [
+            (
+                "spec",
+                &["nodeSelector", "affinity", "tolerations", "schedulingGates"][..],
+            ),
+            ("metadata", &["labels", "annotations"]),
+        ] {
+            for field in fields {
+                if let Some(parent) = template.get_mut(parent).and_then(Value::as_object_mut) {
+                    parent.shift_remove(*field);
+                }
             }
         }
-        if new["spec"]["template"] != old["spec"]["template"] {
-            errors.invalid("spec.template", &new["spec"]["template"], IMMUTABLE);
-        }
     }
+    template
 }
 
 pub fn cron_job(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
@@ -130,6 +249,105 @@ fn job_spec(spec: &Value, path: &str, errors: &mut FieldErrors) {
     let place = format!("{path}.template.spec.restartPolicy");
     if policy == "Always" {
         errors.required(place, "valid values: \"OnFailure\", \"Never\"");
+    }
+    let mode = &spec["completionMode"];
+    one_of(
+        mode,
+        format!("{path}.completionMode"),
+        &["NonIndexed", "Indexed"],
+        errors,
+    );
+    one_of(
+        &spec["podReplacementPolicy"],
+        format!("{path}.podReplacementPolicy"),
+        &["Failed", "TerminatingOrFailed"],
+        errors,
+    );
+    job_indexes(spec, path, errors);
+    job_failure_policy(spec, path, errors);
+}
+
+/// Fields that only mean something for pods with an index.
+fn job_indexes(spec: &Value, path: &str, errors: &mut FieldErrors) {
+    const MOST: i64 = 100_000;
+    let is_indexed = spec["completionMode"] == "Indexed";
+    if is_indexed {
+        if spec["completions"].is_null() {
+            let detail = "when completion mode is Indexed";
+            errors.required(format!("{path}.completions"), detail);
+        }
+        for field in ["completions", "parallelism"] {
+            if spec[field].as_i64().is_some_and(|number| number > MOST) {
+                let detail = format!("must be less than or equal to {MOST} when completion mode is Indexed");
+                errors.invalid(format!("{path}.{field}"), &spec[field], &detail);
+            }
+        }
+    }
+    for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+        not_negative(&spec[field], &format!("{path}.{field}"), errors);
+    }
+    if !is_indexed && !spec["backoffLimitPerIndex"].is_null() {
+        let detail = "requires indexed completion mode";
+        errors.invalid(
+            format!("{path}.backoffLimitPerIndex"),
+            &spec["backoffLimitPerIndex"],
+            detail,
+        );
+    }
+    if spec["backoffLimitPerIndex"].is_null() && !spec["maxFailedIndexes"].is_null() {
+        let detail = "when maxFailedIndexes is specified";
+        errors.required(format!("{path}.backoffLimitPerIndex"), detail);
+    }
+    if !is_indexed && spec["successPolicy"].is_object() {
+        let detail = "requires indexed completion mode";
+        errors.invalid(format!("{path}.successPolicy"), &spec["successPolicy"], detail);
+    }
+}
+
+fn job_failure_policy(spec: &Value, path: &str, errors: &mut FieldErrors) {
+    let policy = &spec["podFailurePolicy"];
+    if !policy.is_object() {
+        return;
+    }
+    let restart = &spec["template"]["spec"]["restartPolicy"];
+    if restart != "Never" {
+        let detail = "only \"Never\" is supported when podFailurePolicy is specified";
+        errors.invalid(format!("{path}.template.spec.restartPolicy"), restart, detail);
+    }
+    for (position, rule) in items(&policy["rules"]) {
+        let place = format!("{path}.podFailurePolicy.rules[{position}]");
+        one_of(
+            &rule["action"],
+            format!("{place}.action"),
+            &["Count", "FailIndex", "FailJob", "Ignore"],
+            errors,
+        );
+        one_of(
+            &rule["onExitCodes"]["operator"],
+            format!("{place}.onExitCodes.operator"),
+            &["In", "NotIn"],
+            errors,
+        );
+        let by_conditions = rule["onPodConditions"]
+            .as_array()
+            .is_some_and(|list| !list.is_empty());
+        match (rule["onExitCodes"].is_object(), by_conditions) {
+            (true, true) => {
+                errors.invalid(
+                    place,
+                    rule,
+                    "specifying both OnExitCodes and OnPodConditions is not supported",
+                );
+            }
+            (false, false) => {
+                errors.invalid(
+                    place,
+                    rule,
+                    "specifying one of OnExitCodes and OnPodConditions is required",
+                );
+            }
+            _ => {}
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::object;
+use super::super::{hash, object};
 use super::view::{DESIRED, Deployment, HASH, MOST, REVISION, REVISION_HISTORY, ReplicaSet};
 
 /// Annotations of a Deployment that its ReplicaSets do not get.
@@ -31,30 +31,10 @@ pub(super) fn canonical_template(object: &Value) -> String {
     object::canonical(&template)
 }
 
-/// The hash of template and collision count, in letters that spell no words, as Kubernetes writes it.
+/// The hash of template and collision count.
 pub(super) fn hash(deployment: &Value) -> String {
     let collisions = object::number(&deployment["status"]["collisionCount"]);
-    let mut text = canonical_template(deployment);
-    if collisions > 0 {
-        text.push_str(&collisions.to_string());
-    }
-    safe_letters(fnv1a(text.as_bytes()))
-}
-
-/// FNV-1a, 32 bits.
-fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
-}
-
-fn safe_letters(number: u32) -> String {
-    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let digits = number.to_string();
-    digits
-        .bytes()
-        .map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()]))
-        .collect()
+    hash::of(&canonical_template(deployment), collisions)
 }
 
 /// The ReplicaSet for the wanted template.
@@ -99,12 +79,6 @@ pub(super) fn copied_annotations(deployment: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_made_of_safe_letters() {
-        // The digits 0 to 9 are the bytes 48 to 57, and 48 modulo 27 is 21.
-        assert_eq!(safe_letters(4_294_967_295), "86f8fbc6f9");
-    }
 
     #[test]
     fn the_hash_depends_on_the_template_and_on_collisions_alone() {

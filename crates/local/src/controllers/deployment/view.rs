@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::object::{self, number};
+use super::super::share::{self, Round};
 use crate::api::client::Object;
 
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -85,23 +86,15 @@ fn fence_posts(rolling_update: &Value, replicas: i64) -> (i64, i64) {
             value.clone()
         }
     };
-    let surge = share(&or_default(&rolling_update["maxSurge"]), replicas, true);
-    let unavailable = share(&or_default(&rolling_update["maxUnavailable"]), replicas, false);
+    let surge = share::of(&or_default(&rolling_update["maxSurge"]), replicas, Round::Up);
+    let unavailable = share::of(
+        &or_default(&rolling_update["maxUnavailable"]),
+        replicas,
+        Round::Down,
+    );
     match (surge, unavailable) {
         (0, 0) => (0, 1.min(replicas)),
         (surge, unavailable) => (surge, unavailable.min(replicas)),
-    }
-}
-
-/// A number, or a percentage of `whole`.
-fn share(value: &Value, whole: i64, round_up: bool) -> i64 {
-    let Some(percent) = value.as_str().and_then(|text| text.strip_suffix('%')) else {
-        return number(value).max(0);
-    };
-    let hundredths = percent.parse::<i64>().unwrap_or(0).clamp(0, 1_000_000) * whole;
-    match round_up {
-        true => (hundredths + 99) / 100,
-        false => hundredths / 100,
     }
 }
 

@@ -8,15 +8,13 @@ mod plan;
 use std::time::Duration;
 
 use daemon::{Tasks, clock};
-use futures_util::future::join_all;
-use serde_json::Value;
 
-use super::events::{self, Note};
+use super::pods::{self, Owner};
 use super::queue::{Backoff, Key};
 use super::run::{self, Definition, Next, Source};
-use super::{claim, object, write};
+use super::{claim, write};
 use crate::api::Status;
-use crate::api::client::{Client, DeleteOptions, Object};
+use crate::api::client::{Client, Object};
 use crate::api::gvr::{PODS, REPLICA_SETS};
 use plan::Step;
 
@@ -49,10 +47,19 @@ async fn reconcile(client: &Client, key: &Key) -> Result<Next, Status> {
         found => found?,
     };
     let pods = claim::settle(client, &PODS, &replica_set).await?;
+    let owner = Owner {
+        client,
+        object: &replica_set,
+        component: COMPONENT,
+    };
     let result = match plan::step(&replica_set, &pods) {
         Step::Nothing => Ok(()),
-        Step::Create(count) => create(client, &replica_set, count).await,
-        Step::Delete(surplus) => delete(client, &replica_set, &surplus).await,
+        Step::Create(count) => {
+            let pod = pods::from_template(&replica_set, &replica_set["spec"]["template"]);
+            let created = owner.create_all(vec![pod; count]).await;
+            created.map_err(|status| ("FailedCreate", status))
+        }
+        Step::Delete(surplus) => delete(owner, &surplus).await,
     };
     let failure = result
         .as_ref()
@@ -68,78 +75,10 @@ async fn reconcile(client: &Client, key: &Key) -> Result<Next, Status> {
 /// Why a step failed, in one word, and what the API said.
 type Failure = (&'static str, Status);
 
-/// Creates pods in growing groups (1, 2, 4 …), so that what refuses one pod is not asked about hundreds.
-async fn create(client: &Client, replica_set: &Object, count: usize) -> Result<(), Failure> {
-    let (mut left, mut group) = (count, 1);
-    while left > 0 {
-        let now = group.min(left);
-        let results = join_all((0..now).map(|_| create_one(client, replica_set))).await;
-        results
-            .into_iter()
-            .collect::<Result<(), Status>>()
-            .map_err(|status| ("FailedCreate", status))?;
-        left -= now;
-        group *= 2;
-    }
-    Ok(())
-}
-
-async fn create_one(client: &Client, replica_set: &Object) -> Result<(), Status> {
-    let pod = plan::new_pod(replica_set);
-    match client.create(&PODS, object::namespace(replica_set), pod).await {
-        Ok(pod) => {
-            let message = format!("Created pod: {}", object::name(&pod));
-            tell(client, replica_set, "SuccessfulCreate", message).await;
-            Ok(())
-        }
-        // The whole namespace goes; there is nothing to report.
-        Err(status) if status.details["causes"][0]["reason"] == "NamespaceTerminating" => Ok(()),
-        Err(status) => {
-            tell(
-                client,
-                replica_set,
-                "FailedCreate",
-                format!("Error creating: {}", status.message),
-            )
-            .await;
-            Err(status)
-        }
-    }
-}
-
-async fn delete(client: &Client, replica_set: &Object, surplus: &[Object]) -> Result<(), Failure> {
+async fn delete(owner: Owner<'_>, surplus: &[Object]) -> Result<(), Failure> {
     for pod in surplus {
-        let options = DeleteOptions {
-            uid: Some(object::uid(pod).to_owned()),
-            ..DeleteOptions::default()
-        };
-        match client
-            .delete(&PODS, object::namespace(pod), object::name(pod), options)
-            .await
-        {
-            Ok(_) => {
-                let message = format!("Deleted pod: {}", object::name(pod));
-                tell(client, replica_set, "SuccessfulDelete", message).await;
-            }
-            Err(status) if status.code == 404 => {}
-            Err(status) => {
-                let message = format!("Error deleting: {}", status.message);
-                tell(client, replica_set, "FailedDelete", message).await;
-                return Err(("FailedDelete", status));
-            }
-        }
+        let deleted = owner.delete(pod).await;
+        deleted.map_err(|status| ("FailedDelete", status))?;
     }
     Ok(())
-}
-
-async fn tell(client: &Client, replica_set: &Value, reason: &str, message: String) {
-    let note = Note {
-        about: replica_set,
-        warning: reason.starts_with("Failed"),
-        reason,
-        message,
-        component: COMPONENT,
-        field: None,
-    };
-    events::record(client, &note).await;
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::super::object;
+use super::super::pods::{self, is_ready, ready_since, restarts, until_available};
 use crate::api::client::Object;
 use crate::api::time;
 
@@ -46,10 +47,7 @@ pub(super) fn wanted(replica_set: &Value) -> usize {
 
 /// Pods that run or will: not ended, not about to be removed.
 pub(super) fn active(pods: &[Object]) -> Vec<Object> {
-    let is_active = |pod: &&Object| {
-        !object::is_ending(pod) && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-    };
-    pods.iter().filter(is_active).cloned().collect()
+    pods.iter().filter(|pod| pods::is_active(pod)).cloned().collect()
 }
 
 /// The pods in the order in which they are given up: those that do the least good first.
@@ -81,43 +79,6 @@ fn worth(pod: &Value) -> (bool, u8, bool, i64) {
     (pod["spec"]["nodeName"].is_string(), phase, is_ready(pod), cost)
 }
 
-fn ready_since(pod: &Value) -> &str {
-    match is_ready(pod) {
-        true => {
-            object::condition(pod, "Ready").map_or("", |ready| object::text(&ready["lastTransitionTime"]))
-        }
-        false => "",
-    }
-}
-
-fn restarts(pod: &Value) -> i64 {
-    let statuses = object::list(&pod["status"]["containerStatuses"]).iter();
-    statuses
-        .map(|status| object::number(&status["restartCount"]))
-        .max()
-        .unwrap_or(0)
-}
-
-fn is_ready(pod: &Value) -> bool {
-    object::is_condition_true(pod, "Ready")
-}
-
-/// A pod by the template, without a name: the API makes one of `generateName`.
-pub(super) fn new_pod(replica_set: &Value) -> Value {
-    let template = &replica_set["spec"]["template"];
-    let mut metadata = json!({
-        "generateName": format!("{}-", object::name(replica_set)),
-        "namespace": object::namespace(replica_set),
-        "ownerReferences": [object::controller_reference(replica_set)],
-    });
-    for field in ["labels", "annotations", "finalizers"] {
-        if !template["metadata"][field].is_null() {
-            metadata[field] = template["metadata"][field].clone();
-        }
-    }
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
-}
-
 /// The status as it should be, and when it may change by time alone. `failure` is what went wrong this time:
 /// reason and message.
 pub(super) fn status(
@@ -147,16 +108,6 @@ pub(super) fn status(
         status["conditions"] = conditions.into();
     }
     (status, left.into_iter().filter(|left| !left.is_zero()).min())
-}
-
-/// How long a ready pod still has to stay ready to count as available; `None` when it is not ready.
-fn until_available(pod: &Value, least_seconds: i64, now: SystemTime) -> Option<Duration> {
-    if !is_ready(pod) {
-        return None;
-    }
-    let least = Duration::from_secs(least_seconds.unsigned_abs());
-    let since = time::parse(ready_since(pod)).unwrap_or(now);
-    Some((since + least).duration_since(now).unwrap_or_default())
 }
 
 fn conditions(replica_set: &Value, failure: Option<(&str, &str)>, now: SystemTime) -> Vec<Value> {

@@ -1,6 +1,8 @@
 //! The controllers over the real API server, with a kubelet that only pretends: pods become ready as soon as they are
 //! seen, and go as soon as they are told to.
 
+mod workloads;
+
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
@@ -145,8 +147,13 @@ async fn pretend(client: Client) {
             last += 1;
             let node = Patch::Merge(json!({"spec": {"nodeName": "amime"}}));
             let _ = client.patch(&PODS, namespace, name, node).await;
-            let status = json!({"status": {"phase": "Running", "podIP": format!("10.244.1.{last}"),
-                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+            // A pod that is not to run for ever has done what it was to do as soon as it is seen.
+            let (phase, ready) = match pod["spec"]["restartPolicy"].as_str() {
+                Some("Never") => ("Succeeded", "False"),
+                _ => ("Running", "True"),
+            };
+            let status = json!({"status": {"phase": phase, "podIP": format!("10.244.1.{last}"),
+                "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
             let _ = client
                 .patch_status(&PODS, namespace, name, Patch::Merge(status))
                 .await;
