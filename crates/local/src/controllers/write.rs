@@ -17,12 +17,7 @@ pub(super) async fn status(
     if object::canonical(before) == object::canonical(&status) {
         return Ok(());
     }
-    // In a merge patch only null removes what is there.
-    for field in before.as_object().into_iter().flat_map(|fields| fields.keys()) {
-        if status[field].is_null() {
-            status[field] = Value::Null;
-        }
-    }
+    clear_absent(before, &mut status);
     let patch = json!({"metadata": {"uid": object::uid(object)}, "status": status});
     client
         .patch_status(
@@ -33,6 +28,19 @@ pub(super) async fn status(
         )
         .await?;
     Ok(())
+}
+
+/// In a merge patch only null removes what is there, at every depth.
+fn clear_absent(before: &Value, after: &mut Value) {
+    let (Some(before), true) = (before.as_object(), after.is_object()) else {
+        return;
+    };
+    for (field, value) in before {
+        match after.get_mut(field) {
+            Some(kept) => clear_absent(value, kept),
+            None => after[field] = Value::Null,
+        }
+    }
 }
 
 /// Deletes exactly this object; one that is gone already, or has a successor of the same name, is as good as deleted.
@@ -62,5 +70,18 @@ pub(super) async fn create_if_absent(client: &Client, gvr: &Gvr, object: Value) 
     match client.create(gvr, &namespace, object).await {
         Err(status) if status.reason != "AlreadyExists" => Err(status),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_status_no_longer_has_is_removed_at_every_depth() {
+        let before = json!({"a": 1, "b": {"c": [1], "d": 2}, "e": {}});
+        let mut after = json!({"b": {"d": 3}, "e": {"f": 4}});
+        clear_absent(&before, &mut after);
+        assert_eq!(after, json!({"a": null, "b": {"c": null, "d": 3}, "e": {"f": 4}}));
     }
 }
