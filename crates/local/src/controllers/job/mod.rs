@@ -109,7 +109,12 @@ async fn release_orphans(client: &Client, key: &Key) -> Result<Next, Status> {
 async fn release(client: &Client, pods: &[Object]) -> Result<(), Status> {
     for pod in pods.iter().filter(|pod| object::has_finalizer(pod, TRACKING)) {
         let others = object::list(&pod["metadata"]["finalizers"]).iter();
-        let others: Value = others.filter(|one| **one != TRACKING).cloned().collect();
+        let others: Vec<Value> = others.filter(|one| **one != TRACKING).cloned().collect();
+        let others = if others.is_empty() {
+            Value::Null
+        } else {
+            others.into()
+        };
         let patch = json!({"metadata": {"uid": object::uid(pod), "finalizers": others}});
         let (namespace, name) = (object::namespace(pod), object::name(pod));
         match client.patch(&PODS, namespace, name, Patch::Merge(patch)).await {
