@@ -37,10 +37,14 @@ async fn change_image(cluster: &Cluster, image: &str) {
 #[tokio::test]
 async fn a_stateful_set_keeps_its_names_through_update_and_rollback() {
     let cluster = Cluster::start().await;
-    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
+    let mut set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
         "metadata": {"name": "web", "namespace": "default"},
         "spec": {"serviceName": "web", "replicas": 3, "selector": {"matchLabels": {"app": "web"}},
-            "template": template("web", "Always")}});
+            "template": template("web", "Always"),
+            "volumeClaimTemplates": [{"metadata": {"name": "data"},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]}});
+    set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data"}]);
     cluster.apply(&STATEFUL_SETS, set).await;
     let rolled_out = || {
         let set = cluster

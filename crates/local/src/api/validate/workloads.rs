@@ -1,6 +1,6 @@
 //! Workloads: what selects pods and makes them from a template.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{IMMUTABLE, items, not_negative, one_of, pod, text};
 use crate::api::field::FieldErrors;
@@ -385,7 +385,7 @@ fn selecting(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
             "`selector` does not match template `labels`",
         );
     }
-    pod::template(&spec["template"], "spec.template", errors);
+    pod::template(&with_claims(spec), "spec.template", errors);
     let policy = &spec["template"]["spec"]["restartPolicy"];
     if policy.is_string() && policy != "Always" {
         errors.not_supported("spec.template.spec.restartPolicy", policy, &["Always"]);
@@ -395,6 +395,22 @@ fn selecting(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     {
         errors.invalid("spec.selector", selector, IMMUTABLE);
     }
+}
+
+/// The template with a volume for each claim of a StatefulSet: containers may mount those too.
+fn with_claims(spec: &Value) -> Value {
+    let mut template = spec["template"].clone();
+    let claims: Vec<&Value> = items(&spec["volumeClaimTemplates"])
+        .map(|(_, claim)| &claim["metadata"]["name"])
+        .collect();
+    if !claims.is_empty() {
+        let own = items(&template["spec"]["volumes"]).map(|(_, volume)| volume);
+        let own = own.filter(|volume| !claims.contains(&&volume["name"])).cloned();
+        let of_claims = claims.iter().map(|name| json!({"name": name, "emptyDir": {}}));
+        let all: Vec<Value> = own.chain(of_claims).collect();
+        template["spec"]["volumes"] = all.into();
+    }
+    template
 }
 
 /// A count or a percentage.
