@@ -48,6 +48,17 @@ pub(crate) const SUITES: &[Suite] = &[
         needs: &[Need::Program("kubectl")],
     },
     Suite {
+        name: "bookinfo",
+        about: "Istio's walk through Bookinfo with kubectl, curl and a browser; every other sample",
+        package: "amime",
+        target: "bookinfo",
+        needs: &[
+            Need::Program("kubectl"),
+            Need::Program("curl"),
+            Need::ProgramOrVariable("chromium", "CHROMIUM"),
+        ],
+    },
+    Suite {
         name: "envoy",
         about: "stock Envoy takes every golden from our discovery service",
         package: "tests",

@@ -6,5 +6,6 @@ mod harness;
 
 mod article;
 mod bad_input;
+mod images;
 mod life;
 mod user;
