@@ -30,6 +30,6 @@ pub use conflict::Conflict;
 pub use custom::from_openapi;
 pub use element::Element;
 pub use owner::{Owner, Owners};
-pub use rule::{Field, Rule};
+pub use rule::{Field, PatchList, Rule};
 pub use set::FieldSet;
 pub use write::{Scope, Subresource, apply, unchanged_times, update};

@@ -1,12 +1,14 @@
 //! JSON patch (RFC 6902): a list of operations, all or none.
 
-use json_patch::PatchOperation;
+use json_patch::{PatchOperation, patch_unsafe};
 use serde_json::{Value, json};
 
 use crate::api::Status;
 
 /// As many operations as the real server takes.
 const LIMIT: usize = 10_000;
+/// How much all `copy` operations together may add, so that few of them cannot double an object many times.
+const COPIES: usize = 3 << 20;
 
 pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, Status> {
     let operations: Vec<PatchOperation> = serde_json::from_slice(body)
@@ -17,13 +19,39 @@ pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, Status> {
         return Err(Status::new(413, "RequestEntityTooLarge", message));
     }
     let mut result = current.clone();
-    json_patch::patch(&mut result, &operations).map_err(|error| {
-        let message = "the server rejected our request due to an error in our request";
-        let causes = json!([{"reason": "UnexpectedServerResponse", "message": error.to_string()}]);
-        Status {
-            details: json!({"causes": causes}),
-            ..Status::new(422, "Invalid", message)
+    let mut copied = 0;
+    for operation in &operations {
+        if let PatchOperation::Copy(copy) = operation {
+            copied += result.pointer(copy.from.as_str()).map_or(0, size);
+            if copied > COPIES {
+                return Err(refused());
+            }
         }
-    })?;
+        patch_unsafe(&mut result, std::slice::from_ref(operation)).map_err(|_| refused())?;
+    }
     Ok(result)
+}
+
+/// The real server does not say which operation it was.
+fn refused() -> Status {
+    let message = "the server rejected our request due to an error in our request";
+    Status {
+        details: json!({}),
+        ..Status::new(422, "Invalid", message)
+    }
+}
+
+/// About as long as the value is in JSON.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => 2 + items.iter().map(|item| size(item) + 1).sum::<usize>(),
+        Value::Object(fields) => {
+            2 + fields
+                .iter()
+                .map(|(name, value)| name.len() + 4 + size(value))
+                .sum::<usize>()
+        }
+    }
 }

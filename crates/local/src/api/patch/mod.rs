@@ -1,16 +1,16 @@
 //! PATCH: three ways to say how an object changes. The result is an object that has yet to be decoded and validated.
 
 mod json;
-mod keys;
 mod merge;
 mod strategic;
 
 #[cfg(test)]
 mod tests;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Status;
+use super::field::go_quote;
 use super::registry::Type;
 
 /// The content type of a patch.
@@ -45,13 +45,42 @@ impl PatchKind {
 /// 400 for a body that is no patch, 415 for a kind of patch that the type does not take, 422 for a JSON patch that
 /// does not fit.
 pub fn apply(kind: &Type, patch: PatchKind, current: &Value, body: &[u8]) -> Result<Value, Status> {
-    match patch {
-        PatchKind::Json => json::apply(current, body),
-        PatchKind::Merge => Ok(merge::apply(current, &object(body)?)),
-        PatchKind::Strategic if kind.is_custom() => Err(unsupported(kind)),
-        PatchKind::Strategic => strategic::apply(&kind.kind, current, &object(body)?),
+    let patched = match patch {
+        PatchKind::Json => json::apply(current, body)?,
+        PatchKind::Merge => merge::apply(current, &object(body)?),
+        PatchKind::Strategic if kind.is_custom() => return Err(unsupported(kind)),
+        PatchKind::Strategic => strategic::apply(&kind.rule(), current, &object(body)?)?,
         // Applied by whoever keeps the owners of fields.
-        PatchKind::Apply => Err(unsupported(kind)),
+        PatchKind::Apply => return Err(unsupported(kind)),
+    };
+    if is_too_deep(&patched, DEPTH) {
+        return Err(Status::bad_request("exceeded max depth"));
+    }
+    Ok(patched)
+}
+
+/// As deep as JSON may be that is read from the wire; operations must not build deeper objects piece by piece.
+pub const DEPTH: usize = 128;
+
+/// Whether a value nests deeper than `levels`; looks no deeper than that.
+pub fn is_too_deep(value: &Value, levels: usize) -> bool {
+    if levels == 0 {
+        return true;
+    }
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_too_deep(item, levels - 1)),
+        Value::Object(fields) => fields.values().any(|field| is_too_deep(field, levels - 1)),
+        _ => false,
+    }
+}
+
+/// 422 about a patched object that its kind does not take: `why` after the object as it would have been.
+pub fn unfit(patched: &Value, why: &str) -> Status {
+    let shown = go_quote(&patched.to_string());
+    let cause = format!("Invalid value: {shown}: {why}");
+    Status {
+        details: json!({"causes": [{"reason": "FieldValueInvalid", "message": cause, "field": "patch"}]}),
+        ..Status::new(422, "Invalid", format!(" \"\" is invalid: patch: {cause}"))
     }
 }
 

@@ -1,74 +1,54 @@
 //! Strategic merge patch: a merge patch that also merges lists by key, with directives for what merging cannot say.
 //!
-//! `$patch: replace|delete|merge`, `$retainKeys`, `$setElementOrder/LIST`, `$deleteFromPrimitiveList/LIST`.
+//! `$patch: replace|delete`, `$retainKeys`, `$setElementOrder/LIST`, `$deleteFromPrimitiveList/LIST`.
 //! Source: `apimachinery/pkg/util/strategicpatch`; order of merged lists included.
 
 use serde_json::{Map, Value};
 
-use super::keys::{Strategy, strategy};
 use crate::api::Status;
+use crate::api::fields::{PatchList, Rule};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
 const ORDER: &str = "$setElementOrder/";
 const DELETE_PLAIN: &str = "$deleteFromPrimitiveList/";
 
-pub(super) fn apply(kind: &str, current: &Value, patch: &Value) -> Result<Value, Status> {
+/// What a patch makes of an object whose fields merge by `rule`.
+pub(super) fn apply(rule: &Rule, current: &Value, patch: &Value) -> Result<Value, Status> {
     let empty = Map::new();
     let current = current.as_object().unwrap_or(&empty);
     let patch = patch.as_object().unwrap_or(&empty);
-    Merge { kind }
-        .objects(current, patch, &mut Vec::new())
-        .map(Value::Object)
+    objects(rule, current, patch).map(Value::Object)
 }
 
-/// What stays the same while a patch is applied.
-struct Merge<'a> {
-    kind: &'a str,
-}
-
-impl Merge<'_> {
-    fn objects<'p>(
-        &self,
-        current: &Map<String, Value>,
-        patch: &'p Map<String, Value>,
-        path: &mut Vec<&'p str>,
-    ) -> Result<Map<String, Value>, Status> {
-        let mut result = match directive(patch)? {
-            Some("replace") => return Ok(without_directives(patch)),
-            Some("delete") => return Ok(Map::new()),
-            _ => current.clone(),
-        };
-        if let Some(kept) = patch.get(RETAIN) {
-            let kept = kept
-                .as_array()
-                .ok_or_else(|| malformed("$retainKeys must be a list"))?;
-            result.retain(|name, _| kept.iter().any(|one| one == name));
-        }
-        for (name, change) in patch {
-            if name == DIRECTIVE || name == RETAIN {
-                continue;
+fn objects(
+    rule: &Rule,
+    current: &Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<Map<String, Value>, Status> {
+    match patch.get(DIRECTIVE) {
+        None => {}
+        Some(word) if word == "replace" => return Ok(without_directives(patch)),
+        Some(word) if word == "delete" => return Ok(Map::new()),
+        Some(other) => return Err(unknown_directive(other, patch)),
+    }
+    let mut result = current.clone();
+    if let Some(kept) = patch.get(RETAIN) {
+        retain(&mut result, patch, kept)?;
+    }
+    for (name, change) in patch.iter().filter(|(name, _)| *name != RETAIN) {
+        if let Some(list) = name.strip_prefix(ORDER) {
+            let order = items_of(change)?;
+            check_order(rule, list, patch.get(list), order)?;
+            // A list that the patch also holds is put in order where it is merged.
+            if !patch.contains_key(list) {
+                reorder(rule, &mut result, list, order);
             }
-            if let Some(list) = name.strip_prefix(ORDER) {
-                // A list that the patch also holds is put in order where it is merged.
-                if !patch.contains_key(list) {
-                    self.reorder(&mut result, list, change, path)?;
-                }
-                continue;
-            }
-            if let Some(list) = name.strip_prefix(DELETE_PLAIN) {
-                delete_plain(&mut result, list, change);
-                continue;
-            }
-            path.push(name);
-            let merged = self.field(
-                result.get(name),
-                change,
-                patch.get(&format!("{ORDER}{name}")),
-                path,
-            );
-            path.pop();
-            match merged? {
+        } else if let Some(list) = name.strip_prefix(DELETE_PLAIN) {
+            delete_plain(&mut result, list, change);
+        } else {
+            let order = patch.get(&format!("{ORDER}{name}")).and_then(Value::as_array);
+            match field(rule, name, result.get(name), (change, order.map(Vec::as_slice)))? {
                 Some(value) => {
                     result.insert(name.clone(), value);
                 }
@@ -77,128 +57,162 @@ impl Merge<'_> {
                 }
             }
         }
-        Ok(result)
     }
+    Ok(result)
+}
 
-    fn field<'p>(
-        &self,
-        current: Option<&Value>,
-        change: &'p Value,
-        order: Option<&Value>,
-        path: &mut Vec<&'p str>,
-    ) -> Result<Option<Value>, Status> {
-        match change {
-            Value::Null => Ok(None),
-            Value::Object(inner) => {
-                let empty = Map::new();
-                let before = current.and_then(Value::as_object).unwrap_or(&empty);
-                self.objects(before, inner, path)
-                    .map(|merged| Some(Value::Object(merged)))
+/// Drops the fields that the patch does not list; what it sets must be listed.
+fn retain(result: &mut Map<String, Value>, patch: &Map<String, Value>, kept: &Value) -> Result<(), Status> {
+    let bad = || Status::bad_request("invalid patch format of retainKeys");
+    let kept = kept.as_array().ok_or_else(bad)?;
+    let sets = |(name, value): (&String, &Value)| !value.is_null() && !name.starts_with('$');
+    if patch
+        .iter()
+        .filter(|entry| sets(*entry))
+        .any(|(name, _)| !kept.iter().any(|one| one == name))
+    {
+        return Err(bad());
+    }
+    result.retain(|name, _| kept.iter().any(|one| one == name));
+    Ok(())
+}
+
+/// The new value of a field, if it stays; `change` comes with the order that the patch names for it.
+fn field(
+    rule: &Rule,
+    name: &str,
+    current: Option<&Value>,
+    change: (&Value, Option<&[Value]>),
+) -> Result<Option<Value>, Status> {
+    let (change, order) = change;
+    match (change, current) {
+        (Value::Null, _) => Ok(None),
+        (Value::Object(inner), Some(Value::Object(before))) => {
+            objects(rule.field(name), before, inner).map(|merged| Some(Value::Object(merged)))
+        }
+        (Value::Array(items), Some(Value::Array(before))) => {
+            lists(rule, name, before, (items, order)).map(|merged| Some(Value::Array(merged)))
+        }
+        // There is nothing to merge with, and nothing to delete.
+        (Value::Object(inner), _) if inner.contains_key(DIRECTIVE) && inner[DIRECTIVE] != "replace" => {
+            Ok(None)
+        }
+        (Value::Array(items), _) => {
+            let kept = items
+                .iter()
+                .filter(|item| item.get(DIRECTIVE).is_none())
+                .map(stripped);
+            Ok(Some(Value::Array(kept.collect())))
+        }
+        _ => Ok(Some(stripped(change))),
+    }
+}
+
+fn lists(
+    rule: &Rule,
+    name: &str,
+    current: &[Value],
+    (patch, order): (&[Value], Option<&[Value]>),
+) -> Result<Vec<Value>, Status> {
+    match rule.known(name).and_then(|field| field.patch.as_ref()) {
+        None => Ok(patch.iter().map(stripped).collect()),
+        Some(PatchList::Plain) => {
+            let mut merged = current.to_vec();
+            for item in patch {
+                if !merged.contains(item) {
+                    merged.push(item.clone());
+                }
             }
-            Value::Array(items) => {
-                let before = current.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-                self.lists(before, items, order, path)
-                    .map(|merged| Some(Value::Array(merged)))
+            Ok(in_order(merged, order.unwrap_or(patch), current, None))
+        }
+        Some(PatchList::By(key)) => {
+            if patch.iter().any(|item| item[DIRECTIVE] == "replace") {
+                let kept = patch.iter().filter(|item| item.get(DIRECTIVE).is_none());
+                return Ok(kept.map(stripped).collect());
             }
-            plain => Ok(Some(plain.clone())),
+            let merged = by_key(rule.field(name).items(), current, patch, key)?;
+            Ok(in_order(merged, order.unwrap_or(patch), current, Some(key)))
         }
     }
+}
 
-    fn lists<'p>(
-        &self,
-        current: &[Value],
-        patch: &'p [Value],
-        order: Option<&Value>,
-        path: &mut Vec<&'p str>,
-    ) -> Result<Vec<Value>, Status> {
-        match strategy(self.kind, path) {
-            Strategy::Replace => Ok(patch.iter().map(stripped).collect()),
-            Strategy::Union => {
-                let mut merged = current.to_vec();
-                for item in patch.iter().filter(|item| !current.contains(item)) {
-                    if !merged.contains(item) {
-                        merged.push(item.clone());
-                    }
-                }
-                Ok(in_order(
-                    merged,
-                    order.and_then(Value::as_array).map_or(patch, Vec::as_slice),
-                    current,
-                    None,
-                ))
-            }
-            Strategy::MergeBy(key) => {
-                if patch.iter().any(|item| item[DIRECTIVE] == "replace") {
-                    let kept = patch.iter().filter(|item| item.get(DIRECTIVE).is_none());
-                    return Ok(kept.map(stripped).collect());
-                }
-                let merged = self.by_key(current, patch, key, path)?;
-                let order = order.and_then(Value::as_array).map_or(patch, Vec::as_slice);
-                Ok(in_order(merged, order, current, Some(key)))
-            }
-        }
-    }
-
-    fn by_key<'p>(
-        &self,
-        current: &[Value],
-        patch: &'p [Value],
-        key: &str,
-        path: &mut Vec<&'p str>,
-    ) -> Result<Vec<Value>, Status> {
-        let mut merged = current.to_vec();
-        for item in patch {
-            let fields = item
-                .as_object()
-                .ok_or_else(|| malformed("items of a merged list must be objects"))?;
-            let Some(name) = fields.get(key) else {
-                return Err(malformed(&format!(
-                    "map: {item} does not contain declared merge key: {key}"
-                )));
-            };
-            if item[DIRECTIVE] == "delete" {
+fn by_key(rule: &Rule, current: &[Value], patch: &[Value], key: &str) -> Result<Vec<Value>, Status> {
+    let mut merged = current.to_vec();
+    for item in patch {
+        let fields = item.as_object().ok_or_else(|| {
+            failed(format!(
+                "list element types are not identical: {}",
+                go_show(&Value::from(patch))
+            ))
+        })?;
+        let Some(name) = fields.get(key) else {
+            let item = go_show(item);
+            return Err(failed(format!(
+                "map: {item} does not contain declared merge key: {key}"
+            )));
+        };
+        match fields.get(DIRECTIVE) {
+            None => {}
+            Some(word) if word == "delete" => {
                 merged.retain(|one| one.get(key) != Some(name));
                 continue;
             }
-            let empty = Map::new();
-            let place = merged.iter().position(|one| one.get(key) == Some(name));
-            let before = place
-                .and_then(|place| merged[place].as_object())
-                .unwrap_or(&empty);
-            let value = Value::Object(self.objects(before, fields, path)?);
-            match place {
-                Some(place) => merged[place] = value,
-                None => merged.push(value),
+            Some(word) if word == "merge" => {
+                return Err(failed(
+                    "merging lists cannot yet be specified in the patch".to_owned(),
+                ));
             }
+            Some(other) => return Err(unknown_directive(other, fields)),
         }
-        Ok(merged)
+        match merged.iter_mut().find(|one| one.get(key) == Some(name)) {
+            Some(Value::Object(before)) => *before = objects(rule, before, fields)?,
+            _ => merged.push(stripped(item)),
+        }
     }
+    Ok(merged)
+}
 
-    /// Puts a list that the patch does not change into the order it names.
-    fn reorder<'p>(
-        &self,
-        result: &mut Map<String, Value>,
-        list: &'p str,
-        order: &Value,
-        path: &mut Vec<&'p str>,
-    ) -> Result<(), Status> {
-        path.push(list);
-        let strategy = strategy(self.kind, path);
-        path.pop();
-        let key = match strategy {
-            Strategy::MergeBy(key) => Some(key),
-            Strategy::Union => None,
-            Strategy::Replace => return Ok(()),
-        };
-        let order = order
-            .as_array()
-            .ok_or_else(|| malformed("$setElementOrder must be a list"))?;
-        if let Some(items) = result.get_mut(list).and_then(Value::as_array_mut) {
-            let before = std::mem::take(items);
-            *items = in_order(before.clone(), order, &before, key);
-        }
-        Ok(())
+/// Puts a list that the patch does not change into the order it names.
+fn reorder(rule: &Rule, result: &mut Map<String, Value>, list: &str, order: &[Value]) {
+    let key = match rule.known(list).and_then(|field| field.patch.as_ref()) {
+        Some(PatchList::By(key)) => Some(*key),
+        Some(PatchList::Plain) => None,
+        None => return,
+    };
+    if let Some(items) = result.get_mut(list).and_then(Value::as_array_mut) {
+        let before = std::mem::take(items);
+        *items = in_order(before.clone(), order, &before, key);
     }
+}
+
+/// The items of a patch must stand in the order that it names, and be among what it names.
+fn check_order(rule: &Rule, list: &str, patch: Option<&Value>, order: &[Value]) -> Result<(), Status> {
+    let Some(Value::Array(patch)) = patch else {
+        return Ok(());
+    };
+    let key = match rule.known(list).and_then(|field| field.patch.as_ref()) {
+        Some(PatchList::By(key)) => Some(*key),
+        Some(PatchList::Plain) | None => None,
+    };
+    let name = |item: &Value| key.map_or_else(|| Some(item.clone()), |key| item.get(key).cloned());
+    if order.is_empty() || patch.is_empty() {
+        return Ok(());
+    }
+    let mut rest = order.iter();
+    let fits = patch
+        .iter()
+        .filter(|item| item.get(DIRECTIVE).is_none())
+        .all(|item| rest.any(|one| name(one).is_some() && name(one) == name(item)));
+    if fits {
+        return Ok(());
+    }
+    let (patch, order) = (
+        go_show(&Value::from(patch.as_slice())),
+        go_show(&Value::from(order)),
+    );
+    Err(failed(format!(
+        "The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n"
+    )))
 }
 
 /// Items named by `order` stand in that order; the others keep their place among them as they had it on the server.
@@ -235,16 +249,6 @@ fn delete_plain(result: &mut Map<String, Value>, list: &str, gone: &Value) {
     }
 }
 
-fn directive(patch: &Map<String, Value>) -> Result<Option<&str>, Status> {
-    match patch.get(DIRECTIVE) {
-        None => Ok(None),
-        Some(Value::String(word)) if matches!(word.as_str(), "replace" | "delete" | "merge") => {
-            Ok(Some(word))
-        }
-        Some(other) => Err(malformed(&format!("Unknown patch type found: {other}"))),
-    }
-}
-
 /// A value of a patch that meets nothing in the object: taken as it is, without directives.
 fn stripped(value: &Value) -> Value {
     match value {
@@ -261,6 +265,48 @@ fn without_directives(fields: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-fn malformed(why: &str) -> Status {
-    Status::bad_request(why)
+fn items_of(value: &Value) -> Result<&[Value], Status> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| {
+        let given = match value {
+            Value::Null => "<nil>",
+            Value::Bool(_) => "bool",
+            Value::Number(number) if number.is_f64() => "float64",
+            Value::Number(_) => "int64",
+            Value::String(_) => "string",
+            Value::Object(_) => "map[string]interface {}",
+            Value::Array(_) => "[]interface {}",
+        };
+        failed(format!("expected a []interface {{}}, but received a {given}"))
+    })
+}
+
+fn unknown_directive(word: &Value, patch: &Map<String, Value>) -> Status {
+    let patch = go_show(&Value::Object(patch.clone()));
+    failed(format!("unknown patch type: {} in map: {patch}", go_show(word)))
+}
+
+/// The real server answers most of what is wrong with such a patch by an error without a reason.
+fn failed(why: String) -> Status {
+    Status::new(500, "", why)
+}
+
+/// A value as Go's `%v` shows it: `map[name:backend ports:[80]]`.
+fn go_show(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(go_show).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", go_show(value)))
+                .collect();
+            fields.sort();
+            format!("map[{}]", fields.join(" "))
+        }
+        plain => plain.to_string(),
+    }
 }

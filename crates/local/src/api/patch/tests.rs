@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{PatchKind, apply, merge, strategic};
+use crate::api::fields::Rule;
 use crate::api::registry::Registry;
 
 #[expect(clippy::needless_pass_by_value, reason = "reads better at the call")]
@@ -14,7 +15,12 @@ fn deployment(containers: Value) -> Value {
 }
 
 fn strategically(kind: &str, current: &Value, patch: &Value) -> Value {
-    strategic::apply(kind, current, patch).expect("is a patch")
+    let group = if kind == "Deployment" { "apps" } else { "" };
+    strategic::apply(&Rule::of_kind(group, kind), current, patch).expect("is a patch")
+}
+
+fn containers(list: Value) -> Value {
+    json!({"spec": {"containers": list}})
 }
 
 #[test]
@@ -104,11 +110,105 @@ fn patches_that_do_not_fit_are_refused_as_kubernetes_does() {
         answer(PatchKind::Apply, "{}").expect_err("is not taken").code,
         415
     );
+    assert_eq!(
+        failed.details,
+        json!({}),
+        "kubectl would print causes without a field"
+    );
     let moved = answer(
         PatchKind::Json,
         r#"[{"op": "move", "from": "/data/a", "path": "/data/b"}]"#,
     );
     assert_eq!(moved, Ok(json!({"data": {"b": "1"}})));
+}
+
+#[test]
+fn what_a_strategic_patch_says_wrongly_is_answered_as_kubernetes_does() {
+    let refused = |patch: Value| {
+        let current = containers(json!([{"name": "a"}]));
+        let status = strategic::apply(&Rule::of_kind("", "Pod"), &current, &patch).expect_err("is no patch");
+        (status.code, status.message)
+    };
+    assert_eq!(
+        refused(containers(json!([{"image": "x"}]))),
+        (
+            500,
+            "map: map[image:x] does not contain declared merge key: name".to_owned()
+        )
+    );
+    assert_eq!(
+        refused(json!({"spec": {"$patch": "merge", "x": 1}})),
+        (
+            500,
+            "unknown patch type: merge in map: map[$patch:merge x:1]".to_owned()
+        )
+    );
+    assert_eq!(
+        refused(json!({"spec": {"$retainKeys": ["a"], "b": 1}})),
+        (400, "invalid patch format of retainKeys".to_owned())
+    );
+    let disordered = json!({"spec": {"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}],
+        "containers": [{"name": "b"}, {"name": "a"}]}});
+    assert_eq!(
+        refused(disordered),
+        (
+            500,
+            "The order in patch list:\n[map[name:b] map[name:a]]\n doesn't match $setElementOrder list:\n[map[name:a] \
+             map[name:b]]\n"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn what_is_not_there_is_neither_merged_nor_deleted() {
+    let patch = json!({"spec": {"affinity": {"$patch": "delete"}, "tolerations": null,
+        "containers": [{"name": "gone", "$patch": "delete"}, {"name": "new", "image": null}],
+        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "$patch": "delete"}]}});
+    let after = json!({"spec": {"containers": [{"name": "a"}, {"name": "new"}],
+        "volumes": [{"name": "v", "emptyDir": {}}]}});
+    assert_eq!(
+        strategically("Pod", &containers(json!([{"name": "a"}])), &patch),
+        after
+    );
+}
+
+#[test]
+fn copies_cannot_blow_an_object_up_nor_moves_make_it_deep() {
+    let registry = Registry::built_in();
+    let kind = registry.find("", "v1", "configmaps").expect("it is built in");
+    let current = json!({"data": {"a": "0123456789"}});
+    let doubling: Vec<Value> = (0..60)
+        .map(|round| json!({"op": "copy", "from": "", "path": format!("/x{round}")}))
+        .collect();
+    let refused = apply(
+        kind,
+        PatchKind::Json,
+        &current,
+        Value::from(doubling).to_string().as_bytes(),
+    );
+    assert_eq!(refused.expect_err("is too much").code, 422);
+    let mut deepening = Vec::new();
+    for _ in 0..3000 {
+        deepening.push(json!({"op": "add", "path": "/n", "value": {}}));
+        deepening.push(json!({"op": "move", "from": "/data", "path": "/n/d"}));
+        deepening.push(json!({"op": "move", "from": "/n", "path": "/data"}));
+    }
+    let refused = apply(
+        kind,
+        PatchKind::Json,
+        &current,
+        Value::from(deepening).to_string().as_bytes(),
+    );
+    assert_eq!(refused.expect_err("is too deep").message, "exceeded max depth");
+    let many = vec![json!({"op": "test", "path": "/data/a", "value": "0123456789"}); 10_001];
+    let refused = apply(
+        kind,
+        PatchKind::Json,
+        &current,
+        Value::from(many).to_string().as_bytes(),
+    );
+    assert_eq!(refused.expect_err("are too many").code, 413);
 }
 
 /// Any JSON without nulls, which a merge patch cannot set.
@@ -173,8 +273,10 @@ proptest! {
                 None => wanted.remove(name),
             };
         }
-        let result = strategically("Pod", &json!({"env": variables(&before)}), &json!({"env": patch}));
-        let mut found = result["env"].as_array().cloned().unwrap_or_default();
+        let pod = |list: Vec<Value>| containers(json!([{"name": "c", "env": list}]));
+        let result = strategically("Pod", &pod(variables(&before)), &pod(patch));
+        let list = &result["spec"]["containers"][0]["env"];
+        let mut found = list.as_array().cloned().unwrap_or_default();
         found.sort_by_key(|one| one["name"].to_string());
         prop_assert_eq!(found, variables(&wanted));
     }
@@ -183,8 +285,8 @@ proptest! {
     fn a_named_order_is_kept(names in Just(vec!["a", "b", "c", "d"]).prop_shuffle(),
                              order in Just(vec!["a", "b", "c", "d"]).prop_shuffle()) {
         let list = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
-        let patch = json!({"$setElementOrder/env": list(&order)});
-        let result = strategically("Pod", &json!({"env": list(&names)}), &patch);
-        prop_assert_eq!(&result["env"], &Value::from(list(&order)));
+        let patch = json!({"spec": {"$setElementOrder/containers": list(&order)}});
+        let result = strategically("Pod", &containers(list(&names).into()), &patch);
+        prop_assert_eq!(result, containers(list(&order).into()));
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::decode::{FieldValidation, Parsed, decode, parse, unknown_fields};
 use super::super::fields::problems;
+use super::super::patch::{DEPTH, is_too_deep};
 use super::super::{Status, scale};
 use super::{Call, Part, metadata};
 
@@ -78,7 +79,9 @@ fn text(body: &[u8]) -> Result<Parsed, Status> {
         Some(parsed) => parsed,
         None => parse(body, "application/yaml").map_err(|status| failed(&status.message))?,
     };
-    if parsed.value.is_object() {
+    if is_too_deep(&parsed.value, DEPTH) {
+        Err(failed("exceeded max depth"))
+    } else if parsed.value.is_object() {
         Ok(parsed)
     } else {
         Err(failed("an object is applied, nothing else"))

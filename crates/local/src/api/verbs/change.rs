@@ -106,7 +106,8 @@ impl Api {
                 return Err(metadata::invalid(&target.kind, &target.name, cause));
             }
             metadata::place(target, &mut patched)?;
-            let Decoded { object, warnings } = decode(&target.kind, patched, call.validation)?;
+            let Decoded { object, warnings } = decode(&target.kind, patched.clone(), call.validation)
+                .map_err(|status| unfit(&patched, &status))?;
             Ok((object, warnings).into())
         })
         .await
@@ -225,6 +226,18 @@ impl Api {
             Err(Refused::Changed) => Ok(Attempt::Again),
             Err(refused) => Err(target.refused(&refused)),
         }
+    }
+}
+
+/// What the real server says of a patch whose result is no object of the kind.
+fn unfit(patched: &Value, status: &Status) -> Status {
+    let (_, why) = status
+        .message
+        .split_once(" cannot be handled as a ")
+        .unwrap_or_default();
+    match why.split_once(": ") {
+        Some((_, why)) => patch::unfit(patched, why),
+        None => status.clone(),
     }
 }
 
