@@ -167,6 +167,11 @@ pub(super) fn carry_over(kind: &Type, part: Part, current: &Value, wanted: Value
                     next.as_object_mut().map(|next| next.shift_remove("status"));
                 }
             }
+            // Owners have been settled when admission has seen the object; before that they are not looked at.
+            match wanted["metadata"].get("managedFields") {
+                Some(owners) => of(&mut next).insert("managedFields".to_owned(), owners.clone()),
+                None => of(&mut next).shift_remove("managedFields"),
+            };
             next
         }
     };

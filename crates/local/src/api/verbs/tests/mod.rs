@@ -1,5 +1,7 @@
 //! The verbs through the in-process client: identity, versions, parts, endings.
 
+mod ownership;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -12,6 +14,7 @@ use crate::store::Store;
 
 struct Cluster {
     client: Client,
+    api: Arc<Api>,
     _directory: tempfile::TempDir,
 }
 
@@ -20,7 +23,8 @@ async fn cluster() -> Cluster {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("cluster.db")).unwrap();
     let tokens = Tokens::new(identity::token::Signer::generate().unwrap());
-    let client = Client::new(Arc::new(Api::new(store, tokens)), User::system("test"));
+    let api = Arc::new(Api::new(store, tokens));
+    let client = Client::new(api.clone(), User::system("test"));
     client
         .create(&gvr::NAMESPACES, "", json!({"metadata": {"name": "n"}}))
         .await
@@ -29,6 +33,7 @@ async fn cluster() -> Cluster {
     client.create(&gvr::SERVICE_ACCOUNTS, "n", account).await.unwrap();
     Cluster {
         client,
+        api,
         _directory: directory,
     }
 }
