@@ -8,4 +8,5 @@ mod article;
 mod bad_input;
 mod images;
 mod life;
+mod services;
 mod user;

@@ -29,7 +29,15 @@ pub(super) async fn run(client: &Client, advertised: SocketAddr) -> Result<(), S
         "endpoints": [{"addresses": [advertised.ip().to_string()], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": advertised.port(), "protocol": "TCP"}],
     });
-    ensure(client, &gvr::ENDPOINT_SLICES, "default", slice).await
+    ensure(client, &gvr::ENDPOINT_SLICES, "default", slice).await?;
+    let endpoints = json!({
+        "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{
+            "addresses": [{"ip": advertised.ip().to_string()}],
+            "ports": [{"name": "https", "port": advertised.port(), "protocol": "TCP"}],
+        }],
+    });
+    ensure(client, &gvr::ENDPOINTS, "default", endpoints).await
 }
 
 /// Creates an object, or brings it back to what it should be.

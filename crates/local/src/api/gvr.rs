@@ -19,6 +19,7 @@ pub const CUSTOM_RESOURCE_DEFINITIONS: Gvr =
 pub const DAEMON_SETS: Gvr = Gvr::fixed("apps", "v1", "daemonsets");
 pub const DEPLOYMENTS: Gvr = Gvr::fixed("apps", "v1", "deployments");
 pub const ENDPOINT_SLICES: Gvr = Gvr::fixed("discovery.k8s.io", "v1", "endpointslices");
+pub const ENDPOINTS: Gvr = Gvr::fixed("", "v1", "endpoints");
 pub const EVENTS: Gvr = Gvr::fixed("", "v1", "events");
 pub const JOBS: Gvr = Gvr::fixed("batch", "v1", "jobs");
 pub const MUTATING_WEBHOOKS: Gvr = Gvr::fixed(

@@ -9,6 +9,7 @@ mod daemon_set;
 mod deployment;
 mod dns_service;
 mod endpoint_slice;
+mod endpoints;
 pub(crate) mod events;
 mod garbage;
 mod hash;
@@ -70,6 +71,7 @@ pub async fn start(client: Client, settings: Settings, tasks: &Tasks) -> Result<
     daemon_set::start(&client, tasks);
     job::start(&client, tasks);
     endpoint_slice::start(&client, tasks);
+    endpoints::start(&client, tasks);
     garbage::start(&client, tasks);
     role_aggregation::start(&client, tasks);
     // Pods need both; waiting here spares the first of them a refusal.

@@ -2,7 +2,7 @@
 //!
 //! <https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/>
 
-mod plan;
+pub(super) mod plan;
 
 use daemon::Tasks;
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub(super) fn start(client: &Client, tasks: &Tasks) {
     });
 }
 
-fn services_of_pod(client: &Client, pod: &Value) -> Vec<Key> {
+pub(super) fn services_of_pod(client: &Client, pod: &Value) -> Vec<Key> {
     let Ok(list) = client.list(&SERVICES, object::namespace(pod), &Query::default()) else {
         return Vec::new();
     };
@@ -60,7 +60,7 @@ fn service_of_slice(slice: &Value) -> Key {
 }
 
 /// The endpoints of other Services are somebody else's to write.
-fn has_selector(service: &Value) -> bool {
+pub(super) fn has_selector(service: &Value) -> bool {
     service["spec"]["type"] != "ExternalName"
         && service["spec"]["selector"]
             .as_object()

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::super::object::{self, list, number, text};
 use crate::api::client::Object;
 
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(in super::super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(in super::super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
-const HEADLESS: &str = "service.kubernetes.io/headless";
+pub(in super::super) const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// Endpoints in one slice.
 const MOST: usize = 100;
@@ -52,7 +52,7 @@ struct Group {
 }
 
 /// The same text for the same ports, whether or not defaults were written out.
-fn key(ports: &Value) -> String {
+pub(in super::super) fn key(ports: &Value) -> String {
     let key = |port: &Value| {
         let protocol = port["protocol"].as_str().unwrap_or("TCP");
         let (name, number) = (text(&port["name"]), number(&port["port"]));
@@ -151,7 +151,7 @@ fn labels(service: &Value) -> Value {
 }
 
 /// Pods with an address that have not ended; those that are about to end still serve.
-fn has_endpoint(pod: &Value) -> bool {
+pub(in super::super) fn has_endpoint(pod: &Value) -> bool {
     pod["status"]["podIP"]
         .as_str()
         .is_some_and(|address| !address.is_empty())
@@ -187,7 +187,7 @@ fn endpoint(service: &Value, pod: &Value, zone_of: ZoneOf<'_>) -> Value {
 }
 
 /// The Service's ports as this pod has them; a name that no container has is left out.
-fn ports(service: &Value, pod: &Value) -> Value {
+pub(in super::super) fn ports(service: &Value, pod: &Value) -> Value {
     let resolved = list(&service["spec"]["ports"]).iter().filter_map(|port| {
         let protocol = port["protocol"].as_str().unwrap_or("TCP");
         let number = match &port["targetPort"] {
