@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::crd::CustomVersion;
 use super::fields::Rule;
 use super::kinds::{self, BuiltIn};
+use super::openapi::Documents;
 use super::{Gvr, crd};
 
 pub type Text = Cow<'static, str>;
@@ -71,6 +72,8 @@ pub struct ScalePaths {
 pub struct Registry {
     all: Vec<Arc<Type>>,
     index: HashMap<Gvr, Arc<Type>>,
+    /// What describes them to clients; made when one asks.
+    pub(super) documents: Documents,
 }
 
 /// The set in force.
@@ -135,7 +138,11 @@ impl Registry {
 
     fn of(all: Vec<Arc<Type>>) -> Self {
         let index = all.iter().map(|one| (one.gvr.clone(), Arc::clone(one))).collect();
-        Self { all, index }
+        Self {
+            all,
+            index,
+            documents: Documents::default(),
+        }
     }
 
     /// Every type; versions of a group stand in order of preference (`v1`, `v1beta1`, `v1alpha3`).

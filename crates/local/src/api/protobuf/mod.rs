@@ -6,7 +6,7 @@
 //!
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding>
 
-mod tables;
+pub(super) mod tables;
 mod value;
 mod wire;
 

@@ -35,6 +35,11 @@ pub(super) fn json(code: u16, value: &impl Serialize) -> Response<Body> {
     }
 }
 
+/// JSON that is a text already.
+pub(super) fn json_text(text: Bytes) -> Response<Body> {
+    answer(200, "application/json", full(text))
+}
+
 /// JSON, or YAML for those who prefer it.
 pub(super) fn written(code: u16, yaml: bool, value: &impl Serialize) -> Response<Body> {
     if !yaml {

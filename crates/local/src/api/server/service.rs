@@ -127,8 +127,11 @@ impl Service {
             }
             Route::Group(group) => discovery::group(&registry, group),
             Route::Resources { group, version } => discovery::resources(&registry, group, version),
-            Route::OpenApiIndex => Some(openapi::index(&registry)),
-            Route::OpenApi { group, version } => openapi::document(&registry, group, version),
+            Route::OpenApiIndex => return respond::json_text(openapi::index(&registry)),
+            Route::OpenApi { group, version } => match openapi::document(&registry, group, version) {
+                Some(document) => return respond::json_text(document),
+                None => None,
+            },
             Route::Issuer => Some(json!({
                 "issuer": tokens::ISSUER, "jwks_uri": format!("{}/openid/v1/jwks", tokens::ISSUER),
                 "response_types_supported": ["id_token"], "subject_types_supported": ["public"],

@@ -4,6 +4,8 @@ use super::messages;
 use super::meta::{Condition, LabelSelector, ObjectMeta};
 
 messages! {
+    package "io.k8s.api.admissionregistration.v1";
+
     AuditAnnotation { 1 key: string, 2 valueExpression: string }
     ExpressionWarning { 2 fieldRef: string, 3 warning: string }
     MatchCondition { 1 name: string, 2 expression: string }

@@ -6,6 +6,8 @@ use super::pod::PodTemplateSpec;
 use super::volumes::PersistentVolumeClaim;
 
 messages! {
+    package "io.k8s.api.apps.v1";
+
     ControllerRevision { 1 metadata: ObjectMeta nonempty, 2 data: Raw, 3 revision: int }
     DaemonSet {
         1 metadata: ObjectMeta nonempty, 2 spec: DaemonSetSpec nonempty, 3 status: DaemonSetStatus nonempty,

@@ -4,6 +4,8 @@ use super::messages;
 use super::meta::ObjectMeta;
 
 messages! {
+    package "io.k8s.api.authentication.v1";
+
     BoundObjectReference {
         1 kind: string nonempty, 2 apiVersion: string nonempty, 3 name: string nonempty,
         4 uid: string nonempty,

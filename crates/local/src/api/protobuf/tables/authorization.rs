@@ -4,6 +4,8 @@ use super::messages;
 use super::meta::{FieldSelectorRequirement, LabelSelectorRequirement, ObjectMeta};
 
 messages! {
+    package "io.k8s.api.authorization.v1";
+
     FieldSelectorAttributes { 1 rawSelector: string nonempty, 2 requirements: [FieldSelectorRequirement] }
     LabelSelectorAttributes { 1 rawSelector: string nonempty, 2 requirements: [LabelSelectorRequirement] }
     LocalSubjectAccessReview {

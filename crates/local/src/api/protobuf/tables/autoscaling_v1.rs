@@ -4,6 +4,8 @@ use super::messages;
 use super::meta::ObjectMeta;
 
 messages! {
+    package "io.k8s.api.autoscaling.v1";
+
     CrossVersionObjectReference { 1 kind: string, 2 name: string, 3 apiVersion: string nonempty }
     HorizontalPodAutoscaler {
         1 metadata: ObjectMeta nonempty, 2 spec: HorizontalPodAutoscalerSpec nonempty,

@@ -4,6 +4,8 @@ use super::messages;
 use super::meta::{LabelSelector, ObjectMeta};
 
 messages! {
+    package "io.k8s.api.autoscaling.v2";
+
     ContainerResourceMetricSource { 1 name: string, 2 target: MetricTarget, 3 container: string }
     ContainerResourceMetricStatus { 1 name: string, 2 current: MetricValueStatus, 3 container: string }
     CrossVersionObjectReference { 1 kind: string, 2 name: string, 3 apiVersion: string nonempty }

@@ -10,6 +10,8 @@ use super::scheduling::{
 };
 
 messages! {
+    package "io.k8s.api.batch.v1";
+
     CronJob {
         1 metadata: ObjectMeta nonempty, 2 spec: CronJobSpec nonempty, 3 status: CronJobStatus nonempty,
     }

@@ -4,6 +4,8 @@ use super::messages;
 use super::meta::ObjectMeta;
 
 messages! {
+    package "io.k8s.api.certificates.v1";
+
     CertificateSigningRequest {
         1 metadata: ObjectMeta nonempty, 2 spec: CertificateSigningRequestSpec,
         3 status: CertificateSigningRequestStatus nonempty,

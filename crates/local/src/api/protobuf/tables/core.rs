@@ -5,6 +5,8 @@ use super::meta::{Condition, ObjectMeta};
 use super::pod::PodTemplateSpec;
 
 messages! {
+    package "io.k8s.api.core.v1";
+
     AttachedVolume { 1 name: string, 2 devicePath: string }
     Binding { 1 metadata: ObjectMeta nonempty, 2 target: ObjectReference }
     ClientIPConfig { 1 timeoutSeconds: int }

@@ -5,6 +5,8 @@ use super::messages;
 use super::meta::ObjectMeta;
 
 messages! {
+    package "io.k8s.api.discovery.v1";
+
     Endpoint {
         1 addresses: [string], 2 conditions: EndpointConditions nonempty, 3 hostname: string,
         4 targetRef: ObjectReference, 5 deprecatedTopology: {string}, 6 nodeName: string, 7 zone: string,

@@ -5,6 +5,8 @@ use super::messages;
 use super::meta::ObjectMeta;
 
 messages! {
+    package "io.k8s.api.events.v1";
+
     Event {
         1 metadata: ObjectMeta, 2 eventTime: MicroTime, 3 series: EventSeries,
         4 reportingController: string nonempty, 5 reportingInstance: string nonempty,

@@ -3,6 +3,8 @@
 use super::messages;
 
 messages! {
+    package "io.k8s.apimachinery.pkg.apis.meta.v1";
+
     Condition {
         1 type: string, 2 status: string, 3 observedGeneration: int nonempty, 4 lastTransitionTime: Time,
         5 reason: string, 6 message: string,

@@ -35,22 +35,24 @@ mod volumes;
 
 /// A message, by the name of its kind or type.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) name: &'static str,
-    pub(super) fields: &'static [Field],
+pub(in crate::api) struct Message {
+    /// Where Kubernetes' own documents look for its definition.
+    pub(in crate::api) package: &'static str,
+    pub(in crate::api) name: &'static str,
+    pub(in crate::api) fields: &'static [Field],
 }
 
 #[derive(Debug)]
-pub(super) struct Field {
-    pub(super) number: u32,
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) presence: Presence,
+pub(in crate::api) struct Field {
+    pub(in crate::api) number: u32,
+    pub(in crate::api) name: &'static str,
+    pub(in crate::api) kind: Kind,
+    pub(in crate::api) presence: Presence,
 }
 
 /// The type of a field: how it is read, and what it becomes.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(in crate::api) enum Kind {
     Text,
     Integer,
     Boolean,
@@ -74,7 +76,7 @@ pub(super) enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(in crate::api) enum Presence {
     AsSent,
     NonEmpty,
     Inline,
@@ -185,7 +187,7 @@ const OBJECTS: &[(&str, &[&Message])] = &[
 ];
 
 /// The message of an object. Every group has `DeleteOptions`.
-pub(super) fn find(api_version: &str, kind: &str) -> Option<&'static Message> {
+pub(in crate::api) fn find(api_version: &str, kind: &str) -> Option<&'static Message> {
     if kind == meta::DeleteOptions.name {
         return Some(&meta::DeleteOptions);
     }
@@ -195,7 +197,7 @@ pub(super) fn find(api_version: &str, kind: &str) -> Option<&'static Message> {
 }
 
 /// Every object that may be sent.
-pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static Message)> {
+pub(in crate::api) fn all() -> impl Iterator<Item = (&'static str, &'static Message)> {
     OBJECTS
         .iter()
         .flat_map(|(version, messages)| messages.iter().map(|message| (*version, *message)))
@@ -203,12 +205,13 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static Message)> {
 
 /// The tables: a `static` for each message, and a line for each handful of fields.
 macro_rules! messages {
-    ($($message:ident { $($number:literal $field:ident : $kind:tt $($presence:ident)?),* $(,)? })*) => {
+    (package $package:literal; $($message:ident { $($number:literal $field:ident : $kind:tt $($presence:ident)?),* $(,)? })*) => {
         $(
             #[allow(non_upper_case_globals, reason = "called as Kubernetes calls them")]
             #[allow(unreachable_pub, reason = "some are used by their own file alone")]
-            pub(in super::super) static $message: $crate::api::protobuf::tables::Message =
+            pub(in crate::api) static $message: $crate::api::protobuf::tables::Message =
                 $crate::api::protobuf::tables::Message {
+                    package: $package,
                     name: stringify!($message),
                     fields: &[$($crate::api::protobuf::tables::Field {
                         number: $number,

@@ -5,6 +5,8 @@ use super::messages;
 use super::meta::{LabelSelector, ObjectMeta};
 
 messages! {
+    package "io.k8s.api.networking.v1";
+
     HTTPIngressPath { 1 path: string nonempty, 2 backend: IngressBackend, 3 pathType: string }
     HTTPIngressRuleValue { 1 paths: [HTTPIngressPath] }
     IPBlock { 1 cidr: string, 2 except: [string] }

@@ -5,6 +5,8 @@ use super::meta::ObjectMeta;
 use super::pod::Toleration;
 
 messages! {
+    package "io.k8s.api.node.v1";
+
     Overhead { 1 podFixed: {Quantity} }
     RuntimeClass {
         1 metadata: ObjectMeta nonempty, 2 handler: string, 3 overhead: Overhead, 4 scheduling: Scheduling,

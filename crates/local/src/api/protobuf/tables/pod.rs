@@ -6,6 +6,8 @@ use super::meta::{LabelSelector, ObjectMeta};
 use super::volumes::{Volume, VolumeHealthCondition};
 
 messages! {
+    package "io.k8s.api.core.v1";
+
     Affinity {
         1 nodeAffinity: NodeAffinity, 2 podAffinity: PodAffinity, 3 podAntiAffinity: PodAntiAffinity,
     }

@@ -4,6 +4,8 @@ use super::messages;
 use super::meta::{Condition, DeleteOptions, LabelSelector, ObjectMeta};
 
 messages! {
+    package "io.k8s.api.policy.v1";
+
     Eviction { 1 metadata: ObjectMeta nonempty, 2 deleteOptions: DeleteOptions }
     PodDisruptionBudget {
         1 metadata: ObjectMeta nonempty, 2 spec: PodDisruptionBudgetSpec nonempty,

@@ -4,6 +4,8 @@ use super::messages;
 use super::meta::{LabelSelector, ObjectMeta};
 
 messages! {
+    package "io.k8s.api.rbac.v1";
+
     AggregationRule { 1 clusterRoleSelectors: [LabelSelector] }
     ClusterRole {
         1 metadata: ObjectMeta nonempty, 2 rules: [PolicyRule], 3 aggregationRule: AggregationRule,

@@ -4,6 +4,8 @@ use super::messages;
 use super::meta::ObjectMeta;
 
 messages! {
+    package "io.k8s.api.scheduling.v1";
+
     PriorityClass {
         1 metadata: ObjectMeta nonempty, 2 value: int, 3 globalDefault: bool nonempty,
         4 description: string nonempty, 5 preemptionPolicy: string,

@@ -6,6 +6,8 @@ use super::meta::{LabelSelector, ObjectMeta};
 use super::volumes::PersistentVolumeSpec;
 
 messages! {
+    package "io.k8s.api.storage.v1";
+
     CSIDriver { 1 metadata: ObjectMeta nonempty, 2 spec: CSIDriverSpec }
     CSIDriverSpec {
         1 attachRequired: bool, 2 podInfoOnMount: bool, 3 volumeLifecycleModes: [string],

@@ -8,6 +8,8 @@ use super::meta::{LabelSelector, ObjectMeta};
 use super::pod::{NodeSelector, ObjectFieldSelector, ResourceFieldSelector};
 
 messages! {
+    package "io.k8s.api.core.v1";
+
     AWSElasticBlockStoreVolumeSource {
         1 volumeID: string, 2 fsType: string nonempty, 3 partition: int nonempty, 4 readOnly: bool nonempty,
     }
