@@ -159,9 +159,14 @@ pub(super) fn resources(registry: &Registry, group: &str, version: &str) -> Opti
     } else {
         format!("{group}/{version}")
     };
-    Some(json!({
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources,
-    }))
+    let mut list = json!({"kind": "APIResourceList"});
+    // The core group's list has never had one.
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    list["groupVersion"] = group_version.into();
+    list["resources"] = resources.into();
+    Some(list)
 }
 
 fn legacy_resource(row: &Row) -> Value {

@@ -79,8 +79,16 @@ impl Status {
             object.shift_remove("reason");
         }
         if !self.details.is_null() {
-            object["details"] = self.details.clone();
+            object["details"] = without_empty(self.details.clone());
         }
         object
     }
+}
+
+/// Details without texts that say nothing, such as the name of the core group.
+pub(super) fn without_empty(mut details: Value) -> Value {
+    if let Some(fields) = details.as_object_mut() {
+        fields.retain(|_, value| *value != "");
+    }
+    details
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::client::{DeleteOptions, List, Object, Query};
 use super::super::paging::Page;
-use super::super::{Status, gvr, time};
+use super::super::{Status, gvr, status, time};
 use super::change::is_over;
 use super::{ATTEMPTS, Api, Call, MODIFIED, is_ending, metadata};
 use crate::store::{Refused, revision_of};
@@ -35,8 +35,8 @@ impl Deleted {
         match self {
             Self::Gone(object) if !ANSWERED_BY_OBJECT.contains(&kind.gvr.to_string().as_str()) => json!({
                 "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                "details": {"name": call.target.name, "group": kind.gvr.group, "kind": kind.gvr.resource,
-                    "uid": object["metadata"]["uid"]},
+                "details": status::without_empty(json!({"name": call.target.name, "group": kind.gvr.group,
+                    "kind": kind.gvr.resource, "uid": object["metadata"]["uid"]})),
             }),
             Self::Gone(object) | Self::Ending(object) => Value::clone(object),
         }
