@@ -220,23 +220,6 @@ pub fn set_defaults(definition: &mut Value) {
     }
 }
 
-/// What the creator of a definition should know although it is accepted.
-pub fn warnings(definition: &Value) -> Vec<String> {
-    let versions = definition["spec"]["versions"].as_array();
-    let with_rules = versions
-        .into_iter()
-        .flatten()
-        .filter(|version| schema::has_rules(&version["schema"]));
-    with_rules
-        .map(|version| {
-            format!(
-                "spec.versions[{}].schema: x-kubernetes-validations are stored but not evaluated",
-                text(&version["name"])
-            )
-        })
-        .collect()
-}
-
 /// What is wrong with a definition.
 pub fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let spec = &new["spec"];

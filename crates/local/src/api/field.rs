@@ -39,6 +39,14 @@ impl Trouble {
         }
     }
 
+    /// Whether rules in CEL could not even be asked about such an object.
+    pub fn stops_rules(self) -> bool {
+        matches!(
+            self,
+            Self::Required | Self::TypeInvalid | Self::TooLong | Self::TooMany
+        )
+    }
+
     fn title(self) -> &'static str {
         match self {
             Self::Required => "Required value",
@@ -87,6 +95,12 @@ impl FieldErrors {
             path: path.into(),
             body,
         });
+    }
+
+    /// A problem of any kind with a value.
+    pub fn add(&mut self, trouble: Trouble, path: impl Into<String>, value: &Value, detail: &str) {
+        let shown = matches!(trouble, Trouble::Invalid | Trouble::Duplicate).then(|| go_value(value));
+        self.push(trouble, path, shown.as_deref(), detail);
     }
 
     pub fn required(&mut self, path: impl Into<String>, detail: &str) {

@@ -350,6 +350,28 @@ fn extension_kinds() -> Vec<Kind> {
         .default(defaults::validating_webhooks)
         .validate(validate::webhooks)
         .columns(&table::WEBHOOKS),
+        Kind::new::<admissionregistration::ValidatingAdmissionPolicy>(
+            ADMISSION,
+            "v1",
+            "validatingadmissionpolicies",
+            "ValidatingAdmissionPolicy",
+        )
+        .cluster()
+        .singular("validatingadmissionpolicy")
+        .status()
+        .default(defaults::admission_policy)
+        .validate(validate::admission_policy)
+        .columns(&table::NAME_AND_AGE),
+        Kind::new::<admissionregistration::ValidatingAdmissionPolicyBinding>(
+            ADMISSION,
+            "v1",
+            "validatingadmissionpolicybindings",
+            "ValidatingAdmissionPolicyBinding",
+        )
+        .cluster()
+        .default(defaults::admission_policy_binding)
+        .validate(validate::admission_policy_binding)
+        .columns(&table::NAME_AND_AGE),
         Kind::new::<apiextensions::CustomResourceDefinition>(
             "apiextensions.k8s.io",
             "v1",

@@ -1,16 +1,20 @@
 //! What may still change or refuse a write that is otherwise fine: a few built-in plugins, then webhooks.
 //!
 //! Order as in Kubernetes: ServiceAccount, Priority and DefaultTolerationSeconds, mutating webhooks one after another
-//! by name, the plugins again for what the webhooks added, then validation by the caller, then validating webhooks side
-//! by side. Nothing here holds a lock or a transaction.
+//! by name, the plugins again for what the webhooks added, then validation by the caller, then policies, then
+//! validating webhooks side by side. Nothing here holds a transaction.
 
 mod call;
+mod conditions;
 mod pods;
+mod policy;
 mod review;
 mod rules;
 mod service_account;
 mod webhook;
 
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod tests;
 
@@ -20,11 +24,17 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::Value;
 
+use super::cel::Budget;
 use super::client::Object;
 use super::decode::{FieldValidation, decode};
 use super::registry::{Registry, Type};
 use super::{Gvr, Status, User, defaults, gvr};
+use conditions::Programs;
+use rules::Matching;
 use webhook::Hook;
+
+pub use conditions::declared;
+pub use policy::{BINDINGS, POLICIES};
 
 /// What is done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +80,7 @@ pub enum Network {
 #[derive(Debug)]
 pub struct Admission {
     network: Network,
+    programs: Programs,
 }
 
 impl Default for Admission {
@@ -80,7 +91,10 @@ impl Default for Admission {
 
 impl Admission {
     pub fn new(network: Network) -> Self {
-        Self { network }
+        Self {
+            network,
+            programs: Programs::default(),
+        }
     }
 
     /// The object as it is after all plugins and mutating webhooks, and what the caller should be warned of.
@@ -119,7 +133,7 @@ impl Admission {
         Ok((object, warnings))
     }
 
-    /// Asks the validating webhooks; on a deletion, `object` is null and mutating webhooks may refuse too.
+    /// Asks policies and validating webhooks; on a deletion, `object` is null and mutating webhooks may refuse too.
     ///
     /// # Errors
     /// As for [`Admission::mutate`].
@@ -136,6 +150,7 @@ impl Admission {
                 warnings.extend(verdict.into_iter().flat_map(|verdict| verdict.warnings));
             }
         }
+        warnings.extend(policy::validate(&self.programs, lookup, review, object)?);
         let hooks = hooks(lookup, review, &gvr::VALIDATING_WEBHOOKS);
         for verdict in join_all(hooks.iter().map(|hook| self.ask(hook, lookup, review, object))).await {
             warnings.extend(verdict?.into_iter().flat_map(|verdict| verdict.warnings));
@@ -173,9 +188,12 @@ impl Admission {
         review: &Review<'_>,
         object: &Value,
     ) -> Result<Option<webhook::Verdict>, Status> {
-        let Some(kind) = rules::kind(hook, lookup, review, object) else {
+        let Some(kind) = rules::kind(&Matching::of_hook(hook), lookup, review, object) else {
             return Ok(None);
         };
+        if !self.meets_conditions(hook, lookup, review, (&kind, object))? {
+            return Ok(None);
+        }
         if review.dry_run && !hook.allows_dry_run() {
             let name = hook.name();
             return Err(Status::bad_request(format!(
@@ -201,6 +219,35 @@ impl Admission {
                 "Internal error occurred: failed calling webhook \"{}\": {why}",
                 hook.name()
             ))),
+        }
+    }
+}
+
+impl Admission {
+    /// Whether the webhook's `matchConditions` hold; when that cannot be said, `failurePolicy` decides.
+    fn meets_conditions(
+        &self,
+        hook: &Hook,
+        lookup: &dyn Lookup,
+        review: &Review<'_>,
+        (kind, object): (&Type, &Value),
+    ) -> Result<bool, Status> {
+        let conditions = hook.conditions();
+        if conditions.as_array().is_none_or(Vec::is_empty) {
+            return Ok(true);
+        }
+        let seen = conditions::variables(lookup, review, (kind, object));
+        match conditions::hold(&self.programs, conditions, &seen, &mut Budget::default()) {
+            Ok(hold) => Ok(hold),
+            Err(why) if hook.ignores_failure() => {
+                tracing::warn!(
+                    webhook = hook.name(),
+                    why,
+                    "admission goes on without this webhook"
+                );
+                Ok(false)
+            }
+            Err(why) => Err(forbidden(review, &why)),
         }
     }
 }

@@ -33,10 +33,10 @@ pub(super) fn request(review: &Review<'_>, kind: &Type, object: &Value, uid: &st
             kind.from_stored(review.kind.to_stored(object.clone()))
         }
     };
-    let (operation, options) = match review.operation {
-        Operation::Create => ("CREATE", "CreateOptions"),
-        Operation::Update => ("UPDATE", "UpdateOptions"),
-        Operation::Delete => ("DELETE", "DeleteOptions"),
+    let options = match review.operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => "DeleteOptions",
     };
     let kind_of =
         |kind: &Type| json!({"group": kind.gvr.group, "version": kind.gvr.version, "kind": kind.kind});
@@ -45,7 +45,7 @@ pub(super) fn request(review: &Review<'_>, kind: &Type, object: &Value, uid: &st
     let mut request = json!({
         "uid": uid, "kind": kind_of(kind), "resource": resource_of(kind),
         "requestKind": kind_of(review.kind), "requestResource": resource_of(review.kind),
-        "name": review.name, "operation": operation,
+        "name": review.name, "operation": review.operation.name(),
         "userInfo": {"username": user.name, "groups": user.groups},
         "object": show(object), "oldObject": review.old.map_or(Value::Null, show),
         "dryRun": review.dry_run,

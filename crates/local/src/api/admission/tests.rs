@@ -23,13 +23,13 @@ use crate::api::registry::Registry;
 use crate::api::{Gvr, Status, User, gvr};
 
 #[derive(Default)]
-struct Cluster {
+pub(super) struct Cluster {
     objects: HashMap<(String, String, String), Object>,
     definitions: Vec<Value>,
 }
 
 impl Cluster {
-    fn with(mut self, collection: &Gvr, namespace: &str, name: &str, mut object: Value) -> Self {
+    pub(super) fn with(mut self, collection: &Gvr, namespace: &str, name: &str, mut object: Value) -> Self {
         object["metadata"]["name"] = json!(name);
         self.objects.insert(
             (collection.to_string(), namespace.to_owned(), name.to_owned()),
@@ -38,7 +38,7 @@ impl Cluster {
         self
     }
 
-    fn namespaced() -> Self {
+    pub(super) fn namespaced() -> Self {
         Self::default()
             .with(
                 &gvr::NAMESPACES,

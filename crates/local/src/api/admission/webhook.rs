@@ -58,6 +58,10 @@ impl Hook {
         &self.0["namespaceSelector"]
     }
 
+    pub(super) fn conditions(&self) -> &Value {
+        &self.0["matchConditions"]
+    }
+
     pub(super) fn allows_dry_run(&self) -> bool {
         matches!(self.0["sideEffects"].as_str(), Some("None" | "NoneOnDryRun"))
     }

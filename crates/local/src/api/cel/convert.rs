@@ -30,6 +30,20 @@ impl From<&Json> for Value {
     }
 }
 
+impl Value {
+    /// A text of a schema's `format`: times and bytes have types of their own.
+    pub fn formatted(format: &str, text: &str) -> Self {
+        let found = match format {
+            "date-time" => timestamp(text),
+            "date" => timestamp(&format!("{text}T00:00:00Z")),
+            "duration" => duration(text),
+            "byte" => STANDARD.decode(text).ok().map(|bytes| Self::Bytes(bytes.into())),
+            _ => None,
+        };
+        found.unwrap_or_else(|| Self::text(text))
+    }
+}
+
 /// The value as JSON; what JSON does not have becomes a text.
 pub fn to_json(value: &Value) -> Json {
     match value {

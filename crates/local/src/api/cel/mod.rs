@@ -26,8 +26,8 @@ pub use value::{Map, Value};
 
 /// What one run of one expression may cost.
 pub const RUN: u64 = 1_000_000;
-/// What all runs for one request may cost together.
-pub const REQUEST: u64 = 10_000_000;
+/// What all runs for one request may cost together: some tenths of a second of one core.
+pub const REQUEST: u64 = 3_000_000;
 /// Letters of one expression.
 const LENGTH: usize = 100_000;
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::registry::{Shape, Type};
 use super::validate::quantity;
-use super::{Status, crd};
+use super::Status;
 
 pub use parse::{Parsed, parse};
 pub use typed::{Findings, Step, check};
@@ -80,7 +80,6 @@ pub fn decode(kind: &Type, input: impl Into<Parsed>, validation: FieldValidation
     };
     warnings.extend(match &kind.shape {
         Shape::Custom(version) => version.deprecation.iter().cloned().collect(),
-        Shape::BuiltIn(_) if kind.kind == "CustomResourceDefinition" => crd::warnings(&value),
         Shape::BuiltIn(_) => Vec::new(),
     });
     Ok(Decoded {

@@ -189,6 +189,30 @@ pub fn validating_webhooks(object: &mut Value) {
     list(object, "webhooks").iter_mut().for_each(webhook_fields);
 }
 
+pub fn admission_policy(object: &mut Value) {
+    let spec = child(object, "spec");
+    set(spec, "failurePolicy", json!("Fail"));
+    match_resources(child(spec, "matchConstraints"));
+}
+
+pub fn admission_policy_binding(object: &mut Value) {
+    let spec = child(object, "spec");
+    if spec["matchResources"].is_object() {
+        match_resources(child(spec, "matchResources"));
+    }
+}
+
+fn match_resources(resources: &mut Value) {
+    set(resources, "matchPolicy", json!("Equivalent"));
+    set(resources, "namespaceSelector", json!({}));
+    set(resources, "objectSelector", json!({}));
+    for rules in ["resourceRules", "excludeResourceRules"] {
+        for rule in list(resources, rules) {
+            set(rule, "scope", json!("*"));
+        }
+    }
+}
+
 fn webhook_fields(webhook: &mut Value) {
     set(webhook, "failurePolicy", json!("Fail"));
     set(webhook, "matchPolicy", json!("Equivalent"));

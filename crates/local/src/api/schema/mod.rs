@@ -2,13 +2,16 @@
 //!
 //! A schema is read once, when its CRD is; patterns are compiled then. Only the skeleton (`properties`, `items`,
 //! `additionalProperties`) says which fields exist and have defaults; `allOf`, `anyOf`, `oneOf` and `not` only judge
-//! values. `x-kubernetes-validations` (CEL) are not evaluated; the CRD's creation says so.
+//! values. So do `x-kubernetes-validations`, in CEL.
 
 mod formats;
 mod pattern;
 mod read;
+mod rules;
 mod validate;
 
+#[cfg(test)]
+mod rule_tests;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +23,7 @@ use super::decode::Step;
 use super::field::FieldErrors;
 use pattern::Pattern;
 
-pub(super) use read::{check, has_rules};
+pub(super) use read::check;
 
 /// The schema of one version of a CRD.
 #[derive(Debug)]
@@ -45,6 +48,9 @@ struct Node {
     any_of: Vec<Node>,
     one_of: Vec<Node>,
     not: Option<Box<Node>>,
+    rules: Vec<rules::Rule>,
+    /// Here or below.
+    has_rules: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,9 +107,7 @@ const ENVELOPE: [&str; 3] = ["apiVersion", "kind", "metadata"];
 impl Schema {
     /// Reads `openAPIV3Schema`; a CRD that passed validation has no problems here.
     pub fn from_openapi(schema: &Value) -> Self {
-        let mut root = read::node(schema);
-        root.embedded = true;
-        Self(root)
+        Self(read::root(schema))
     }
 
     /// Fields that the schema does not know, to be dropped or refused.
@@ -118,9 +122,10 @@ impl Schema {
         fill(&self.0, object);
     }
 
-    /// What does not fit, in the words of the real server.
-    pub fn validate(&self, object: &Value, errors: &mut FieldErrors) {
+    /// What does not fit, in the words of the real server; on an update `old` is what the object was.
+    pub fn validate(&self, object: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         validate::value(&self.0, object, "", errors);
+        rules::validate(&self.0, object, old, errors);
     }
 }
 

@@ -5,10 +5,33 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::pattern::Pattern;
-use super::{Additional, Checks, Kind, List, Node};
+use super::{Additional, Checks, Kind, List, Node, rules};
 use crate::api::field::FieldErrors;
 
+/// The whole schema: an object with `apiVersion`, `kind` and `metadata`.
+pub(super) fn root(schema: &Value) -> Node {
+    let mut root = node(schema);
+    root.embedded = true;
+    // The rules of the root may look at its envelope.
+    root.rules = rules::read(schema, &root);
+    root
+}
+
 pub(super) fn node(schema: &Value) -> Node {
+    let mut node = outline(schema);
+    node.rules = rules::read(schema, &node);
+    let below = node.properties.values().chain(node.items.as_deref());
+    let like = match &node.additional {
+        Additional::Like(inner) => Some(&**inner),
+        _ => None,
+    };
+    node.has_rules = !node.rules.is_empty()
+        || schema["x-kubernetes-validations"].is_array()
+        || below.chain(like).any(|inner| inner.has_rules);
+    node
+}
+
+fn outline(schema: &Value) -> Node {
     let flag = |name: &str| schema[name] == true;
     let several = |name: &str| schema[name].as_array().into_iter().flatten().map(node).collect();
     let properties: HashMap<String, Node> = entries(&schema["properties"])
@@ -41,6 +64,8 @@ pub(super) fn node(schema: &Value) -> Node {
             .get("not")
             .filter(|not| not.is_object())
             .map(|not| Box::new(node(not))),
+        rules: Vec::new(),
+        has_rules: false,
     }
 }
 
@@ -89,6 +114,11 @@ fn checks(schema: &Value) -> Checks {
 
 /// What Kubernetes refuses in a CRD's schema: places without a type, patterns that are none, contradictions.
 pub(in crate::api) fn check(schema: &Value, path: &str, errors: &mut FieldErrors) {
+    check_place(schema, path, true, errors);
+}
+
+/// `lasting`: what stands here can be recognised in the object's next version.
+fn check_place(schema: &Value, path: &str, lasting: bool, errors: &mut FieldErrors) {
     let flag = |name: &str| schema[name] == true;
     let untyped = flag("x-kubernetes-int-or-string") || flag("x-kubernetes-preserve-unknown-fields");
     match schema["type"].as_str() {
@@ -114,16 +144,18 @@ pub(in crate::api) fn check(schema: &Value, path: &str, errors: &mut FieldErrors
         errors.required(format!("{path}.items"), "must be specified");
     }
     pattern(schema, path, errors);
+    rules::check(schema, path, lasting, errors);
     for (name, inner) in entries(&schema["properties"]) {
         // Kubernetes checks metadata itself; a schema may only narrow names.
         if path.ends_with("openAPIV3Schema") && name == "metadata" {
             continue;
         }
-        check(inner, &format!("{path}.properties[{name}]"), errors);
+        check_place(inner, &format!("{path}.properties[{name}]"), lasting, errors);
     }
     for field in ["items", "additionalProperties"] {
         if schema[field].is_object() {
-            check(&schema[field], &format!("{path}.{field}"), errors);
+            let lasting = lasting && (field != "items" || matches!(list(schema), List::Map(_)));
+            check_place(&schema[field], &format!("{path}.{field}"), lasting, errors);
         }
     }
 }
@@ -140,17 +172,6 @@ fn pattern(schema: &Value, path: &str, errors: &mut FieldErrors) {
         for (index, inner) in schema[junctor].as_array().into_iter().flatten().enumerate() {
             pattern(inner, &format!("{path}.{junctor}[{index}]"), errors);
         }
-    }
-}
-
-/// Whether anything in the schema asks for CEL.
-pub(in crate::api) fn has_rules(schema: &Value) -> bool {
-    match schema {
-        Value::Object(fields) => {
-            fields.contains_key("x-kubernetes-validations") || fields.values().any(has_rules)
-        }
-        Value::Array(items) => items.iter().any(has_rules),
-        _ => false,
     }
 }
 

@@ -30,7 +30,7 @@ fn schema() -> Schema {
 
 fn problems(object: &Value) -> Vec<String> {
     let mut errors = FieldErrors::default();
-    schema().validate(object, &mut errors);
+    schema().validate(object, None, &mut errors);
     errors
         .iter()
         .map(|error| format!("{}: {}", error.path, error.body))

@@ -8,6 +8,7 @@ mod kept;
 mod metadata;
 mod names;
 mod pod;
+mod policies;
 pub mod quantity;
 mod rights;
 mod services;
@@ -30,6 +31,7 @@ pub use kept::{
 pub use metadata::labels as check_labels;
 pub use names::{NameRule, dns_1035_label, dns_label, dns_subdomain, path_segment};
 pub use pod::pod;
+pub use policies::{admission_policy, admission_policy_binding};
 pub use rights::{cluster_role, cluster_role_binding, role, role_binding};
 pub use services::service;
 pub use webhooks::webhooks;
@@ -48,7 +50,7 @@ pub fn validate(kind: &Type, new: &Value, old: Option<&Value>) -> Result<(), Sta
         }
         Shape::Custom(version) => {
             metadata::check(kind, dns_subdomain, new, old, &mut errors);
-            version.schema.validate(new, &mut errors);
+            version.schema.validate(new, old, &mut errors);
         }
     }
     errors.into_result(kind, name)

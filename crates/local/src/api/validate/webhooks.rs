@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::policies::conditions;
 use super::{items, names, one_of, port, text};
 use crate::api::field::FieldErrors;
 
@@ -59,13 +60,11 @@ pub fn webhooks(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
                 detail,
             );
         }
-        if webhook["matchConditions"]
-            .as_array()
-            .is_some_and(|list| !list.is_empty())
-        {
-            let detail = "this server does not evaluate CEL";
-            errors.forbidden(format!("{path}.matchConditions"), detail);
-        }
+        conditions(
+            &webhook["matchConditions"],
+            &format!("{path}.matchConditions"),
+            errors,
+        );
         versions(&webhook["admissionReviewVersions"], &path, errors);
     }
 }
