@@ -1,7 +1,7 @@
 //! CustomResourceDefinitions: what makes one valid, and the types that a valid one serves.
 //!
 //! Names are accepted and the resource is served at once, as the status says. Versions differ by their `apiVersion`
-//! only (conversion strategy None).
+//! only (conversion strategy None), or are converted by a webhook (`conversion.rs`).
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -25,6 +25,8 @@ pub struct CustomVersion {
     pub rule: Rule,
     /// The text of `deprecationWarning`, when the version is deprecated.
     pub deprecation: Option<String>,
+    /// `spec.conversion.webhook`.
+    pub webhook: Option<Value>,
     openapi: Value,
 }
 
@@ -119,6 +121,8 @@ fn custom(definition: &Value, version: &Value) -> CustomVersion {
             .collect(),
         deprecation,
         rule: fields::from_openapi(&openapi),
+        webhook: (definition["spec"]["conversion"]["strategy"] == "Webhook")
+            .then(|| definition["spec"]["conversion"]["webhook"].clone()),
         openapi,
     }
 }
@@ -191,6 +195,10 @@ pub fn set_defaults(definition: &mut Value) {
     if definition["spec"]["conversion"].is_null() {
         definition["spec"]["conversion"] = json!({"strategy": "None"});
     }
+    let service = definition.pointer_mut("/spec/conversion/webhook/clientConfig/service");
+    if let Some(service) = service.filter(|service| service.is_object() && service["port"].is_null()) {
+        service["port"] = json!(443);
+    }
     let since = definition["metadata"]["creationTimestamp"].clone();
     if !definition["status"].is_object() {
         definition["status"] = json!({});
@@ -246,14 +254,20 @@ pub fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     } else if !matches!(spec["scope"].as_str(), Some("Cluster" | "Namespaced")) {
         errors.not_supported("spec.scope", &spec["scope"], &["Cluster", "Namespaced"]);
     }
-    if spec["conversion"]["strategy"] != "None" {
-        errors.not_supported(
-            "spec.conversion.strategy",
-            &spec["conversion"]["strategy"],
-            &["None"],
+    conversion(&spec["conversion"], errors);
+    versions(&spec["versions"], errors);
+    let listed = |name: &Value| {
+        let mut versions = spec["versions"].as_array().into_iter().flatten();
+        versions.any(|version| version["name"] == *name)
+    };
+    let stored = new["status"]["storedVersions"].as_array().into_iter().flatten();
+    for (index, name) in stored.enumerate().filter(|(_, name)| !listed(name)) {
+        errors.invalid(
+            format!("status.storedVersions[{index}]"),
+            name,
+            "must appear in spec.versions",
         );
     }
-    versions(&spec["versions"], errors);
     if let Some(old) = old {
         for (field, now, before) in [
             ("spec.scope", &spec["scope"], &old["spec"]["scope"]),
@@ -267,6 +281,48 @@ pub fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
                 errors.invalid(field, now, "field is immutable");
             }
         }
+    }
+}
+
+fn conversion(conversion: &Value, errors: &mut FieldErrors) {
+    let webhook = &conversion["webhook"];
+    match conversion["strategy"].as_str().unwrap_or_default() {
+        "None" if !webhook.is_null() => errors.forbidden(
+            "spec.conversion.webhook",
+            "should not be set when strategy is not set to Webhook",
+        ),
+        "None" => {}
+        "Webhook" => {
+            if webhook["clientConfig"].is_object() {
+                validate::webhook_client(
+                    &webhook["clientConfig"],
+                    "spec.conversion.webhook.clientConfig",
+                    errors,
+                );
+            } else {
+                errors.required(
+                    "spec.conversion.webhook.clientConfig",
+                    "required when strategy is set to Webhook",
+                );
+            }
+            let path = "spec.conversion.webhook.conversionReviewVersions";
+            let versions = webhook["conversionReviewVersions"].as_array();
+            match versions.map(|list| list.iter().any(|one| one == "v1")) {
+                Some(true) => {}
+                Some(false) => errors.invalid(
+                    path,
+                    &webhook["conversionReviewVersions"],
+                    "must include at least one of v1",
+                ),
+                None => errors.required(path, ""),
+            }
+        }
+        "" => errors.required("spec.conversion.strategy", ""),
+        _ => errors.not_supported(
+            "spec.conversion.strategy",
+            &conversion["strategy"],
+            &["None", "Webhook"],
+        ),
     }
 }
 

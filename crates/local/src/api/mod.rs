@@ -5,6 +5,7 @@ pub mod auth;
 mod bootstrap;
 pub mod cel;
 pub mod client;
+mod conversion;
 pub mod crd;
 pub mod decode;
 pub mod defaults;

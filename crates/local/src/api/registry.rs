@@ -99,19 +99,38 @@ impl Type {
     }
 
     /// A stored object in the form this version serves. Changes nothing when it is stored that way.
+    /// What a webhook converts stays as it is here.
     pub fn from_stored(&self, mut stored: Value) -> Value {
-        if self.gvr != self.stored_as {
-            if let Shape::BuiltIn(built_in) = &self.shape {
-                (built_in.from_stored)(&mut stored);
-            }
-            stored["apiVersion"] = Value::String(self.api_version());
+        if self.is_stored(&stored) || self.webhook().is_some() {
+            return stored;
         }
+        if let Shape::BuiltIn(built_in) = &self.shape {
+            (built_in.from_stored)(&mut stored);
+        }
+        stored["apiVersion"] = Value::String(self.api_version());
         stored
+    }
+
+    /// Whether a stored object is in the version that this type serves. A CRD's version of storage may change, and
+    /// leaves older objects behind.
+    pub fn is_stored(&self, stored: &Value) -> bool {
+        match &self.shape {
+            Shape::BuiltIn(_) => self.gvr == self.stored_as,
+            Shape::Custom(_) => stored["apiVersion"] == self.api_version(),
+        }
+    }
+
+    /// `spec.conversion.webhook` of the CRD, where versions are converted by one.
+    pub fn webhook(&self) -> Option<&Value> {
+        match &self.shape {
+            Shape::BuiltIn(_) => None,
+            Shape::Custom(version) => version.webhook.as_ref(),
+        }
     }
 
     /// An object of this version in the form the store keeps.
     pub fn to_stored(&self, mut served: Value) -> Value {
-        if self.gvr != self.stored_as {
+        if self.gvr != self.stored_as && self.webhook().is_none() {
             if let Shape::BuiltIn(built_in) = &self.shape {
                 (built_in.to_stored)(&mut served);
             }

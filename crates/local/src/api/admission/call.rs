@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::Network;
 
 /// The largest answer that is read.
-const ANSWER_LIMIT: usize = 3 << 20;
+const ANSWER_LIMIT: usize = 8 << 20;
 
 /// Where a webhook listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,8 @@ pub(super) async fn post(
     };
     let outcome = clock::timeout(limit, exchange).await;
     let outcome = outcome.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
-    outcome.map_err(|why| format!("Post \"{}\": {why}", target.url))
+    // Go names the request when there is no answer, and not when there is a bad one.
+    outcome.unwrap_or_else(|why| Err(format!("Post \"{}\": {why}", target.url)))
 }
 
 async fn connect(target: &Target, roots: &str, network: Network) -> Result<TlsStream<TcpStream>, String> {
@@ -135,7 +136,10 @@ fn tls_error(target: &Target, error: &io::Error) -> String {
     format!("tls: failed to verify certificate: x509: {what}")
 }
 
-async fn exchange(target: &Target, stream: TlsStream<TcpStream>, body: Bytes) -> Result<Bytes, String> {
+/// An answer, good or bad; or why there is none.
+type Answered = Result<Result<Bytes, String>, String>;
+
+async fn exchange(target: &Target, stream: TlsStream<TcpStream>, body: Bytes) -> Answered {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
@@ -154,11 +158,11 @@ async fn exchange(target: &Target, stream: TlsStream<TcpStream>, body: Bytes) ->
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
         let body = body.map_err(|error| error.to_string())?.to_bytes();
-        if status == StatusCode::OK {
+        Ok(if status == StatusCode::OK {
             Ok(body)
         } else {
             Err(refused(status, &body))
-        }
+        })
     };
     // The connection is driven here and not by a task of its own, so that a deadline ends both.
     let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));

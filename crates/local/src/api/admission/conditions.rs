@@ -15,7 +15,10 @@ const KEPT: usize = 2048;
 
 /// Compiled expressions by text and names of `variables`. They are the same for every write.
 #[derive(Debug, Default)]
-pub(super) struct Programs(Mutex<HashMap<(String, Vec<String>), Arc<Program>>>);
+pub(super) struct Programs(Mutex<HashMap<Asked, Arc<Program>>>);
+
+/// A text, and the names of `variables` that it may use.
+type Asked = (String, Vec<String>);
 
 impl Programs {
     /// The expression, compiled once; it may look at `variables.NAME` for these names.

@@ -21,6 +21,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -191,6 +192,9 @@ impl Admission {
         let Some(kind) = rules::kind(&Matching::of_hook(hook), lookup, review, object) else {
             return Ok(None);
         };
+        if kind.gvr != review.kind.gvr && kind.webhook().is_some() {
+            return Self::not_shown(hook, review, &kind);
+        }
         if !self.meets_conditions(hook, lookup, review, (&kind, object))? {
             return Ok(None);
         }
@@ -224,6 +228,32 @@ impl Admission {
 }
 
 impl Admission {
+    /// Asks a webhook something else than admission: conversion of custom resources.
+    pub async fn post(&self, lookup: &dyn Lookup, client: &Value, question: String) -> Result<Bytes, String> {
+        let hook = Hook(serde_json::json!({"clientConfig": client, "timeoutSeconds": 30}));
+        webhook::post(&hook, lookup, self.network, question).await
+    }
+
+    /// A webhook that knows only a version that another webhook would have to make.
+    fn not_shown(hook: &Hook, review: &Review<'_>, kind: &Type) -> Result<Option<webhook::Verdict>, Status> {
+        let why = format!(
+            "objects that a webhook converts are not shown in another version ({})",
+            kind.gvr.version
+        );
+        if hook.ignores_failure() {
+            tracing::warn!(
+                webhook = hook.name(),
+                why,
+                "admission goes on without this webhook"
+            );
+            return Ok(None);
+        }
+        Err(forbidden(
+            review,
+            &format!("admission webhook \"{}\": {why}", hook.name()),
+        ))
+    }
+
     /// Whether the webhook's `matchConditions` hold; when that cannot be said, `failurePolicy` decides.
     fn meets_conditions(
         &self,

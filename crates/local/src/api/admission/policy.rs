@@ -73,9 +73,15 @@ pub(super) fn validate(
                 policy,
                 binding,
             };
-            let seen = conditions::variables(lookup, review, (&kind, object));
-            for finding in bound.findings(lookup, review, &seen) {
-                bound.act(review, finding, &mut warnings, &mut refusals);
+            let unseen = kind.gvr != review.kind.gvr && kind.webhook().is_some();
+            let findings = if unseen {
+                bound.trouble("objects that a webhook converts are not shown in another version".to_owned())
+            } else {
+                let seen = conditions::variables(lookup, review, (&kind, object));
+                bound.findings(lookup, review, &seen)
+            };
+            for finding in findings {
+                bound.act(review, &finding, &mut warnings, &mut refusals);
             }
         }
     }
@@ -247,7 +253,7 @@ impl Bound<'_> {
     fn act(
         &self,
         review: &Review<'_>,
-        finding: Finding,
+        finding: &Finding,
         warnings: &mut Vec<String>,
         refusals: &mut Vec<Status>,
     ) {

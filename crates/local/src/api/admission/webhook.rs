@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use json_patch::PatchOperation;
 use serde_json::Value;
 
@@ -143,14 +144,11 @@ pub(super) async fn ask(
     review: &Review<'_>,
     (kind, object): (&Type, &Value),
 ) -> Result<(Option<Vec<PatchOperation>>, Vec<String>), Trouble> {
-    let failed = |why: String| Trouble::Failed(format!("failed to call webhook: {why}"));
-    let target = hook.target(lookup).map_err(failed)?;
-    let roots = hook.roots().map_err(failed)?;
     let uid = uid(rand::random());
     let question = review::request(review, kind, object, &uid).to_string();
-    let body = call::post(&target, &roots, network, hook.timeout(), question.into())
+    let body = post(hook, lookup, network, question)
         .await
-        .map_err(failed)?;
+        .map_err(|why| Trouble::Failed(format!("failed to call webhook: {why}")))?;
     match review::response(&body, &uid) {
         Ok(answer) => Ok((answer.patch, answer.warnings)),
         Err(Unusable::Denied(status)) => Err(Trouble::Denied(review::denied(hook.name(), &status))),
@@ -158,6 +156,18 @@ pub(super) async fn ask(
             "received invalid webhook response: {why}"
         ))),
     }
+}
+
+/// One question, one answer.
+pub(super) async fn post(
+    hook: &Hook,
+    lookup: &dyn Lookup,
+    network: Network,
+    question: String,
+) -> Result<Bytes, String> {
+    let target = hook.target(lookup)?;
+    let roots = hook.roots()?;
+    call::post(&target, &roots, network, hook.timeout(), question.into()).await
 }
 
 /// The object with a webhook's patch applied.

@@ -76,43 +76,13 @@ impl Run<'_> {
             Kind::Ident(name) => self.variable(name, scope),
             Kind::Select(of, field, optional) => {
                 let of = self.eval(of, scope)?;
-                let (of, within) = unwrapped(of);
-                let Some(of) = of else {
-                    return Ok(Value::Optional(None));
-                };
-                let found = field_of(&of, field);
-                if *optional || within {
-                    return Ok(Value::Optional(found.ok().map(Arc::new)));
-                }
-                found
-            }
-            Kind::Has(of, field) => {
-                let of = self.eval(of, scope)?;
-                match unwrapped(of).0 {
-                    None => Ok(Value::Bool(false)),
-                    Some(Value::Map(entries)) => {
-                        let map = Value::Map(entries);
-                        let found = map.get(field).or_else(|| map.get(&unescaped(field)));
-                        Ok(Value::Bool(found.is_some()))
-                    }
-                    Some(other) => failed(format!(
-                        "unexpected type '{}' passed to has() macro",
-                        other.type_name()
-                    )),
-                }
+                reached(of, *optional, |of| field_of(of, field))
             }
             Kind::Index(of, index, optional) => {
                 let (of, index) = (self.eval(of, scope)?, self.eval(index, scope)?);
-                let (of, within) = unwrapped(of);
-                let Some(of) = of else {
-                    return Ok(Value::Optional(None));
-                };
-                let found = indexed(&of, &index);
-                if *optional || within {
-                    return Ok(Value::Optional(found.ok().map(Arc::new)));
-                }
-                found
+                reached(of, *optional, |of| indexed(of, &index))
             }
+            Kind::Has(of, field) => has(self.eval(of, scope)?, field),
             Kind::Operator(name, operands) => self.operator(name, operands, scope),
             Kind::And(terms) => self.joined(terms, scope, false),
             Kind::Or(terms) => self.joined(terms, scope, true),
@@ -143,24 +113,22 @@ impl Run<'_> {
             }
             Kind::Call(receiver, name, arguments) => self.call(receiver.as_deref(), name, arguments, scope),
             Kind::Loop(all) => self.repeat(all, scope),
-            Kind::Mapped(of, name, body, flat) => {
-                let Value::Optional(inner) = self.eval(of, scope)? else {
-                    return failed("no such overload");
-                };
-                let Some(inner) = inner else {
-                    return Ok(Value::Optional(None));
-                };
-                let inside = Scope {
-                    name,
-                    value: &inner,
-                    outer: scope,
-                };
-                let value = self.eval(body, Some(&inside))?;
-                Ok(match value {
-                    Value::Optional(_) if *flat => value,
-                    value => Value::Optional(Some(Arc::new(value))),
-                })
-            }
+            Kind::Mapped(of, name, body, flat) => match self.eval(of, scope)? {
+                Value::Optional(Some(inner)) => {
+                    let inside = Scope {
+                        name,
+                        value: &inner,
+                        outer: scope,
+                    };
+                    let value = self.eval(body, Some(&inside))?;
+                    Ok(match value {
+                        Value::Optional(_) if *flat => value,
+                        value => Value::Optional(Some(Arc::new(value))),
+                    })
+                }
+                Value::Optional(None) => Ok(Value::Optional(None)),
+                _ => failed("no such overload"),
+            },
         }
     }
 
@@ -345,6 +313,30 @@ fn unwrapped(value: Value) -> (Option<Value>, bool) {
     match value {
         Value::Optional(inner) => (inner.map(|inner| Value::clone(&inner)), true),
         value => (Some(value), false),
+    }
+}
+
+/// What `step` finds in a value; an optional value gives an optional one.
+fn reached(of: Value, optional: bool, step: impl Fn(&Value) -> Outcome) -> Outcome {
+    let (of, within) = unwrapped(of);
+    match of {
+        None => Ok(Value::Optional(None)),
+        Some(of) if optional || within => Ok(Value::Optional(step(&of).ok().map(Arc::new))),
+        Some(of) => step(&of),
+    }
+}
+
+fn has(of: Value, field: &str) -> Outcome {
+    match unwrapped(of).0 {
+        None => Ok(Value::Bool(false)),
+        Some(map @ Value::Map(_)) => {
+            let found = map.get(field).or_else(|| map.get(&unescaped(field)));
+            Ok(Value::Bool(found.is_some()))
+        }
+        Some(other) => failed(format!(
+            "unexpected type '{}' passed to has() macro",
+            other.type_name()
+        )),
     }
 }
 

@@ -53,8 +53,14 @@ impl Error {
     }
 }
 
+/// A token and where it begins.
+pub(super) type Placed = (usize, Token);
+
+/// A literal and how long it is.
+type Read = (Value, usize);
+
 /// All tokens with where they begin; the last one is [`Token::End`].
-pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Error> {
+pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, Error> {
     let mut tokens = Vec::new();
     let mut rest = text;
     loop {
@@ -115,7 +121,7 @@ fn word(word: &str) -> Token {
     }
 }
 
-fn number(rest: &str, at: usize) -> Result<(Value, usize), Error> {
+fn number(rest: &str, at: usize) -> Result<Read, Error> {
     let wrong = |kind: &str| Error::new(at, format!("invalid {kind} literal"));
     let digits = |text: &str, radix: fn(&char) -> bool| text.chars().take_while(radix).count();
     if let Some(hex) = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X")) {
@@ -147,7 +153,7 @@ fn number(rest: &str, at: usize) -> Result<(Value, usize), Error> {
     whole(number, unsigned, length).ok_or_else(|| wrong("int"))
 }
 
-fn whole(number: u64, unsigned: bool, length: usize) -> Option<(Value, usize)> {
+fn whole(number: u64, unsigned: bool, length: usize) -> Option<Read> {
     if unsigned {
         return Some((Value::Uint(number), length + 1));
     }
@@ -157,7 +163,7 @@ fn whole(number: u64, unsigned: bool, length: usize) -> Option<(Value, usize)> {
 }
 
 /// A string or bytes literal, if one begins here.
-fn quoted(rest: &str, at: usize) -> Result<Option<(Value, usize)>, Error> {
+fn quoted(rest: &str, at: usize) -> Result<Option<Read>, Error> {
     let letters = rest.chars().take(2).take_while(|c| "rRbB".contains(*c)).count();
     let prefix = &rest[..letters];
     if !rest[letters..].starts_with(['"', '\'']) {

@@ -2,7 +2,7 @@
 //!
 //! The depth of an expression is bounded, and with it the stack of everything that walks over one.
 
-use super::lex::{Error, Token, tokens};
+use super::lex::{Error, Placed, Token, tokens};
 use super::value::Value;
 
 /// One node and where it stands in the text.
@@ -74,7 +74,7 @@ pub(super) fn parse(text: &str) -> Result<Expr, Error> {
 }
 
 struct Parser {
-    tokens: Vec<(usize, Token)>,
+    tokens: Vec<Placed>,
     next: usize,
     depth: usize,
 }

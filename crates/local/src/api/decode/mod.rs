@@ -12,9 +12,9 @@ mod tests;
 
 use serde_json::Value;
 
+use super::Status;
 use super::registry::{Shape, Type};
 use super::validate::quantity;
-use super::Status;
 
 pub use parse::{Parsed, parse};
 pub use typed::{Findings, Step, check};

@@ -29,24 +29,24 @@ pub(super) fn cluster_roles() -> Vec<Value> {
     let mut roles = vec![
         role(
             "cluster-admin",
-            vec![rule(&["*"], &["*"], &["*"]), paths(&["*"], &["*"])],
+            &[rule(&["*"], &["*"], &["*"]), paths(&["*"], &["*"])],
         ),
-        role("system:discovery", vec![paths(DISCOVERY, &["get"])]),
-        role("system:public-info-viewer", vec![paths(PUBLIC, &["get"])]),
-        role("system:monitoring", vec![paths(MONITORING, &["get"])]),
+        role("system:discovery", &[paths(DISCOVERY, &["get"])]),
+        role("system:public-info-viewer", &[paths(PUBLIC, &["get"])]),
+        role("system:monitoring", &[paths(MONITORING, &["get"])]),
         role(
             "system:service-account-issuer-discovery",
-            vec![paths(
+            &[paths(
                 &["/.well-known/openid-configuration", "/openid/v1/jwks"],
                 &["get"],
             )],
         ),
-        role("system:basic-user", basic_user()),
-        role("system:auth-delegator", auth_delegator()),
-        role("system:persistent-volume-provisioner", provisioner()),
-        selected(role("system:aggregate-to-admin", admin()), "admin"),
-        selected(role("system:aggregate-to-edit", edit()), "edit"),
-        selected(role("system:aggregate-to-view", view()), "view"),
+        role("system:basic-user", &basic_user()),
+        role("system:auth-delegator", &auth_delegator()),
+        role("system:persistent-volume-provisioner", &provisioner()),
+        selected(role("system:aggregate-to-admin", &admin()), "admin"),
+        selected(role("system:aggregate-to-edit", &edit()), "edit"),
+        selected(role("system:aggregate-to-view", &view()), "view"),
     ];
     let aggregated = [
         selected(aggregated("view"), "edit"),
@@ -292,14 +292,14 @@ fn metadata(name: &str) -> Value {
     })
 }
 
-fn role(name: &str, rules: Vec<Value>) -> Value {
+fn role(name: &str, rules: &[Value]) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata(name), "rules": rules,
     })
 }
 
 fn aggregated(name: &str) -> Value {
-    let mut role = role(name, Vec::new());
+    let mut role = role(name, &[]);
     let labels = json!({label(name): "true"});
     role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": labels}]});
     role

@@ -64,12 +64,12 @@ impl Index {
         }
         for binding in &objects.cluster_role_bindings {
             let grant = index.granted("ClusterRoleBinding", binding);
-            index.everywhere.add(binding, grant);
+            index.everywhere.add(binding, &grant);
         }
         for binding in &objects.role_bindings {
             let grant = index.granted("RoleBinding", binding);
             let scope = index.namespaces.entry(namespace(binding)).or_default();
-            scope.add(binding, grant);
+            scope.add(binding, &grant);
         }
         index
     }
@@ -148,7 +148,7 @@ impl Index {
 }
 
 impl Scope {
-    fn add(&mut self, binding: &Value, grant: Arc<Grant>) {
+    fn add(&mut self, binding: &Value, grant: &Arc<Grant>) {
         for subject in binding["subjects"].as_array().into_iter().flatten() {
             let name = text(&subject["name"]);
             let (map, key, shown) = match subject["kind"].as_str() {
@@ -165,7 +165,7 @@ impl Scope {
                 _ => continue,
             };
             map.entry(key).or_default().push(Entry {
-                grant: grant.clone(),
+                grant: Arc::clone(grant),
                 subject: shown,
             });
         }

@@ -16,6 +16,8 @@ mod watch_stream;
 mod list_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod webhook_tests;
 
 use std::future::Future;
 use std::net::SocketAddr;

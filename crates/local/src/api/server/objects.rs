@@ -165,7 +165,7 @@ impl Service {
                 if let Some(version) = list_options::version(&asked.parameters)? {
                     wait_for(&self.api, version).await?;
                 }
-                let object = self.api.get(&target)?;
+                let object = self.api.current(&target).await?;
                 Ok(Shown::of(&asked, &target).object(&object, 200))
             }
             Method::PUT => {
@@ -261,7 +261,8 @@ impl Service {
         if let At::NotOlderThan(version) | At::Exact(version) = page.at {
             wait_for(&self.api, version).await?;
         }
-        let list = self.api.list_page(target, &query(&asked.parameters), &page)?;
+        let mut list = self.api.list_page(target, &query(&asked.parameters), &page)?;
+        self.api.all_shown(&target.kind, &mut list.items).await?;
         Ok(Shown::of(asked, target).list(&list))
     }
 }

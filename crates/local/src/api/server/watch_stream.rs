@@ -1,5 +1,6 @@
 //! A watch over HTTP: one JSON object per line, for as long as the client stays.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::super::Status;
 use super::super::client::{Change, Event, Watch};
+use super::super::registry::Type;
 use super::super::verbs::{Api, Target};
 use super::list_options::{self, query};
 use super::respond::{self, Body};
@@ -36,7 +38,10 @@ struct Begin {
 
 /// A watch on the wire.
 struct Stream {
+    api: Arc<Api>,
     watch: Watch,
+    /// What the objects are shown as.
+    served: Arc<Type>,
     shown: Shown,
     /// `kind` and `apiVersion` of bookmarks.
     kind: (String, String),
@@ -50,7 +55,7 @@ struct Stream {
 
 /// Begins the stream.
 pub(super) fn serve(
-    api: &Api,
+    api: &Arc<Api>,
     asked: &Asked,
     target: &Target,
     drain: Drain,
@@ -82,6 +87,8 @@ pub(super) fn serve(
         _ => LIFETIME.mul_f64(1.0 + rand::random::<f64>()),
     };
     let stream = Stream {
+        api: Arc::clone(api),
+        served: Arc::clone(&target.kind),
         shown: Shown::of(asked, target),
         kind: (target.kind.kind.to_string(), target.kind.api_version()),
         drain,
@@ -120,11 +127,8 @@ impl Stream {
             let wakes = self.next_bookmark.map_or(self.ends, |at| at.min(self.ends));
             tokio::select! {
                 event = self.watch.next() => return match event? {
-                    Ok(event) => Some(self.line(&event)),
-                    Err(status) => {
-                        self.ended = true;
-                        Some(line("ERROR", &status.to_object()))
-                    }
+                    Ok(event) => Some(self.converted(event).await),
+                    Err(status) => Some(self.error(&status)),
                 },
                 () = self.drain.wait() => return None,
                 () = clock::sleep_until(wakes) => {}
@@ -137,6 +141,20 @@ impl Stream {
                 return Some(self.bookmark(version, false));
             }
         }
+    }
+
+    /// What cannot be shown in the version that was asked for ends the watch.
+    async fn converted(&mut self, event: Event) -> Bytes {
+        let Event { change, object } = event;
+        match self.api.shown(&self.served, object).await {
+            Ok(object) => self.line(&Event { change, object }),
+            Err(status) => self.error(&status),
+        }
+    }
+
+    fn error(&mut self, status: &Status) -> Bytes {
+        self.ended = true;
+        line("ERROR", &status.to_object())
     }
 
     fn line(&mut self, event: &Event) -> Bytes {

@@ -34,7 +34,7 @@ pub use pod::pod;
 pub use policies::{admission_policy, admission_policy_binding};
 pub use rights::{cluster_role, cluster_role_binding, role, role_binding};
 pub use services::service;
-pub use webhooks::webhooks;
+pub use webhooks::{client as webhook_client, webhooks};
 pub use workloads::{
     cron_job, daemon_set, deployment, job, replica_set, replication_controller, stateful_set,
 };

@@ -69,7 +69,8 @@ pub fn webhooks(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
     }
 }
 
-fn client(client: &Value, path: &str, errors: &mut FieldErrors) {
+/// How a webhook is reached.
+pub fn client(client: &Value, path: &str, errors: &mut FieldErrors) {
     match (client["url"].as_str(), client["service"].is_object()) {
         (Some(_), true) | (None, false) => {
             errors.required(path, "exactly one of url or service is required");

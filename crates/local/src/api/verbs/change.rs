@@ -165,7 +165,7 @@ impl Api {
         wanted: impl Fn(&Value) -> Result<Wanted, Status> + Send + Sync,
     ) -> Result<Written, Status> {
         for _ in 0..ATTEMPTS {
-            let current = self.get(&call.target)?;
+            let current = self.current(&call.target).await?;
             if let Attempt::Done(written) = self.attempt(call, part, &current, wanted(&current)?).await? {
                 return Ok(written);
             }
@@ -218,11 +218,15 @@ impl Api {
         }
         let over = is_over(&next);
         let answer = over.then(|| Arc::new(next.clone()));
+        let next = self.kept(&target.kind, next).await?;
         match self
             .store(target, Some(revision_of(current)), (!over).then_some(next))
             .await
         {
-            Ok(stored) => done(answer.unwrap_or(stored)),
+            Ok(stored) => done(match answer {
+                Some(answer) => answer,
+                None => self.shown(&target.kind, stored).await?,
+            }),
             Err(Refused::Changed) => Ok(Attempt::Again),
             Err(refused) => Err(target.refused(&refused)),
         }

@@ -92,9 +92,10 @@ impl Api {
         let object = if call.dry_run {
             object.into()
         } else {
-            self.store(target, None, Some(object))
-                .await
-                .map_err(|refused| target.refused(&refused))?
+            let object = self.kept(&target.kind, object).await?;
+            let stored = self.store(target, None, Some(object)).await;
+            let stored = stored.map_err(|refused| target.refused(&refused))?;
+            self.shown(&target.kind, stored).await?
         };
         Ok(Written {
             object,

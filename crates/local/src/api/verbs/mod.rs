@@ -42,7 +42,7 @@ pub struct Api {
     pub(super) types: Types,
     pub(super) tokens: Tokens,
     pub(super) rights: Rights,
-    admission: Admission,
+    pub(super) admission: Admission,
     /// Held while a Service gets its address, so that no two get the same.
     addresses: tokio::sync::Mutex<()>,
 }
@@ -232,7 +232,7 @@ const MODIFIED: &str =
 impl Type {
     /// A stored object in this version, without a copy when it is stored that way.
     pub(super) fn served(&self, stored: &Object) -> Object {
-        if self.gvr == self.stored_as {
+        if self.is_stored(stored) || self.webhook().is_some() {
             stored.clone()
         } else {
             Arc::new(self.from_stored(Value::clone(stored)))
