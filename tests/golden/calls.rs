@@ -67,7 +67,8 @@ impl OneCall {
 }
 
 /// `CLUSTER -> ADDRESS ADDRESS`, several by weight as `90% CLUSTER -> …, 10% CLUSTER -> …`, `503 NC CLUSTER`,
-/// `404 NR`, or `closed`.
+/// `404 NR`, `301 LOCATION`, or `closed`. What the upstream gets instead of what was sent comes after the cluster:
+/// `CLUSTER as AUTHORITY/PATH -> …`.
 pub(crate) fn outcome_text(outcome: &Outcome) -> String {
     match &outcome.answer {
         Answer::Close => "closed".into(),
@@ -76,20 +77,34 @@ pub(crate) fn outcome_text(outcome: &Outcome) -> String {
             .join(" ")
             .trim_end()
             .to_owned(),
-        Answer::Forward(targets) if targets.len() == 1 => target_text(&targets[0]),
+        Answer::Redirect { status, location } => format!("{status} {location}"),
+        Answer::Forward(targets) if targets.len() == 1 => target_text(&targets[0], outcome.path.as_deref()),
         Answer::Forward(targets) => {
             let total: u32 = targets.iter().map(|target| target.weight).sum();
-            let share = |target: &Target| format!("{}% {}", target.weight * 100 / total, target_text(target));
+            let share = |target: &Target| {
+                format!(
+                    "{}% {}",
+                    target.weight * 100 / total,
+                    target_text(target, outcome.path.as_deref())
+                )
+            };
             targets.iter().map(share).collect::<Vec<_>>().join(", ")
         }
     }
 }
 
-fn target_text(target: &Target) -> String {
+fn target_text(target: &Target, path: Option<&str>) -> String {
+    let instead = [target.authority.as_deref(), path]
+        .map(Option::unwrap_or_default)
+        .concat();
+    let cluster = match instead.as_str() {
+        "" => target.cluster.to_string(),
+        instead => format!("{} as {instead}", target.cluster),
+    };
     let endpoints: Vec<_> = target.endpoints.iter().map(SocketAddr::to_string).collect();
     match (target.failure, endpoints.is_empty()) {
-        (Some(flag), _) => format!("503 {flag} {}", target.cluster),
-        (None, true) => target.cluster.to_string(),
-        (None, false) => format!("{} -> {}", target.cluster, endpoints.join(" ")),
+        (Some(flag), _) => format!("503 {flag} {cluster}"),
+        (None, true) => cluster,
+        (None, false) => format!("{cluster} -> {}", endpoints.join(" ")),
     }
 }

@@ -47,6 +47,9 @@ pub struct Outcome {
     /// The rule that decided; `None` when it was a default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// The path that the upstream gets, when it is another one than the client sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     pub answer: Answer,
 }
 
@@ -58,6 +61,8 @@ pub enum Answer {
     Forward(Vec<Target>),
     /// The proxy itself, with Envoy's flag for the reason, if there is one.
     Respond { status: u16, flag: String, body: String },
+    /// The proxy itself: elsewhere.
+    Redirect { status: u16, location: String },
     /// Nobody: the connection is closed.
     Close,
 }
@@ -67,6 +72,9 @@ pub enum Answer {
 pub struct Target {
     pub cluster: ClusterName,
     pub weight: u32,
+    /// The authority that it gets, when it is another one than the client sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
     /// Who may be picked; empty for the original destination.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
@@ -109,6 +117,7 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         host: None,
         route: None,
         origin: None,
+        path: None,
         answer: Answer::Close,
     };
     let Some(chain) = find_chain(listener, call) else {
@@ -117,13 +126,7 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
     outcome.chain = chain.name.clone();
     match (&chain.handler, &call.request) {
         (Handler::Tcp(tcp), _) => {
-            let target = target(
-                snapshot,
-                &Weighted {
-                    cluster: tcp.cluster.clone(),
-                    weight: 1,
-                },
-            );
+            let target = target(snapshot, &Weighted::new(tcp.cluster.clone(), 1), None);
             // A connection cannot be told that nobody is there.
             let closed = target.failure.is_some();
             outcome.answer = if closed {
@@ -204,19 +207,27 @@ fn route(snapshot: &Snapshot, table: Option<&Arc<RouteTable>>, request: &Request
     outcome.host = Some(found.host.name.clone());
     outcome.route = Some(found.route.name.clone());
     outcome.origin.clone_from(&found.route.origin);
+    let path = found.rewrite(&request.path);
     outcome.answer = match &found.route.action {
+        Action::Redirect(redirect) => Answer::Redirect {
+            status: redirect.status,
+            location: redirect.location(request, &path),
+        },
         Action::Respond(response) => Answer::Respond {
             status: response.status,
             flag: "-".into(),
             body: response.body.clone(),
         },
-        Action::Forward(forward) => Answer::Forward(
-            forward
-                .clusters
-                .iter()
-                .map(|weighted| target(snapshot, weighted))
-                .collect(),
-        ),
+        Action::Forward(forward) => {
+            outcome.path = Some(path.into_owned()).filter(|path| *path != request.path);
+            let authority = forward.authority_rewrite.as_ref();
+            let targets = forward.clusters.iter();
+            Answer::Forward(
+                targets
+                    .map(|weighted| target(snapshot, weighted, authority))
+                    .collect(),
+            )
+        }
     };
 }
 
@@ -228,7 +239,7 @@ fn respond(status: u16, flag: &str) -> Answer {
     }
 }
 
-fn target(snapshot: &Snapshot, weighted: &Weighted) -> Target {
+fn target(snapshot: &Snapshot, weighted: &Weighted, authority: Option<&String>) -> Target {
     let name = weighted.cluster.as_str();
     let discovery = snapshot.clusters.get(name).map(|cluster| cluster.discovery);
     let members = snapshot.endpoints.get(name);
@@ -246,6 +257,7 @@ fn target(snapshot: &Snapshot, weighted: &Weighted) -> Target {
     Target {
         cluster: weighted.cluster.clone(),
         weight: weighted.weight,
+        authority: authority.or(weighted.authority_rewrite.as_ref()).cloned(),
         endpoints,
         failure,
     }

@@ -13,6 +13,7 @@
 pub mod analyze;
 mod destination;
 pub mod explain;
+mod headers;
 mod load_balancing;
 pub mod mesh;
 pub mod node;

@@ -10,7 +10,9 @@ use proptest::option::of;
 use proptest::prelude::*;
 use snapshot::cluster::{ServiceRef, UpstreamHttp};
 use snapshot::endpoint::Workload;
-use snapshot::route::{DirectResponse, Forward, HeaderMatch, QueryMatch, StringMatch};
+use snapshot::route::{
+    DirectResponse, Forward, HeaderMatch, PathRewrite, QueryMatch, Redirect, RedirectPath, StringMatch,
+};
 use snapshot::*;
 
 fn name() -> impl Strategy<Value = String> {
@@ -76,31 +78,84 @@ fn retry() -> impl Strategy<Value = Retry> {
         )
 }
 
+fn header_operations() -> impl Strategy<Value = HeaderOperations> {
+    let value = prop_oneof!["[a-z ]{1,9}", Just("%PROTOCOL% of %REQ(a?b):9% 100%%".to_owned()),];
+    let field = ("x-[a-z0-9]{0,9}", value).prop_map(|(name, value)| HeaderField::new(&name, &value).unwrap());
+    let fields = vec(field, 0..2).boxed();
+    (vec(name(), 0..2), fields.clone(), fields).prop_map(|(remove, set, add)| HeaderOperations {
+        remove,
+        set,
+        add,
+    })
+}
+
+fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
+    let regex = ("[a-z]{1,5}", "[a-z]{0,5}").prop_map(|(pattern, substitution)| PathRewrite::Regex {
+        pattern,
+        substitution,
+    });
+    prop_oneof!["/[a-z]{0,5}".prop_map(PathRewrite::Matched), regex]
+}
+
+fn redirect() -> impl Strategy<Value = Redirect> {
+    let path = prop_oneof![
+        "/[a-z]{0,5}".prop_map(RedirectPath::Replace),
+        path_rewrite().prop_map(RedirectPath::Rewrite),
+    ];
+    let status = proptest::sample::select(vec![301, 302, 303, 307, 308]);
+    (status, of(name()), of(name()), of(1..u16::MAX), of(path)).prop_map(
+        |(status, scheme, host, port, path)| Redirect {
+            status,
+            scheme,
+            host,
+            port,
+            path,
+        },
+    )
+}
+
+fn weighted() -> impl Strategy<Value = Weighted> {
+    let operations = (header_operations(), header_operations());
+    (name(), 0..101u32, operations, of(name())).prop_map(
+        |(cluster, weight, (request_headers, response_headers), authority_rewrite)| Weighted {
+            request_headers,
+            response_headers,
+            authority_rewrite,
+            ..Weighted::new(cluster.into(), weight)
+        },
+    )
+}
+
 fn action() -> impl Strategy<Value = Action> {
-    let weighted = (name(), 0..101u32).prop_map(|(cluster, weight)| Weighted {
-        cluster: cluster.into(),
-        weight,
-    });
-    let forward = (vec(weighted, 1..4), of(limit()), of(retry())).prop_map(|(clusters, timeout, retry)| {
-        Action::Forward(Forward {
-            clusters,
-            timeout,
-            retry,
-        })
-    });
+    let rewrites = (of(path_rewrite()), of(name()));
+    let forward = (vec(weighted(), 1..4), of(limit()), of(retry()), rewrites).prop_map(
+        |(clusters, timeout, retry, (path_rewrite, authority_rewrite))| {
+            Action::Forward(Forward {
+                timeout,
+                retry,
+                path_rewrite,
+                authority_rewrite,
+                ..Forward::to(clusters)
+            })
+        },
+    );
     let respond = (200..600u16, "[a-z ]{0,9}")
         .prop_map(|(status, body)| Action::Respond(DirectResponse { status, body }));
-    prop_oneof![forward, respond]
+    prop_oneof![forward, respond, redirect().prop_map(Action::Redirect)]
 }
 
 pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
-    let route =
-        (name(), matches(), action(), of(origin())).prop_map(|(name, matches, action, origin)| Route {
+    let operations = (header_operations(), header_operations());
+    let route = (name(), matches(), action(), operations, of(origin())).prop_map(
+        |(name, matches, action, (request_headers, response_headers), origin)| Route {
             name,
             matches,
-            action,
+            request_headers,
+            response_headers,
             origin,
-        });
+            ..Route::new(action)
+        },
+    );
     let host = (name(), vec("[a-z.*]{1,9}", 1..4), vec(route, 0..4)).prop_map(|(name, domains, routes)| {
         VirtualHost {
             name,

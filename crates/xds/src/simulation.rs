@@ -153,7 +153,7 @@ fn clusters_of(table: &RouteTable) -> BTreeSet<String> {
     let routes = table.hosts.iter().flat_map(|host| &host.routes);
     let forwards = routes.filter_map(|route| match &route.action {
         Action::Forward(forward) => Some(forward),
-        Action::Respond(_) => None,
+        Action::Respond(_) | Action::Redirect(_) => None,
     });
     forwards
         .flat_map(|forward| &forward.clusters)
@@ -182,14 +182,7 @@ fn cluster(name: &str, random: &mut StdRng) -> Cluster {
 fn table(name: &str, clusters: &[String], bad: bool, random: &mut StdRng) -> RouteTable {
     let forward = |random: &mut StdRng| {
         let picked = &clusters[random.random_range(0..clusters.len())];
-        Action::Forward(Forward {
-            clusters: vec![Weighted {
-                cluster: picked.as_str().into(),
-                weight: 1,
-            }],
-            timeout: None,
-            retry: None,
-        })
+        Action::Forward(Forward::to(vec![Weighted::new(picked.as_str().into(), 1)]))
     };
     let action = match clusters.is_empty() {
         true => Action::Respond(DirectResponse {
@@ -205,8 +198,7 @@ fn table(name: &str, clusters: &[String], bad: bool, random: &mut StdRng) -> Rou
             path,
             ..RouteMatch::default()
         },
-        action,
-        origin: None,
+        ..Route::new(action)
     };
     RouteTable {
         name: name.into(),

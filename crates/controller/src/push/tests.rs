@@ -135,7 +135,7 @@ fn route_names(snapshot: Option<&Arc<Snapshot>>) -> Vec<String> {
         .flat_map(|host| &host.routes);
     let to_backend = routes.filter(|route| match &route.action {
         Action::Forward(forward) => forward.clusters[0].cluster.as_str().contains("backend"),
-        Action::Respond(_) => false,
+        Action::Respond(_) | Action::Redirect(_) => false,
     });
     to_backend.map(|route| route.name.clone()).collect()
 }

@@ -1,6 +1,7 @@
-//! The `date` header, made once a second.
+//! Dates: the `date` header, made once a second, and times for people.
 
 use std::cell::RefCell;
+use std::time::SystemTime;
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] = [
@@ -32,6 +33,16 @@ fn http_date(seconds: u64) -> String {
     format!("{name}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
+/// ISO 8601 in UTC with milliseconds: `1994-11-06T08:49:37.000Z`.
+pub(crate) fn iso8601(at: SystemTime) -> String {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (days, of_day) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    let (month, millisecond) = (month + 1, since.subsec_millis());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+}
+
 /// Year, month from 0 and day of month, from days since 1970; counted in eras of 400 years that begin in March.
 fn civil(days: u64) -> (u64, usize, u64) {
     let shifted = days + 719_468;
@@ -55,5 +66,7 @@ mod tests {
         assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(http_date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
         assert_eq!(http_date(1_767_225_599), "Wed, 31 Dec 2025 23:59:59 GMT");
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(784_111_777_042);
+        assert_eq!(iso8601(time), "1994-11-06T08:49:37.042Z");
     }
 }

@@ -13,6 +13,7 @@ use snapshot::endpoint::Workload;
 use snapshot::{Action, ClusterName, Direction};
 
 use super::codec::{CodecError, Reply, Request, Source};
+use super::headers::Changes;
 use super::reply::LocalReply;
 use super::{forward, forwarded, normalize, reply, route};
 use crate::active::Active;
@@ -20,6 +21,7 @@ use crate::error::{ProxyError, RequestError, Side};
 use crate::http::body::RequestBody;
 use crate::http::connection::Connection;
 use crate::telemetry::flags::{Flag, Flags};
+use crate::telemetry::format::Facts;
 use crate::telemetry::metrics::{Destination, Label, Outcome};
 use crate::upstream::{Cluster, Endpoint};
 
@@ -36,7 +38,7 @@ pub(crate) struct Exchange<'c> {
 /// What becomes known about an exchange on its way.
 #[derive(Debug)]
 pub(crate) struct Record {
-    begun: Instant,
+    pub(crate) begun: Instant,
     /// Status of the response that was begun; `None` before.
     pub(crate) status: Option<u16>,
     pub(crate) flags: Flags,
@@ -85,11 +87,31 @@ impl<'c> Exchange<'c> {
     async fn run(&mut self, active: &Rc<Active>) -> Result<(), ProxyError> {
         normalize::request(&mut self.request)?;
         forwarded::request(&mut self.request, &self.connection.worker);
-        let route = route::find(active, &self.connection.chain, &self.request)?;
+        let found = route::find(active, &self.connection.chain, &self.request)?;
         // Request filters have their place here: each continues or responds.
-        match &route.action {
-            Action::Respond(direct) => Ok(self.respond(reply::direct(direct)).await?),
-            Action::Forward(forward) => forward::forward(self, active, forward).await,
+        let mut local = match &found.route.action {
+            Action::Forward(forward) => return forward::forward(self, active, &found, forward).await,
+            Action::Respond(direct) => reply::direct(direct),
+            Action::Redirect(redirect) => {
+                let path = found.rewrite(&self.request.path);
+                reply::redirect(redirect.status, &redirect.location(&self.request, &path))
+            }
+        };
+        let facts = self.facts(&found.route.name);
+        Changes::new(&found.route.response_headers, &facts).apply(&mut local.response.fields);
+        Ok(self.respond(local).await?)
+    }
+
+    /// What is known before there is a response.
+    pub(crate) fn facts<'a>(&'a self, route: &'a str) -> Facts<'a> {
+        Facts {
+            connection: self.connection,
+            request: &self.request,
+            response: None,
+            route,
+            begun: self.record.begun,
+            cluster: None,
+            upstream: None,
         }
     }
 

@@ -4,39 +4,63 @@
 //! other, and each waits for its receiver.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use daemon::clock::{self, Instant};
 use futures_util::poll;
-use snapshot::route::Forward;
+use snapshot::route::{Forward, Found};
+use snapshot::{Route, Weighted};
 
 use super::body::{Replay, RequestBody};
 use super::codec::{Answer, CodecError, Frame, Reply, Request, Response};
 use super::exchange::{Exchange, Record, grpc_status};
+use super::headers::Changes;
 use super::retry::{Attempts, Next};
-use super::{forwarded, upgrade};
+use super::{forwarded, rewrite, upgrade};
 use crate::active::Active;
 use crate::error::{ProxyError, RequestError, RouteError, UpstreamError};
 use crate::http::connection::Connection;
 use crate::telemetry::flags::Flag;
+use crate::telemetry::format::Facts;
 use crate::transport::SILENCE;
 use crate::upstream::circuit_breaker::{Resource, share};
 use crate::upstream::{Cluster, Lease, cluster};
+
+/// What does not change from try to try.
+#[derive(Clone, Copy)]
+struct Plan<'p> {
+    route: &'p Route,
+    forward: &'p Forward,
+    target: &'p Weighted,
+    cluster: &'p Rc<Cluster>,
+}
 
 /// Forwards, within the route's timeout.
 pub(crate) async fn forward(
     exchange: &mut Exchange<'_>,
     active: &Rc<Active>,
+    found: &Found<'_>,
     forward: &Forward,
 ) -> Result<(), ProxyError> {
     let worker = &exchange.connection.worker;
-    let chosen = snapshot::route::pick(&forward.clusters, worker.random.next());
-    let found = chosen.and_then(|weighted| active.cluster(&weighted.cluster));
-    let cluster = found.ok_or(RouteError::NoCluster)?.clone();
+    let target =
+        snapshot::route::pick(&forward.clusters, worker.random.next()).ok_or(RouteError::NoCluster)?;
+    let cluster = active
+        .cluster(&target.cluster)
+        .ok_or(RouteError::NoCluster)?
+        .clone();
     exchange.goes_to(&cluster, None);
-    let tries = tries(exchange, &cluster, forward);
+    rewrite::request(exchange, found, forward, target);
+    let plan = Plan {
+        route: found.route,
+        forward,
+        target,
+        cluster: &cluster,
+    };
+    let tries = tries(exchange, plan);
     match forward.timeout {
         None => tries.await,
         Some(limit) => match clock::timeout(limit, tries).await {
@@ -47,11 +71,8 @@ pub(crate) async fn forward(
 }
 
 /// The loop over tries.
-async fn tries(
-    exchange: &mut Exchange<'_>,
-    cluster: &Rc<Cluster>,
-    forward: &Forward,
-) -> Result<(), ProxyError> {
+async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>) -> Result<(), ProxyError> {
+    let Plan { cluster, forward, .. } = plan;
     let worker = exchange.connection.worker.clone();
     let (usage, breaker) = (&cluster.live.usage, &cluster.facts.circuit_breaker);
     let limit = |limit| share(limit, worker.settings.workers);
@@ -64,7 +85,7 @@ async fn tries(
     loop {
         cluster::count(&cluster.live.counters.requests);
         forwarded::attempt(&mut exchange.request, attempts.number(), forward.timeout);
-        let next = match one_try(exchange, cluster, &mut attempts, &replay).await {
+        let next = match one_try(exchange, plan, &mut attempts, &replay).await {
             Ok(Done::Answered) => return Ok(()),
             Ok(Done::Again) => attempts.another(worker.random.next()),
             Err(Failure::Client(error)) => return Err(error.into()),
@@ -114,10 +135,11 @@ enum Failure {
 /// One try: endpoint, connection, conversation.
 async fn one_try(
     exchange: &mut Exchange<'_>,
-    cluster: &Rc<Cluster>,
+    plan: Plan<'_>,
     attempts: &mut Attempts<'_>,
     replay: &Replay,
 ) -> Result<Done, Failure> {
+    let cluster = plan.cluster;
     let connection = exchange.connection;
     let worker = &connection.worker;
     let picked = cluster.pick(connection.ends.destination, &attempts.tried, &worker.random);
@@ -137,6 +159,8 @@ async fn one_try(
     } = exchange;
     let conversation = Conversation {
         connection,
+        plan,
+        upstream: endpoint.address,
         request,
         attempts,
         replay,
@@ -170,6 +194,8 @@ enum End {
 /// What does not change while one request goes up and its response comes down.
 struct Conversation<'a> {
     connection: &'a Connection,
+    plan: Plan<'a>,
+    upstream: SocketAddr,
     request: &'a Request,
     attempts: &'a Attempts<'a>,
     replay: &'a Replay,
@@ -237,6 +263,27 @@ impl Conversation<'_> {
         self.attempts.wants_another(response) && self.attempts.has_more() && self.replay.is_possible()
     }
 
+    /// Changes the response by what target and route say.
+    fn change(&self, response: &mut Response, begun: Instant) {
+        let Plan { route, target, .. } = self.plan;
+        for operations in [&target.response_headers, &route.response_headers] {
+            if operations.is_empty() {
+                continue;
+            }
+            let facts = Facts {
+                connection: self.connection,
+                request: self.request,
+                response: Some(&response.fields),
+                route: &route.name,
+                begun,
+                cluster: Some(&target.cluster),
+                upstream: Some(self.upstream),
+            };
+            let changes = Changes::new(operations, &facts);
+            changes.apply(&mut response.fields);
+        }
+    }
+
     /// Sends the head of the response down.
     async fn begin(
         &self,
@@ -246,12 +293,9 @@ impl Conversation<'_> {
     ) -> Result<(), Failure> {
         let Connection { worker, chain, .. } = self.connection;
         if response.status != 101 {
-            forwarded::response(
-                response,
-                worker,
-                &chain.handler.server_name,
-                clock::now() - self.begun,
-            );
+            forwarded::response(response, clock::now() - self.begun);
+            self.change(response, record.begun);
+            forwarded::every_response(response, worker, &chain.handler.server_name);
         }
         if worker.drain.began() {
             reply.close_after();

@@ -45,8 +45,8 @@ pub(crate) fn attempt(request: &mut Request, number: u32, timeout: Option<Durati
     }
 }
 
-/// A response of an upstream, `took` after the request was sent.
-pub(crate) fn response(response: &mut Response, worker: &Worker, server_name: &str, took: Duration) {
+/// A response of an upstream, `took` after the request was sent, before anything else changes it.
+pub(crate) fn response(response: &mut Response, took: Duration) {
     for name in BETWEEN_PROXIES {
         response.fields.remove(name);
     }
@@ -55,7 +55,6 @@ pub(crate) fn response(response: &mut Response, worker: &Worker, server_name: &s
         "x-envoy-upstream-service-time",
         decimal(milliseconds, &mut [0; 20]),
     );
-    every_response(response, worker, server_name);
 }
 
 /// Any response, also one of the proxy's own.

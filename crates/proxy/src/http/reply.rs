@@ -32,6 +32,14 @@ pub(crate) fn direct(direct: &DirectResponse) -> LocalReply {
     plain(direct.status, direct.body.clone())
 }
 
+/// A redirect to that location.
+pub(crate) fn redirect(status: u16, location: &str) -> LocalReply {
+    let mut reply = plain(status, String::new());
+    // The path is the client's; its bytes were checked when it was read.
+    reply.response.fields.push("location", location.as_bytes());
+    reply
+}
+
 /// An answer with a body of text, or none.
 pub(crate) fn plain(status: u16, body: String) -> LocalReply {
     let mut response = Response::new(status);

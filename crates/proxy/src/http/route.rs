@@ -1,7 +1,6 @@
 //! Finds the route of a request: the matchers of `snapshot`, over our request heads.
 
-use snapshot::Route;
-use snapshot::route::RequestView;
+use snapshot::route::{Found, RequestView};
 
 use crate::active::Active;
 use crate::active::compile::HttpChain;
@@ -13,16 +12,13 @@ pub(crate) fn find<'a>(
     active: &'a Active,
     chain: &'a HttpChain,
     request: &Request,
-) -> Result<&'a Route, RouteError> {
+) -> Result<Found<'a>, RouteError> {
     // CONNECT is for tunnels, and no route offers one.
     if request.method == http::Method::CONNECT {
         return Err(RouteError::NotFound);
     }
     let table = active.compiled.routes(chain).ok_or(RouteError::NotFound)?;
-    table
-        .find(request)
-        .map(|found| found.route)
-        .ok_or(RouteError::NotFound)
+    table.find(request).ok_or(RouteError::NotFound)
 }
 
 impl RequestView for Request {

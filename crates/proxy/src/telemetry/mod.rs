@@ -1,5 +1,6 @@
 //! What an exchange or connection leaves behind: metrics now; access log and spans have their rooms here.
 
 pub(crate) mod flags;
+pub(crate) mod format;
 pub(crate) mod metrics;
 pub(crate) mod prometheus;

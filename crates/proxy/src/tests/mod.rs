@@ -4,5 +4,6 @@ mod http1;
 mod http2;
 mod opaque;
 mod outcomes;
+mod rewrites;
 mod snapshots;
 mod world;

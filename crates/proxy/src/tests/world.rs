@@ -11,8 +11,8 @@ use snapshot::endpoint::Workload;
 use snapshot::route::Forward;
 use snapshot::{
     Action, Chain, ChainMatch, Cluster, ClusterName, Direction, Discovery, Endpoint, Endpoints, Handler,
-    Health, HttpFilter, HttpHandler, Listener, LoadBalancing, LocalityEndpoints, Retry, Route, RouteMatch,
-    RouteSource, RouteTable, Snapshot, TcpHandler, VirtualHost, Weighted,
+    Health, HttpFilter, HttpHandler, Listener, LoadBalancing, LocalityEndpoints, Retry, Route, RouteSource,
+    RouteTable, Snapshot, TcpHandler, VirtualHost, Weighted,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -393,14 +393,10 @@ pub(super) fn endpoints(cluster: &str, addresses: &[SocketAddr]) -> Endpoints {
 }
 
 pub(super) fn forward(clusters: &[(&str, u32)]) -> Forward {
-    let weighted = |(name, weight): &(&str, u32)| Weighted {
-        cluster: ClusterName::from(*name),
-        weight: *weight,
-    };
+    let weighted = |(name, weight): &(&str, u32)| Weighted::new(ClusterName::from(*name), *weight);
     Forward {
-        clusters: clusters.iter().map(weighted).collect(),
-        timeout: None,
         retry: Some(Retry::default()),
+        ..Forward::to(clusters.iter().map(weighted).collect())
     }
 }
 
@@ -410,9 +406,7 @@ pub(super) fn host(domain: &str, action: Action) -> VirtualHost {
         domains: vec![domain.to_owned()],
         routes: vec![Route {
             name: "default".into(),
-            matches: RouteMatch::default(),
-            action,
-            origin: None,
+            ..Route::new(action)
         }],
     }
 }

@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::matcher::Conditions;
-use super::{RequestView, Route, RouteTable, VirtualHost, Weighted};
+use super::rewrite::CompiledRewrite;
+use super::{Action, PathRewrite, RedirectPath, RequestView, Route, RouteTable, VirtualHost, Weighted};
 
 type Domains = foldhash::HashMap<Box<[u8]>, usize>;
 
@@ -22,12 +23,47 @@ pub struct CompiledTable {
     /// By the text before `*`, longest first.
     prefixes: Vec<(usize, Domains)>,
     any: Option<usize>,
-    /// In the order of hosts and routes; `None` where the conditions could not be compiled: never matches.
-    conditions: Vec<Vec<Option<Conditions>>>,
+    /// In the order of hosts and routes; `None` where something could not be compiled: never matches.
+    routes: Vec<Vec<Option<CompiledRoute>>>,
+}
+
+/// What of a route has to be compiled.
+#[derive(Clone, Debug)]
+struct CompiledRoute {
+    conditions: Conditions,
+    rewrite: Option<CompiledRewrite>,
+}
+
+impl CompiledRoute {
+    fn new(route: &Route) -> Result<Self, String> {
+        let rewrite = path_rewrite(&route.action);
+        Ok(Self {
+            conditions: Conditions::new(&route.matches)?,
+            rewrite: rewrite
+                .map(|rewrite| CompiledRewrite::new(rewrite, route.matches.path.as_ref()))
+                .transpose()?,
+        })
+    }
+}
+
+/// Whether everything in a route can be compiled. One where that is not so never matches.
+pub fn can_compile(route: &Route) -> bool {
+    CompiledRoute::new(route).is_ok()
+}
+
+fn path_rewrite(action: &Action) -> Option<&PathRewrite> {
+    match action {
+        Action::Forward(forward) => forward.path_rewrite.as_ref(),
+        Action::Redirect(redirect) => match &redirect.path {
+            Some(RedirectPath::Rewrite(rewrite)) => Some(rewrite),
+            Some(RedirectPath::Replace(_)) | None => None,
+        },
+        Action::Respond(_) => None,
+    }
 }
 
 /// The route of a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
     /// Position of the host in [`RouteTable::hosts`].
     pub host_position: usize,
@@ -37,6 +73,17 @@ pub struct Found<'a> {
     pub host: &'a VirtualHost,
     /// The route.
     pub route: &'a Route,
+    rewrite: Option<&'a CompiledRewrite>,
+}
+
+impl Found<'_> {
+    /// The path that the route makes of this one, query included.
+    pub fn rewrite<'p>(&self, path_and_query: &'p str) -> Cow<'p, str> {
+        match self.rewrite {
+            Some(rewrite) => rewrite.rewrite(path_and_query),
+            None => Cow::Borrowed(path_and_query),
+        }
+    }
 }
 
 /// A part of a table that cannot work; the rest of the table does.
@@ -72,7 +119,7 @@ impl CompiledTable {
             suffixes: Vec::new(),
             prefixes: Vec::new(),
             any: None,
-            conditions: Vec::with_capacity(table.hosts.len()),
+            routes: Vec::with_capacity(table.hosts.len()),
             table,
         };
         let table = compiled.table.clone();
@@ -91,16 +138,16 @@ impl CompiledTable {
                     ));
                 }
             }
-            let mut conditions = Vec::with_capacity(host.routes.len());
-            for (route, found) in host.routes.iter().enumerate() {
-                let compiled = Conditions::new(&found.matches);
-                conditions.push(
+            let mut routes = Vec::with_capacity(host.routes.len());
+            for (position, route) in host.routes.iter().enumerate() {
+                let compiled = CompiledRoute::new(route);
+                routes.push(
                     compiled
-                        .map_err(|reason| problems.push(problem(Some(route), reason)))
+                        .map_err(|reason| problems.push(problem(Some(position), reason)))
                         .ok(),
                 );
             }
-            compiled.conditions.push(conditions);
+            compiled.routes.push(routes);
         }
         compiled
             .suffixes
@@ -169,10 +216,9 @@ impl CompiledTable {
 
     /// Position of the first route of a host that takes the request.
     pub fn find_route(&self, host: usize, request: &impl RequestView) -> Option<usize> {
-        self.conditions
-            .get(host)?
-            .iter()
-            .position(|conditions| conditions.as_ref().is_some_and(|all| all.match_request(request)))
+        let takes = |route: &CompiledRoute| route.conditions.match_request(request);
+        let mut routes = self.routes.get(host)?.iter();
+        routes.position(|route| route.as_ref().is_some_and(takes))
     }
 
     /// The route of a request; `None` is a 404.
@@ -185,6 +231,9 @@ impl CompiledTable {
             route_position,
             host,
             route: &host.routes[route_position],
+            rewrite: self.routes[host_position][route_position]
+                .as_ref()
+                .and_then(|route| route.rewrite.as_ref()),
         })
     }
 }

@@ -40,6 +40,11 @@ pub fn compile_regex(pattern: &str) -> Result<Regex, String> {
     build_regex(&format!(r"\A(?:{pattern})\z"), !is_ascii)
 }
 
+/// Compiles a regular expression that may match anywhere, for replacing.
+pub(super) fn compile_search(pattern: &str) -> Result<Regex, String> {
+    build_regex(pattern, false).or_else(|_| build_regex(pattern, true))
+}
+
 /// Classes such as `\w` are ASCII, as in RE2, unless the pattern names Unicode classes or letters in a class.
 fn build_regex(pattern: &str, unicode: bool) -> Result<Regex, String> {
     let mut builder = RegexBuilder::new(pattern);

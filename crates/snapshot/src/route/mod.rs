@@ -5,6 +5,8 @@
 
 mod compiled;
 mod matcher;
+mod redirect;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 
@@ -12,10 +14,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterName, Named, Origin, Retry, RouteTableName};
+use crate::{ClusterName, HeaderOperations, Named, Origin, Retry, RouteTableName};
 
-pub use compiled::{CompiledTable, Found, RouteProblem, host_without_port, pick};
+pub use compiled::{CompiledTable, Found, RouteProblem, can_compile, host_without_port, pick};
 pub use matcher::{HeaderView, RequestView, compile_regex};
+pub use redirect::{Redirect, RedirectPath};
+pub use rewrite::PathRewrite;
 
 /// All routes of one outbound port, or of one inbound chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,9 +58,29 @@ pub struct Route {
     pub matches: RouteMatch,
     /// What happens to them.
     pub action: Action,
+    /// Changes to the request, after those of the chosen target.
+    #[serde(default, skip_serializing_if = "HeaderOperations::is_empty")]
+    pub request_headers: HeaderOperations,
+    /// Changes to the response, after those of the chosen target; a redirect or a direct response gets them too.
+    #[serde(default, skip_serializing_if = "HeaderOperations::is_empty")]
+    pub response_headers: HeaderOperations,
     /// The rule that made it; `None` for defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+}
+
+impl Route {
+    /// A route without name that takes every request.
+    pub fn new(action: Action) -> Self {
+        Self {
+            name: String::new(),
+            matches: RouteMatch::default(),
+            action,
+            request_headers: HeaderOperations::default(),
+            response_headers: HeaderOperations::default(),
+            origin: None,
+        }
+    }
 }
 
 /// What happens to a request.
@@ -67,6 +91,8 @@ pub enum Action {
     Forward(Forward),
     /// Answered by the proxy.
     Respond(DirectResponse),
+    /// Sent elsewhere.
+    Redirect(Redirect),
 }
 
 /// How a request is forwarded.
@@ -80,6 +106,25 @@ pub struct Forward {
     /// Retries; `None` never retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// Another path for the upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_rewrite: Option<PathRewrite>,
+    /// Another authority for the upstream; it wins over one of the chosen target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_rewrite: Option<String>,
+}
+
+impl Forward {
+    /// Forwards to these, without limit, retry or change.
+    pub fn to(clusters: Vec<Weighted>) -> Self {
+        Self {
+            clusters,
+            timeout: None,
+            retry: None,
+            path_rewrite: None,
+            authority_rewrite: None,
+        }
+    }
 }
 
 /// One target of a weighted route.
@@ -89,6 +134,28 @@ pub struct Weighted {
     pub cluster: ClusterName,
     /// Its share of the sum of all weights.
     pub weight: u32,
+    /// Changes to a request that goes there.
+    #[serde(default, skip_serializing_if = "HeaderOperations::is_empty")]
+    pub request_headers: HeaderOperations,
+    /// Changes to its response.
+    #[serde(default, skip_serializing_if = "HeaderOperations::is_empty")]
+    pub response_headers: HeaderOperations,
+    /// Another authority for a request that goes there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_rewrite: Option<String>,
+}
+
+impl Weighted {
+    /// A target that changes nothing.
+    pub fn new(cluster: ClusterName, weight: u32) -> Self {
+        Self {
+            cluster,
+            weight,
+            request_headers: HeaderOperations::default(),
+            response_headers: HeaderOperations::default(),
+            authority_rewrite: None,
+        }
+    }
 }
 
 /// An answer that the proxy gives by itself.

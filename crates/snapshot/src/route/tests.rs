@@ -58,10 +58,8 @@ fn respond(status: u16, matches: RouteMatch) -> Route {
         body: String::new(),
     });
     Route {
-        name: String::new(),
         matches,
-        action,
-        origin: None,
+        ..Route::new(action)
     }
 }
 
@@ -269,10 +267,7 @@ fn weights_are_shares_and_zero_receives_nothing() {
     let weighted = |weights: &[u32]| -> Vec<Weighted> {
         weights
             .iter()
-            .map(|weight| Weighted {
-                cluster: weight.to_string().into(),
-                weight: *weight,
-            })
+            .map(|weight| Weighted::new(weight.to_string().into(), *weight))
             .collect()
     };
     let targets = weighted(&[90, 0, 10]);

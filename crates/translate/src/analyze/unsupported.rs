@@ -4,11 +4,14 @@
 use resources::istio::destination_rule::{
     ClientTls, ConnectionPool, HttpPool, LoadBalancer, OutlierDetection, TcpPool, TlsMode, TrafficPolicy,
 };
-use resources::istio::virtual_service::{HttpRoute, TcpRoute};
+use resources::istio::virtual_service::{Headers, HttpRedirect, HttpRoute, TcpRoute};
 use resources::istio::{ALL_GATEWAYS_MESH, Percent};
 use resources::{Code, DestinationRule, Key, Problem, VirtualService};
 
+use snapshot::HeaderField;
+
 use super::messages;
+use crate::headers::is_authority;
 
 const WITHOUT_IT: &str = "traffic is handled as if it were not set";
 
@@ -56,9 +59,15 @@ pub(super) fn of_virtual_service(key: &Key, object: &VirtualService, problems: &
 
 fn of_http(notes: &mut Notes<'_>, field: &str, rule: &HttpRoute) {
     let refused = "requests that match are answered with 503";
-    notes.note_effect_if(rule.redirect.is_some(), format!("{field}.redirect"), refused);
+    // Which port it is asked for makes no difference to the status.
+    let unknown = |redirect: &HttpRedirect| crate::routes::redirect(redirect, 0).is_none();
+    notes.note_effect_if(
+        rule.redirect.as_ref().is_some_and(unknown),
+        format!("{field}.redirect.redirectCode"),
+        refused,
+    );
     notes.note_effect_if(rule.delegate.is_some(), format!("{field}.delegate"), refused);
-    notes.note_if(rule.rewrite.is_some(), format!("{field}.rewrite"));
+    of_headers(notes, field, rule.headers.as_ref());
     notes.note_if(rule.fault.is_some(), format!("{field}.fault"));
     let mirror_share = rule
         .mirror_percentage
@@ -70,12 +79,8 @@ fn of_http(notes: &mut Notes<'_>, field: &str, rule: &HttpRoute) {
         format!("{field}.mirrorPercentage"),
     );
     notes.note_if(rule.cors_policy.is_some(), format!("{field}.corsPolicy"));
-    notes.note_if(rule.headers.is_some(), format!("{field}.headers"));
     for (index, target) in rule.route.iter().enumerate() {
-        notes.note_if(
-            target.headers.is_some(),
-            format!("{field}.route[{index}].headers"),
-        );
+        of_headers(notes, &format!("{field}.route[{index}]"), target.headers.as_ref());
     }
     if let Some(retries) = &rule.retries {
         notes.note_if(retries.backoff.is_some(), format!("{field}.retries.backoff"));
@@ -86,11 +91,11 @@ fn of_http(notes: &mut Notes<'_>, field: &str, rule: &HttpRoute) {
         .direct_response
         .as_ref()
         .and_then(|response| response.body.as_ref());
-    let bytes = bytes.is_some_and(|body| body.bytes.is_some());
+    let bytes = bytes.is_some_and(|body| body.bytes.is_some() && body.text().is_none());
     notes.note_effect_if(
         bytes,
         format!("{field}.directResponse.body.bytes"),
-        "the body is empty",
+        "a body that is not text is left empty",
     );
     for (index, matches) in rule.matches.iter().enumerate() {
         notes.note_if(
@@ -100,6 +105,23 @@ fn of_http(notes: &mut Notes<'_>, field: &str, rule: &HttpRoute) {
         for name in matches.headers.keys().filter(|name| name.starts_with('@')) {
             let effect = "the condition never holds";
             notes.note_effect_if(true, format!("{field}.match[{index}].headers[{name:?}]"), effect);
+        }
+    }
+}
+
+/// Fields that cannot be written.
+fn of_headers(notes: &mut Notes<'_>, field: &str, headers: Option<&Headers>) {
+    let Some(headers) = headers else { return };
+    for (side, operations) in [("request", &headers.request), ("response", &headers.response)] {
+        let Some(operations) = operations else { continue };
+        for (kind, fields) in [("set", &operations.set), ("add", &operations.add)] {
+            for (name, value) in fields.iter().filter(|(name, _)| !is_authority(name)) {
+                if let Err(problem) = HeaderField::new(name, value) {
+                    let effect = format!("the header is left out: {problem}");
+                    let field = format!("{field}.headers.{side}.{kind}[{name:?}]");
+                    notes.note_effect_if(true, field, &effect);
+                }
+            }
         }
     }
 }

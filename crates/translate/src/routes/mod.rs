@@ -1,6 +1,9 @@
 //! Rules that users write, as routes.
 
 mod matching;
+mod redirect;
+mod rewrite;
 mod virtual_service;
 
+pub(crate) use redirect::redirect;
 pub(crate) use virtual_service::{http_routes, tcp_cluster};

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use resources::istio::virtual_service::{HttpMatch, HttpRoute, TcpMatch};
+use resources::istio::virtual_service::{HttpBody, HttpDestination, HttpMatch, HttpRoute, TcpMatch};
 use resources::{Key, Kind};
 use snapshot::route::{DirectResponse, Forward};
 use snapshot::{Action, ClusterName, Origin, Route, RouteMatch, Weighted};
 
 use super::matching::{Asked, conditions};
+use super::{redirect, rewrite};
 use crate::destination::cluster_name;
+use crate::headers::changes;
 use crate::mesh::routes::IndexedRoutes;
 use crate::retry::retry;
 use crate::scope::Scope;
@@ -24,6 +26,7 @@ pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listen
     let mut routes = Vec::new();
     for (index, rule) in virtual_service.object.spec.http.iter().enumerate() {
         let action = action(scope, rule, &meta.namespace, listener_port);
+        let headers = changes(rule.headers.as_ref());
         let mut add = |name: &str, matches: RouteMatch| {
             let takes_all = matches == RouteMatch::default();
             routes.push(Route {
@@ -33,11 +36,13 @@ pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listen
                     .collect::<Vec<_>>()
                     .join("."),
                 matches,
-                action: action.clone(),
+                request_headers: headers.request.clone(),
+                response_headers: headers.response.clone(),
                 origin: Some(Origin {
                     resource: resource.clone(),
                     field: format!("spec.http[{index}]").into(),
                 }),
+                ..Route::new(action.clone())
             });
             takes_all
         };
@@ -57,47 +62,54 @@ pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listen
 
 fn action(scope: &Scope, rule: &HttpRoute, namespace: &str, listener_port: u16) -> Action {
     if let Some(response) = &rule.direct_response {
-        let body = response.body.as_ref().and_then(|body| body.string.clone());
+        let body = response.body.as_ref().and_then(HttpBody::text);
         let status = u16::try_from(response.status).unwrap_or(500);
         return Action::Respond(DirectResponse {
             status,
             body: body.unwrap_or_default(),
         });
     }
-    if rule.route.is_empty() {
-        // A redirect or a delegate, which `analyze` reports as not supported yet. To fall through to the next rule
-        // would send the request somewhere that its author did not mean.
-        let what = if rule.redirect.is_some() {
-            "redirect"
-        } else {
-            "delegate"
-        };
-        let body = format!("{what} is not supported yet");
-        return Action::Respond(DirectResponse { status: 503, body });
+    if let Some(stated) = &rule.redirect {
+        return redirect::redirect(stated, listener_port)
+            .map_or_else(|| not_supported("redirectCode"), Action::Redirect);
     }
-    let targets = rule.route.iter().map(|target| {
-        (
-            cluster_name(scope, &target.destination, namespace, listener_port),
-            target.weight,
-        )
-    });
+    if rule.route.is_empty() {
+        return not_supported("delegate");
+    }
+    let to = |target: &HttpDestination| cluster_name(scope, &target.destination, namespace, listener_port);
     Action::Forward(Forward {
-        clusters: weighted(targets.collect()),
         timeout: timeout(rule.timeout),
         retry: retry(rule.retries.as_ref()),
+        path_rewrite: rewrite::path(rule.rewrite.as_ref()),
+        authority_rewrite: rewrite::authority(rule.rewrite.as_ref())
+            .or_else(|| changes(rule.headers.as_ref()).authority),
+        ..Forward::to(weighted(&rule.route, to))
+    })
+}
+
+/// What `analyze` reports as not supported yet. To fall through to the next rule would send the request somewhere
+/// that its author did not mean.
+fn not_supported(what: &str) -> Action {
+    Action::Respond(DirectResponse {
+        status: 503,
+        body: format!("{what} is not supported yet"),
     })
 }
 
 /// A single target takes everything; of several those without weight take nothing.
-fn weighted(targets: Vec<(ClusterName, i32)>) -> Vec<Weighted> {
-    let is_single = targets.len() == 1;
-    let weighted = targets.into_iter().map(|(cluster, weight)| {
-        let weight = if is_single {
-            1
-        } else {
-            u32::try_from(weight).unwrap_or(0)
+fn weighted(targets: &[HttpDestination], to: impl Fn(&HttpDestination) -> ClusterName) -> Vec<Weighted> {
+    let weighted = targets.iter().map(|target| {
+        let weight = match targets {
+            [_] => 1,
+            _ => u32::try_from(target.weight).unwrap_or(0),
         };
-        Weighted { cluster, weight }
+        let headers = changes(target.headers.as_ref());
+        Weighted {
+            request_headers: headers.request,
+            response_headers: headers.response,
+            authority_rewrite: headers.authority,
+            ..Weighted::new(to(target), weight)
+        }
     });
     weighted.filter(|target| target.weight > 0).collect()
 }

@@ -8,7 +8,7 @@ mod outbound;
 use std::time::Duration;
 
 use snapshot::route::Forward;
-use snapshot::{Action, ClusterName, Handler, Route, RouteMatch, Snapshot, TcpHandler, Weighted};
+use snapshot::{Action, ClusterName, Handler, Route, Snapshot, TcpHandler, Weighted};
 
 use crate::scope::Scope;
 
@@ -38,16 +38,13 @@ fn tcp(cluster: ClusterName) -> Handler {
 
 /// A route that nobody wrote: every request to one cluster.
 fn default_route(name: &str, cluster: ClusterName, retry: Option<snapshot::Retry>) -> Route {
-    let clusters = vec![Weighted { cluster, weight: 1 }];
+    let forward = Forward {
+        retry,
+        ..Forward::to(vec![Weighted::new(cluster, 1)])
+    };
     Route {
         name: name.into(),
-        matches: RouteMatch::default(),
-        action: Action::Forward(Forward {
-            clusters,
-            timeout: None,
-            retry,
-        }),
-        origin: None,
+        ..Route::new(Action::Forward(forward))
     }
 }
 

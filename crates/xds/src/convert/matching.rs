@@ -31,17 +31,6 @@ pub(super) fn to_proto(matches: &RouteMatch) -> pb::RouteMatch {
     }
 }
 
-/// Whether every pattern in it can be compiled. Where one cannot, the conditions never hold.
-pub(super) fn can_hold(matches: &RouteMatch) -> bool {
-    let headers = matches.headers.iter().filter_map(|header| header.value.as_ref());
-    let query = matches.query.iter().filter_map(|query| query.value.as_ref());
-    let mut texts = matches.path.iter().chain(headers).chain(query);
-    texts.all(|text| match text {
-        StringMatch::Regex(regex) => snapshot::route::compile_regex(regex).is_ok(),
-        StringMatch::Exact(_) | StringMatch::Prefix(_) => true,
-    })
-}
-
 pub(super) fn from_proto(message: pb::RouteMatch) -> Result<RouteMatch, Reason> {
     refuse!(
         message,

@@ -13,6 +13,7 @@ mod circuit_breaker;
 mod cluster;
 mod endpoint;
 mod filter;
+mod headers;
 mod http;
 mod listener;
 mod load_balancing;
@@ -20,7 +21,9 @@ mod matching;
 mod metadata;
 mod node;
 mod proto;
+mod redirect;
 mod retry;
+mod rewrite;
 mod route;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use snapshot::route::{DirectResponse, Forward};
 use snapshot::{Action, Route, RouteTable, VirtualHost, Weighted};
 
 use super::proto::{limit, no, number, refuse, to_limit};
-use super::{matching, metadata, retry};
+use super::{headers, matching, metadata, redirect, retry, rewrite};
 use crate::rejected::Reason;
 
 /// Envoy's limit of an exchange where none is stated.
@@ -79,7 +79,7 @@ fn host_to_proto(host: &VirtualHost) -> pb::VirtualHost {
         name: host.name.clone(),
         domains: host.domains.clone(),
         routes: routes
-            .filter(|route| matching::can_hold(&route.matches))
+            .filter(|route| snapshot::route::can_compile(route))
             .map(route_to_proto)
             .collect(),
         include_request_attempt_count: true,
@@ -129,34 +129,30 @@ fn route_to_proto(route: &Route) -> pb::Route {
     let action = match &route.action {
         Action::Forward(forward) => pb::route::Action::Route(forward_to_proto(forward)),
         Action::Respond(response) => pb::route::Action::DirectResponse(response_to_proto(response)),
+        Action::Redirect(redirect) => pb::route::Action::Redirect(redirect::to_proto(redirect)),
     };
+    let request = headers::to_proto(&route.request_headers);
+    let response = headers::to_proto(&route.response_headers);
     pb::Route {
         name: route.name.clone(),
         r#match: Some(matching::to_proto(&route.matches)),
         action: Some(action),
         metadata: metadata::of(route.origin.as_ref(), None),
+        request_headers_to_add: request.add,
+        request_headers_to_remove: request.remove,
+        response_headers_to_add: response.add,
+        response_headers_to_remove: response.remove,
         ..Default::default()
     }
 }
 
 /// `decorator`, `tracing` and `stat_prefix` shape traces and statistics only.
 fn route_from_proto(message: pb::Route) -> Result<Route, Reason> {
-    refuse!(
-        message,
-        "Route",
-        [
-            typed_per_filter_config,
-            request_headers_to_add,
-            request_headers_to_remove,
-            response_headers_to_add,
-            response_headers_to_remove,
-            route_specifiers,
-        ]
-    );
+    refuse!(message, "Route", [typed_per_filter_config, route_specifiers]);
     let action = match message.action {
         Some(pb::route::Action::Route(action)) => Action::Forward(forward_from_proto(action)?),
         Some(pb::route::Action::DirectResponse(response)) => Action::Respond(response_from_proto(response)?),
-        Some(pb::route::Action::Redirect(_)) => return Err(Reason::unsupported("Route.redirect")),
+        Some(pb::route::Action::Redirect(action)) => Action::Redirect(redirect::from_proto(action)?),
         Some(pb::route::Action::FilterAction(_)) => return Err(Reason::unsupported("Route.filter_action")),
         Some(pb::route::Action::NonForwardingAction(_)) => {
             return Err(Reason::unsupported("Route.non_forwarding_action"));
@@ -167,26 +163,39 @@ fn route_from_proto(message: pb::Route) -> Result<Route, Reason> {
         name: message.name,
         matches: matching::from_proto(message.r#match.unwrap_or_default())?,
         action,
+        request_headers: headers::from_proto(
+            message.request_headers_to_add,
+            message.request_headers_to_remove,
+        )?,
+        response_headers: headers::from_proto(
+            message.response_headers_to_add,
+            message.response_headers_to_remove,
+        )?,
         origin: metadata::origin(message.metadata.as_ref()),
     })
 }
 
 fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
     let clusters = match forward.clusters.as_slice() {
-        [only] if only.weight == SOLE_WEIGHT => ClusterSpecifier::Cluster(only.cluster.to_string()),
+        [only] if *only == Weighted::new(only.cluster.clone(), SOLE_WEIGHT) => {
+            ClusterSpecifier::Cluster(only.cluster.to_string())
+        }
         several => ClusterSpecifier::WeightedClusters(pb::WeightedCluster {
             clusters: several.iter().map(weighted_to_proto).collect(),
             ..Default::default()
         }),
     };
-    pb::RouteAction {
+    let mut action = pb::RouteAction {
         cluster_specifier: Some(clusters),
         timeout: limit(forward.timeout),
         // The deadline of a gRPC caller may shorten the limit, never lengthen it; Istio says it in this old field.
         max_grpc_timeout: limit(forward.timeout),
         retry_policy: forward.retry.as_ref().map(retry::to_proto),
+        host_rewrite_specifier: rewrite::authority_to_proto(forward.authority_rewrite.as_ref()),
         ..Default::default()
-    }
+    };
+    rewrite::path_to_proto(forward.path_rewrite.as_ref(), &mut action);
+    action
 }
 
 fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
@@ -200,10 +209,7 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
         }
     }
     let clusters = match message.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => vec![Weighted {
-            cluster: name.into(),
-            weight: SOLE_WEIGHT,
-        }],
+        Some(ClusterSpecifier::Cluster(name)) => vec![Weighted::new(name.into(), SOLE_WEIGHT)],
         Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted_from_proto(weighted)?,
         Some(_) => {
             let field = "RouteAction.cluster_specifier other than names";
@@ -215,6 +221,8 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
         clusters,
         timeout,
         retry: message.retry_policy.map(retry::from_proto).transpose()?,
+        path_rewrite: rewrite::path_from_proto(message.prefix_rewrite, message.regex_rewrite)?,
+        authority_rewrite: rewrite::authority_from_proto(message.host_rewrite_specifier)?,
     })
 }
 
@@ -226,8 +234,6 @@ fn check_forward(message: &pb::RouteAction) -> Result<(), Reason> {
             // 0 is 503 for a missing cluster, which is what we answer.
             cluster_not_found_response_code,
             metadata_match,
-            prefix_rewrite,
-            regex_rewrite,
             path_rewrite_policy,
             path_rewrite,
             append_x_forwarded_host,
@@ -244,16 +250,22 @@ fn check_forward(message: &pb::RouteAction) -> Result<(), Reason> {
             internal_redirect_policy,
             internal_redirect_action,
             hedge_policy,
-            host_rewrite_specifier,
         ]
     );
     Ok(())
 }
 
 fn weighted_to_proto(weighted: &Weighted) -> ClusterWeight {
+    let request = headers::to_proto(&weighted.request_headers);
+    let response = headers::to_proto(&weighted.response_headers);
     ClusterWeight {
         name: weighted.cluster.to_string(),
         weight: number(weighted.weight),
+        request_headers_to_add: request.add,
+        request_headers_to_remove: request.remove,
+        response_headers_to_add: response.add,
+        response_headers_to_remove: response.remove,
+        host_rewrite_specifier: rewrite::target_authority_to_proto(weighted.authority_rewrite.as_ref()),
         ..Default::default()
     }
 }
@@ -267,20 +279,20 @@ fn weighted_from_proto(message: pb::WeightedCluster) -> Result<Vec<Weighted>, Re
         refuse!(
             cluster,
             "WeightedCluster.ClusterWeight",
-            [
-                cluster_header,
-                metadata_match,
-                request_headers_to_add,
-                request_headers_to_remove,
-                response_headers_to_add,
-                response_headers_to_remove,
-                typed_per_filter_config,
-                host_rewrite_specifier,
-            ]
+            [cluster_header, metadata_match, typed_per_filter_config]
         );
         Ok(Weighted {
             cluster: cluster.name.into(),
             weight: cluster.weight.map_or(0, |weight| weight.value),
+            request_headers: headers::from_proto(
+                cluster.request_headers_to_add,
+                cluster.request_headers_to_remove,
+            )?,
+            response_headers: headers::from_proto(
+                cluster.response_headers_to_add,
+                cluster.response_headers_to_remove,
+            )?,
+            authority_rewrite: rewrite::target_authority_from_proto(cluster.host_rewrite_specifier),
         })
     };
     message.clusters.into_iter().map(one).collect()

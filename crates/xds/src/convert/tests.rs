@@ -90,7 +90,7 @@ fn what_would_change_behaviour_is_refused_by_its_field() {
     );
 
     let rewrite = routes::RouteAction {
-        prefix_rewrite: "/y".into(),
+        path_rewrite: "/%PATH%".into(),
         ..Default::default()
     };
     let route = routes::Route {
@@ -107,7 +107,7 @@ fn what_would_change_behaviour_is_refused_by_its_field() {
     };
     assert_eq!(
         reason(Kind::Routes, &table),
-        "RDS x: RouteAction.prefix_rewrite: is not supported"
+        "RDS x: RouteAction.path_rewrite: is not supported"
     );
 
     let matched = listeners::FilterChainMatch {
@@ -137,11 +137,10 @@ fn route(name: &str, pattern: &str) -> snapshot::Route {
             path: Some(snapshot::route::StringMatch::Regex(pattern.into())),
             ..Default::default()
         },
-        action: snapshot::Action::Respond(snapshot::route::DirectResponse {
+        ..snapshot::Route::new(snapshot::Action::Respond(snapshot::route::DirectResponse {
             status: 200,
             body: String::new(),
-        }),
-        origin: None,
+        }))
     }
 }
 

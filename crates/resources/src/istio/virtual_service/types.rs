@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -192,6 +193,17 @@ pub struct HttpBody {
     /// As base64.
     #[schemars(extend("format" = "byte"))]
     pub bytes: Option<String>,
+}
+
+impl HttpBody {
+    /// The body as text; `None` for none, and for bytes that are no base64 or no UTF-8.
+    pub fn text(&self) -> Option<String> {
+        let decoded = |text: &String| base64::engine::general_purpose::STANDARD.decode(text).ok();
+        match (&self.string, &self.bytes) {
+            (Some(text), _) => Some(text.clone()),
+            (None, bytes) => String::from_utf8(bytes.as_ref().and_then(decoded)?).ok(),
+        }
+    }
 }
 
 /// Another VirtualService.
