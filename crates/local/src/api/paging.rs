@@ -116,13 +116,17 @@ impl Page {
 
     /// 410: the history no longer has the version of this list.
     pub fn expired(&self) -> Status {
-        match &self.after {
-            None => Status::new(410, "Expired", TOO_OLD),
-            Some(after) => Status {
-                list_continue: token(after, -1),
-                ..Status::new(410, "Expired", INCONSISTENT)
-            },
-        }
+        let why = if self.after.is_some() {
+            INCONSISTENT
+        } else {
+            TOO_OLD
+        };
+        Status::new(410, "Expired", why)
+    }
+
+    /// The token that such a refusal offers for the rest.
+    pub fn token_for_the_rest(&self) -> Option<String> {
+        Some(token(self.after.as_ref()?, -1))
     }
 }
 
@@ -161,8 +165,7 @@ mod tests {
         };
         assert!(!reaches("n", "a") && !reaches("n", "b") && !reaches("m", "z"));
         assert!(reaches("n", "b0") && reaches("n", "c") && reaches("o", "a"));
-        let status = page.expired();
-        let again = Page::continued(&status.list_continue, None).unwrap();
+        let again = Page::continued(&page.token_for_the_rest().unwrap(), None).unwrap();
         assert_eq!((again.at, again.after), (At::Newest, page.after));
     }
 

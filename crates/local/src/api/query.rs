@@ -2,11 +2,16 @@
 //!
 //! <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::Status;
 use super::client::Query;
 use super::registry::Type;
+
+/// Each is tried on each object of a list; nobody writes so many.
+const REQUIREMENTS: usize = 1024;
 
 /// Which objects of a collection are meant.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,8 +25,8 @@ pub struct Filter {
 enum Requirement {
     Exists(String),
     Missing(String),
-    In(String, Vec<String>),
-    NotIn(String, Vec<String>),
+    In(String, BTreeSet<String>),
+    NotIn(String, BTreeSet<String>),
     Above(String, i64),
     Below(String, i64),
 }
@@ -66,10 +71,8 @@ impl Requirement {
         match self {
             Self::Exists(key) => label(key).is_some(),
             Self::Missing(key) => label(key).is_none(),
-            Self::In(key, values) => label(key).is_some_and(|have| values.iter().any(|value| value == have)),
-            Self::NotIn(key, values) => {
-                label(key).is_none_or(|have| values.iter().all(|value| value != have))
-            }
+            Self::In(key, values) => label(key).is_some_and(|have| values.contains(have)),
+            Self::NotIn(key, values) => label(key).is_none_or(|have| !values.contains(have)),
             Self::Above(key, limit) => number(key).is_some_and(|have| have > *limit),
             Self::Below(key, limit) => number(key).is_some_and(|have| have < *limit),
         }
@@ -96,10 +99,11 @@ impl FieldRequirement {
 }
 
 fn parse_labels(text: &str) -> Result<Vec<Requirement>, String> {
-    split_outside_brackets(text)?
-        .into_iter()
-        .map(parse_label)
-        .collect()
+    let parts = split_outside_brackets(text)?;
+    if parts.len() > REQUIREMENTS {
+        return Err(format!("{} requirements, more than {REQUIREMENTS}", parts.len()));
+    }
+    parts.into_iter().map(parse_label).collect()
 }
 
 /// Splits at commas that do not stand between brackets.
@@ -147,12 +151,12 @@ fn parse_label(text: &str) -> Result<Requirement, String> {
         }
     }
     if let Some((left, right)) = text.split_once("!=") {
-        return Ok(Requirement::NotIn(key(left)?, vec![value(right)?]));
+        return Ok(Requirement::NotIn(key(left)?, BTreeSet::from([value(right)?])));
     }
     if let Some((left, right)) = text.split_once('=') {
         return Ok(Requirement::In(
             key(left)?,
-            vec![value(right.strip_prefix('=').unwrap_or(right))?],
+            BTreeSet::from([value(right.strip_prefix('=').unwrap_or(right))?]),
         ));
     }
     let Some((left, set)) = text.split_once('(') else {

@@ -11,7 +11,7 @@ use daemon::{Running, Tasks, clock};
 use super::client::Client;
 use super::node_link::NodeLink;
 use super::pki::{self, Pki};
-use super::server::{Listening, Service};
+use super::server::{Bounds, Limits, Listening, Service};
 use super::tokens::Tokens;
 use super::verbs::Api;
 use super::{User, bootstrap, event_expiry, rbac};
@@ -47,6 +47,11 @@ pub struct Server {
 /// # Errors
 /// One line that says what to do: a state directory in use, foreign or of a newer version, a full disk.
 pub async fn start(settings: Settings) -> anyhow::Result<Server> {
+    start_within(settings, Bounds::new(Limits::default())).await
+}
+
+/// The same with bounds on what clients may use up.
+pub(super) async fn start_within(settings: Settings, bounds: Arc<Bounds>) -> anyhow::Result<Server> {
     let Settings {
         directory,
         listener,
@@ -55,6 +60,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Server> {
         node,
     } = settings;
     identity::install_provider();
+    allow_many_sockets();
     pki::private_directory(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let store = Store::open(&directory.join("cluster.db"))?;
     let Pki {
@@ -84,6 +90,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Server> {
             api,
             node,
             drain: drain.clone(),
+            bounds,
             tasks: tasks.clone(),
         },
         tls,
@@ -115,4 +122,17 @@ pub async fn start(settings: Settings) -> anyhow::Result<Server> {
         kubeconfig,
         running,
     })
+}
+
+/// Shells give 1,024 files and allow more; what cannot be had is missed only by very many connections.
+fn allow_many_sockets() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }

@@ -15,8 +15,6 @@ pub struct Status {
     pub message: String,
     /// `details` of the Status object; null when there are none.
     pub details: Value,
-    /// `metadata.continue`: how to go on with a list that has expired. Empty: not at all.
-    pub list_continue: String,
 }
 
 impl Status {
@@ -27,7 +25,6 @@ impl Status {
             reason,
             message: message.into(),
             details: Value::Null,
-            list_continue: String::new(),
         }
     }
 
@@ -70,9 +67,6 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         });
-        if !self.list_continue.is_empty() {
-            object["metadata"]["continue"] = self.list_continue.clone().into();
-        }
         if self.reason.is_empty()
             && let Some(object) = object.as_object_mut()
         {

@@ -66,6 +66,9 @@ pub(super) struct File {
     path: PathBuf,
 }
 
+/// Key, version and text of an object.
+type Row = (Key, i64, String);
+
 impl File {
     pub(super) fn open(path: &Path) -> Result<(Self, Loaded), OpenError> {
         check_size(path)?;
@@ -131,7 +134,7 @@ impl File {
         Ok(Loaded { revision, objects })
     }
 
-    fn rows(&self) -> rusqlite::Result<Vec<(Key, i64, String)>> {
+    fn rows(&self) -> rusqlite::Result<Vec<Row>> {
         let mut statement = self
             .connection
             .prepare("SELECT collection, namespace, name, revision, body FROM object")?;

@@ -1,41 +1,59 @@
 //! Request bodies: bounded in size and time; JSON, YAML, and protobuf for built-in kinds.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use daemon::clock;
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
 
 use super::super::decode::{Parsed, parse};
 use super::super::registry::Type;
 use super::super::{Status, protobuf};
+use super::bounds::{Arrival, Bounds, too_many};
+use super::respond;
 
 /// As in Kubernetes.
 const LIMIT: usize = 3 << 20;
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Reads a whole body.
-pub(super) async fn read(body: Incoming) -> Result<Bytes, Status> {
-    let collected = clock::timeout(DEADLINE, Limited::new(body, LIMIT).collect()).await;
-    match collected {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Status::new(
-            413,
-            "RequestEntityTooLarge",
-            format!("Request entity too large: limit is {LIMIT}"),
-        )),
-        Ok(Err(error)) => Err(Status::bad_request(format!(
-            "unable to read the request: {error}"
-        ))),
-        Err(_) => Err(Status::new(
-            408,
-            "Timeout",
-            "the request's body did not arrive in time",
-        )),
+pub(super) async fn read(request: Request<Incoming>) -> Result<Bytes, Status> {
+    let bounds = request.extensions().get::<Arc<Bounds>>().cloned();
+    let bounds = bounds.expect("every request passes the listener, which puts it there");
+    let body = request.into_body();
+    if body.size_hint().lower() > LIMIT as u64 {
+        return Err(too_large());
     }
+    let arrival = bounds.body();
+    tokio::select! {
+        collected = clock::timeout(bounds.limits.body, collect(body, &arrival)) => {
+            collected.unwrap_or_else(|_| Err(respond::took_too_long()))
+        }
+        () = arrival.cut() => Err(too_many()),
+    }
+}
+
+async fn collect(mut body: Incoming, arrival: &Arrival) -> Result<Bytes, Status> {
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Status::bad_request(format!("unable to read the request: {error}")))?;
+        // Trailers say nothing to us.
+        let Ok(data) = frame.into_data() else { continue };
+        if all.len() + data.len() > LIMIT {
+            return Err(too_large());
+        }
+        arrival.grow(data.len());
+        all.extend_from_slice(&data);
+    }
+    Ok(all.into())
+}
+
+fn too_large() -> Status {
+    let message = format!("Request entity too large: limit is {LIMIT}");
+    Status::new(413, "RequestEntityTooLarge", message)
 }
 
 /// The media type of a request, without parameters.

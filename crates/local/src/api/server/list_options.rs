@@ -23,7 +23,7 @@ pub(super) fn query(parameters: &Parameters) -> Query {
 
 /// Which part of a list is wanted, and at which version.
 pub(super) fn page(parameters: &Parameters) -> Result<Page, Status> {
-    check(list_problems(parameters))?;
+    check(&list_problems(parameters))?;
     let limit = match parameters.get("limit") {
         None => None,
         Some(text) => match text.parse::<i64>() {
@@ -123,7 +123,7 @@ pub(super) fn check_watch(parameters: &Parameters) -> Result<(), Status> {
             problems.push(forbidden("resourceVersionMatch", why));
         }
     }
-    check(problems)
+    check(&problems)
 }
 
 fn forbidden(field: &'static str, why: &str) -> Problem {
@@ -136,7 +136,7 @@ fn unsupported_match(given: &str, supported: &str) -> Problem {
 }
 
 /// 422 that names all problems.
-fn check(problems: Vec<Problem>) -> Result<(), Status> {
+fn check(problems: &[Problem]) -> Result<(), Status> {
     if problems.is_empty() {
         return Ok(());
     }

@@ -3,6 +3,8 @@
 mod accept;
 mod authorize;
 mod body;
+mod bounds;
+mod connections;
 mod list_options;
 mod manager;
 mod objects;
@@ -15,16 +17,19 @@ mod watch_stream;
 #[cfg(test)]
 mod list_tests;
 #[cfg(test)]
+mod pressure_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod webhook_tests;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::{Drain, Tasks, clock};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -32,19 +37,21 @@ use identity::tls::PeerCertificate;
 use identity::tls::rustls::ServerConfig;
 use identity::tls::tokio_rustls::TlsAcceptor;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use super::User;
+use connections::{Busy, Entry, Line, Socket};
+use respond::Held;
+
+pub(super) use bounds::{Bounds, Limits};
 pub(super) use service::Service;
 
-/// Connections at once, over all listeners.
-const CONNECTIONS: usize = 2048;
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// For the head of a request; also how long an idle connection stays open.
-const HEAD: Duration = Duration::from_secs(90);
-/// A peer that takes nothing for so long is gone.
-const STUCK: Duration = Duration::from_secs(60);
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// What waits in one stream of HTTP/2 for a client that takes nothing.
+const SEND: usize = 64 << 10;
 const PING: Duration = Duration::from_secs(30);
+/// For the last words to an idle connection that has to go.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Accepts connections and serves them.
 pub(super) struct Listening {
@@ -52,18 +59,15 @@ pub(super) struct Listening {
     pub(super) tls: Arc<ServerConfig>,
     pub(super) tasks: Tasks,
     pub(super) drain: Drain,
-    connections: Arc<Semaphore>,
 }
 
 impl Listening {
     pub(super) fn new(service: Service, tls: Arc<ServerConfig>, tasks: Tasks, drain: Drain) -> Arc<Self> {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
         Arc::new(Self {
             service,
             tls,
             tasks,
             drain,
-            connections,
         })
     }
 
@@ -77,19 +81,21 @@ impl Listening {
     async fn accept(self: Arc<Self>, listener: TcpListener) {
         let mut drain = self.drain.clone();
         loop {
-            let Ok(permit) = self.connections.clone().acquire_owned().await else {
-                return;
-            };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = drain.wait() => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    let entry = tokio::select! {
+                        entry = self.service.bounds.connections.enter() => entry,
+                        () = drain.wait() => return,
+                    };
                     let this = self.clone();
                     self.tasks.spawn("api connection", async move {
-                        this.connection(stream, peer).await;
-                        drop(permit);
+                        if let Err(error) = this.connection(stream, entry).await {
+                            tracing::debug!(%peer, error = &*error, "connection ended");
+                        }
                     });
                 }
                 Err(error) => {
@@ -101,45 +107,68 @@ impl Listening {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, entry: Entry) -> Result<(), Failed> {
         protect(&stream);
-        let handshake = TlsAcceptor::from(self.tls.clone()).accept(stream);
-        let stream = match clock::timeout(HANDSHAKE, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+        let limits = self.service.bounds.limits;
+        let line = entry.line().clone();
+        let handshake = TlsAcceptor::from(self.tls.clone()).accept(Socket::new(stream, entry, limits.stuck));
+        let stream = tokio::select! {
+            stream = clock::timeout(limits.handshake, handshake) => stream??,
+            () = line.over(limits.head) => return Err("others needed its place".into()),
         };
-        let certificate = stream.get_ref().1.peer_certificates();
+        let session = stream.get_ref().1;
+        let certificate = session.peer_certificates();
         let shown = certificate
             .and_then(|chain| PeerCertificate::of(chain).ok())
             .and_then(User::of_certificate);
-        let this = self.clone();
+        // Not found out by reading: a client that sends nothing would never be asked for its first line.
+        let builder = match session.alpn_protocol() {
+            Some(b"h2") => self.builder().http2_only(),
+            _ => self.builder().http1_only(),
+        };
+        let (this, answering) = (self.clone(), line.clone());
         let service = service_fn(move |request| {
-            let (this, shown) = (this.clone(), shown.clone());
-            async move { Ok::<_, std::convert::Infallible>(this.service.serve(request, shown).await) }
+            let (this, shown, line) = (this.clone(), shown.clone(), answering.clone());
+            async move { Ok::<_, std::convert::Infallible>(this.answer(request, shown, &line).await) }
         });
-        let builder = self.builder();
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let mut drain = self.drain.clone();
-        let ended = tokio::select! {
+        tokio::select! {
             ended = &mut connection => ended,
             () = drain.wait() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, error = &*error, "connection ended");
+            () = line.over(limits.head) => {
+                connection.as_mut().graceful_shutdown();
+                clock::timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
+            }
         }
     }
 
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        shown: Option<User>,
+        line: &Arc<Line>,
+    ) -> Response<Held<Busy>> {
+        let busy = line.begin();
+        request.extensions_mut().insert(self.service.bounds.clone());
+        let response = self.service.serve(request, shown).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            line.upgrade();
+        }
+        response.map(|body| Held::new(body, busy))
+    }
+
     fn builder(&self) -> auto::Builder<Spawner> {
+        let limits = self.service.bounds.limits;
         let mut builder = auto::Builder::new(Spawner(self.tasks.clone()));
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            .header_read_timeout(limits.head)
             .max_buf_size(64 << 10);
         builder
             .http2()
@@ -147,7 +176,8 @@ impl Listening {
             .max_concurrent_streams(256)
             .max_header_list_size(64 << 10)
             .keep_alive_interval(PING)
-            .keep_alive_timeout(STUCK);
+            .max_send_buf_size(SEND)
+            .keep_alive_timeout(limits.stuck);
         builder
     }
 }
@@ -159,7 +189,7 @@ fn protect(stream: &TcpStream) {
     let set = stream
         .set_nodelay(true)
         .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket.set_tcp_user_timeout(Some(STUCK)));
+        .and_then(|()| socket.set_tcp_user_timeout(Some(connections::PATIENCE)));
     if let Err(error) = set {
         tracing::debug!(%error, "socket options");
     }

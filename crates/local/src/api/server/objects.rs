@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use daemon::clock;
 use http::{Method, Response};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::super::client::DeleteOptions;
@@ -16,7 +17,7 @@ use super::super::reviews::REVIEWS;
 use super::super::verbs::{Api, Call, Part, Target};
 use super::super::{Status, exec, gvr, pod_log, port_forward};
 use super::list_options::{self, query};
-use super::respond::{self, Body};
+use super::respond::{self, Body, Held};
 use super::route::Place;
 use super::service::{Asked, Service};
 use super::shown::Shown;
@@ -44,6 +45,7 @@ impl Service {
         if streams {
             return self.stream(asked, target, &place.subresource).await;
         }
+        let _room = self.bounds.request()?;
         let served = Box::pin(async {
             match &*place.subresource {
                 "" if target.name.is_empty() => self.collection(asked, target).await,
@@ -58,13 +60,9 @@ impl Service {
                 _ => Err(respond::no_such_resource()),
             }
         });
-        clock::timeout(DEADLINE, served).await.unwrap_or_else(|_| {
-            Err(Status::new(
-                504,
-                "Timeout",
-                "request did not complete within the allotted timeout",
-            ))
-        })
+        clock::timeout(DEADLINE, served)
+            .await
+            .unwrap_or_else(|_| Err(respond::took_too_long()))
     }
 
     fn target(&self, place: &Place) -> Result<Target, Status> {
@@ -90,7 +88,11 @@ impl Service {
     async fn stream(&self, asked: Asked, target: Target, part: &str) -> Result<Response<Body>, Status> {
         let is_pod = target.kind.gvr == gvr::PODS && !target.name.is_empty();
         match part {
-            "" => watch_stream::serve(&self.api, &asked, &target, self.drain.clone()),
+            "" => {
+                let room = self.bounds.stream()?;
+                let watch = watch_stream::serve(&self.api, &asked, &target, self.drain.clone())?;
+                Ok(watch.map(|lines| Held::new(lines, room).boxed_unsync()))
+            }
             "exec" | "attach" | "portforward" if is_pod => {
                 let pod = self.api.get(&target)?;
                 let (parameters, request) = (asked.parameters.all(), asked.request);
@@ -102,8 +104,10 @@ impl Service {
                 }
             }
             "log" if is_pod => {
+                let room = self.bounds.stream()?;
                 let pod = self.api.get(&target)?;
-                pod_log::log(&pod, asked.parameters.all(), &self.node, self.drain.clone()).await
+                let log = pod_log::log(&pod, asked.parameters.all(), &self.node, self.drain.clone()).await?;
+                Ok(log.map(|lines| Held::new(lines, room).boxed_unsync()))
             }
             _ => Err(respond::no_such_resource()),
         }
@@ -178,7 +182,7 @@ impl Service {
                 let call = call(&asked, target)?;
                 let shown = Shown::of(&asked, &call.target);
                 let kind = patch_kind(&asked, &call.target.kind)?;
-                let bytes = body::read(asked.request.into_body()).await?;
+                let bytes = body::read(asked.request).await?;
                 Ok(shown.written(&self.api.patch(&call, part, kind, &bytes).await?, 200))
             }
             Method::DELETE if part == Part::Whole => {
@@ -209,7 +213,7 @@ impl Service {
             Method::PATCH => {
                 let kind = match patch_kind(&asked, &call.target.kind)? {
                     PatchKind::Apply => {
-                        let bytes = body::read(asked.request.into_body()).await?;
+                        let bytes = body::read(asked.request).await?;
                         let scale = self.api.apply_scale(&call, &bytes).await?;
                         return Ok(respond::written(200, yaml, &scale));
                     }
@@ -217,7 +221,7 @@ impl Service {
                     PatchKind::Strategic => PatchKind::Merge,
                     other => other,
                 };
-                let bytes = body::read(asked.request.into_body()).await?;
+                let bytes = body::read(asked.request).await?;
                 let kind_of = &call.target.kind;
                 self.api
                     .change_scale(&call, |now| patch::apply(kind_of, kind, now, &bytes))
@@ -261,9 +265,20 @@ impl Service {
         if let At::NotOlderThan(version) | At::Exact(version) = page.at {
             wait_for(&self.api, version).await?;
         }
-        let mut list = self.api.list_page(target, &query(&asked.parameters), &page)?;
-        self.api.all_shown(&target.kind, &mut list.items).await?;
-        Ok(Shown::of(asked, target).list(&list))
+        match self.api.list_page(target, &query(&asked.parameters), &page) {
+            Ok(mut list) => {
+                self.api.all_shown(&target.kind, &mut list.items).await?;
+                Ok(Shown::of(asked, target).list(&list))
+            }
+            Err(status) => {
+                let rest = page.token_for_the_rest().filter(|_| status.code == 410);
+                let mut object = status.to_object();
+                if let Some(token) = &rest {
+                    object["metadata"]["continue"] = token.clone().into();
+                }
+                Ok(respond::json(status.code, &object))
+            }
+        }
     }
 }
 
@@ -321,7 +336,7 @@ fn patch_kind(asked: &Asked, kind: &Type) -> Result<PatchKind, Status> {
 /// The body of a POST or PUT; kubectl sends protobuf for built-in kinds.
 async fn parsed(asked: Asked, kind: Option<&Type>) -> Result<Parsed, Status> {
     let media_type = body::media_type(asked.request.headers()).to_owned();
-    let bytes = body::read(asked.request.into_body()).await?;
+    let bytes = body::read(asked.request).await?;
     body::object(&media_type, &bytes, kind)
 }
 
@@ -337,7 +352,7 @@ async fn delete_options(asked: Asked) -> Result<(DeleteOptions, bool), Status> {
         ..DeleteOptions::default()
     };
     let media_type = body::media_type(asked.request.headers()).to_owned();
-    let bytes = body::read(asked.request.into_body()).await?;
+    let bytes = body::read(asked.request).await?;
     if bytes.is_empty() {
         return Ok((from_query, false));
     }

@@ -13,6 +13,7 @@ use super::super::verbs::Api;
 use super::super::{Status, User, discovery, openapi, tokens};
 use super::accept::{self, Accepted};
 use super::authorize;
+use super::bounds::Bounds;
 use super::respond::{self, Body};
 use super::route::{self, Route};
 
@@ -22,6 +23,7 @@ pub(in super::super) struct Service {
     pub(in super::super) api: Arc<Api>,
     pub(in super::super) node: NodeLink,
     pub(in super::super) drain: Drain,
+    pub(in super::super) bounds: Arc<Bounds>,
     /// Owns what outlives its request: upgraded connections.
     pub(in super::super) tasks: Tasks,
 }

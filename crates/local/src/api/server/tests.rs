@@ -16,7 +16,9 @@ use identity::{Authority, Keypair};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use super::{Bounds, Limits};
 use crate::api::node_link::NodeLink;
+use crate::api::start::start_within;
 use crate::api::{Server, Settings, start};
 
 /// A server in a directory of its own, and somebody who may call it.
@@ -27,20 +29,23 @@ pub(super) struct Cluster {
 }
 
 pub(super) async fn cluster(directory: &Path) -> Cluster {
+    cluster_within(directory, Bounds::new(Limits::default())).await
+}
+
+pub(super) async fn cluster_within(directory: &Path, bounds: Arc<Bounds>) -> Cluster {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (node, _requests) = NodeLink::new();
     let advertised = "10.244.0.1:6443".parse().unwrap();
     let directory = directory.to_owned();
     let pki = directory.join("pki");
-    let server = start(Settings {
+    let settings = Settings {
         directory,
         listener,
         cluster_listeners: Vec::new(),
         advertised,
         node,
-    })
-    .await
-    .unwrap();
+    };
+    let server = start_within(settings, bounds).await.unwrap();
     let read = |name: &str| std::fs::read_to_string(pki.join(name)).unwrap();
     let authority = Authority::from_pem(&read("ca.crt"), &read("ca.key")).unwrap();
     let hour = Duration::from_secs(3600);
