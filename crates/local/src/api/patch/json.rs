@@ -15,7 +15,9 @@ pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, Status> {
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     if operations.len() > LIMIT {
         let count = operations.len();
-        let message = format!("The allowed maximum operations in a JSON patch is {LIMIT}, got {count}");
+        let message = format!(
+            "Request entity too large: The allowed maximum operations in a JSON patch is {LIMIT}, got {count}"
+        );
         return Err(Status::new(413, "RequestEntityTooLarge", message));
     }
     let mut result = current.clone();
