@@ -55,7 +55,7 @@ pub(super) fn plan(service: &str, endpoints: Option<&Value>, existing: &[Object]
 fn slices(service: &str, source: &Value) -> BTreeMap<String, Value> {
     let mut slices: BTreeMap<String, Value> = BTreeMap::new();
     for subset in list(&source["subsets"]) {
-        let ports = subset["ports"].as_array().cloned().unwrap_or_default();
+        let ports = json!(list(&subset["ports"]));
         let addresses = [("addresses", true), ("notReadyAddresses", false)]
             .into_iter()
             .flat_map(|(field, ready)| list(&subset[field]).iter().map(move |address| (address, ready)));
@@ -63,8 +63,8 @@ fn slices(service: &str, source: &Value) -> BTreeMap<String, Value> {
             .take(MOST)
             .filter_map(|(address, ready)| endpoint(address, ready));
         let slice = slices
-            .entry(key(&json!(ports)))
-            .or_insert_with(|| empty(service, source, ports.into()));
+            .entry(key(&ports))
+            .or_insert_with(|| empty(service, source, &ports));
         if let Some(list) = slice["endpoints"].as_array_mut() {
             list.extend(endpoints);
         }
@@ -72,7 +72,7 @@ fn slices(service: &str, source: &Value) -> BTreeMap<String, Value> {
     slices
 }
 
-fn empty(service: &str, source: &Value, ports: Value) -> Value {
+fn empty(service: &str, source: &Value, ports: &Value) -> Value {
     let own = source["metadata"]["labels"]
         .as_object()
         .cloned()

@@ -35,7 +35,9 @@ pub(super) enum Fed {
     End,
 }
 
-type Listeners = Mutex<Vec<mpsc::Sender<(OutputStream, Bytes)>>>;
+/// One client's queue of output.
+type Listener = mpsc::Sender<(OutputStream, Bytes)>;
+type Listeners = Mutex<Vec<Listener>>;
 
 pub(super) struct Audience {
     listeners: Arc<Listeners>,
@@ -58,7 +60,7 @@ impl Audience {
         }
     }
 
-    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<(OutputStream, Bytes)>>> {
+    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Listener>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use daemon::{Tasks, clock};
 
-use crate::api::Status;
 use crate::api::client::{Client, Query};
-use crate::api::gvr::{ENDPOINT_SLICES, NODES, SERVICES};
+use crate::api::gvr::{ENDPOINT_SLICES, NODES, PODS, SERVICES};
+use crate::api::{Gvr, Status};
 use crate::controllers::changes::{self, Changes};
 use crate::kubelet::host_sockets::HostSockets;
+use rules::Cluster;
 
 /// How long changes are collected before the kernel is told: endpoints of a rollout come in crowds.
 const COLLECT: Duration = Duration::from_millis(10);
@@ -55,8 +56,14 @@ pub(crate) async fn start(client: Client, sockets: HostSockets, tasks: &Tasks) -
 async fn keep_up(client: Client, mut in_force: netfilter::Table, tasks: Tasks) {
     let mut services = Changes::of(&client, &SERVICES);
     let mut slices = Changes::of(&client, &ENDPOINT_SLICES);
+    let mut nodes = Changes::of(&client, &NODES);
+    let mut pods = Changes::of(&client, &PODS);
     loop {
-        changes::collect(&mut services, &mut slices, COLLECT).await;
+        tokio::select! {
+            () = changes::collect(&mut services, &mut slices, COLLECT) => {}
+            // Nodes and pods matter to Services that keep their traffic close.
+            () = changes::collect(&mut nodes, &mut pods, COLLECT) => {}
+        }
         while let Err(error) = update(&client, &mut in_force, &tasks).await {
             tracing::warn!(%error, "service addresses are out of date; trying again");
             clock::sleep(RETRY).await;
@@ -84,8 +91,15 @@ async fn put_in_force(table: &netfilter::Table, tasks: &Tasks) -> Result<(), Err
 }
 
 fn table(client: &Client) -> Result<netfilter::Table, Status> {
-    let services = client.list(&SERVICES, "", &Query::default())?.items;
-    let slices = client.list(&ENDPOINT_SLICES, "", &Query::default())?.items;
-    let nodes = client.list(&NODES, "", &Query::default())?.items;
-    Ok(rules::table(&services, &slices, &nodes))
+    let all = |gvr: &Gvr| client.list(gvr, "", &Query::default()).map(|list| list.items);
+    let mut cluster = Cluster {
+        services: all(&SERVICES)?,
+        slices: all(&ENDPOINT_SLICES)?,
+        nodes: all(&NODES)?,
+        pods: Vec::new(),
+    };
+    if rules::tells_callers_apart(&cluster.services, &cluster.nodes) {
+        cluster.pods = all(&PODS)?;
+    }
+    Ok(rules::table(&cluster))
 }

@@ -1,8 +1,9 @@
 //! The rules for service addresses: a pure function of Services and EndpointSlices.
 //!
 //! An address of a Service goes to one of its ready endpoints, by chance for each connection; if none is ready, to one
-//! that ends but still serves. The same holds for node ports at the addresses of nodes. Whatever else is sent to the
-//! service range is refused at once.
+//! that ends but still serves. The same holds for node ports at the addresses of nodes. Where a Service keeps its
+//! traffic local or close, the address of the calling pod tells its node, hence which endpoints it gets. Whatever else
+//! is sent to the service range is refused at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,8 +21,39 @@ const RANGE: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 16);
 /// After the translation of destinations: what still has a service address then has no endpoint.
 const AFTER_TRANSLATION: i32 = -90;
 
-pub(super) fn table(services: &[Object], slices: &[Object], nodes: &[Object]) -> Table {
+/// Everything that the rules are made of; pods are needed only where [`tells_callers_apart`] says so.
+#[derive(Default)]
+pub(super) struct Cluster {
+    pub(super) services: Vec<Object>,
+    pub(super) slices: Vec<Object>,
+    pub(super) nodes: Vec<Object>,
+    pub(super) pods: Vec<Object>,
+}
+
+/// Whether the calling pod matters to any Service. With one node, everything is local.
+pub(super) fn tells_callers_apart(services: &[Object], nodes: &[Object]) -> bool {
+    let chooses = |service: &Object| is_local(service) || prefers_zone(service);
+    nodes.len() > 1 && services.iter().any(chooses)
+}
+
+fn is_local(service: &Value) -> bool {
+    service["spec"]["internalTrafficPolicy"] == "Local"
+}
+
+fn prefers_zone(service: &Value) -> bool {
+    let preference = text(&service["spec"]["trafficDistribution"]);
+    matches!(preference, "PreferClose" | "PreferSameZone" | "PreferSameNode")
+}
+
+pub(super) fn table(cluster: &Cluster) -> Table {
+    let Cluster {
+        services,
+        slices,
+        nodes,
+        ..
+    } = cluster;
     let endpoints = endpoints_by_port(slices);
+    let callers = Callers::of(cluster);
     let mut dispatch = Chain::called("services");
     let mut node_ports = Chain::called("node-ports");
     let mut targets = BTreeSet::new();
@@ -29,11 +61,11 @@ pub(super) fn table(services: &[Object], slices: &[Object], nodes: &[Object]) ->
     services.sort_by_key(|service| (object::namespace(service), object::name(service)));
     for service in services {
         for port in list(&service["spec"]["ports"]) {
-            let Some((rule, at_nodes, to)) = rules(service, port, &endpoints) else {
+            let Some((of_service, at_nodes, to)) = rules(service, port, &endpoints, &callers) else {
                 continue;
             };
             targets.extend(to.iter().map(|target| *target.ip()));
-            dispatch.rules.push(rule);
+            dispatch.rules.extend(of_service);
             node_ports.rules.extend(at_nodes);
         }
     }
@@ -100,21 +132,85 @@ fn refusals(name: &str, point: Point) -> Chain {
 /// Of one port of a Service, by its namespace, name, and port name.
 type PortKey = (String, String, String);
 
-/// Endpoints in the order of preference.
+/// Endpoints of one port.
 #[derive(Default)]
-struct Endpoints {
-    ready: BTreeSet<SocketAddrV4>,
-    still_serving: BTreeSet<SocketAddrV4>,
+struct Endpoints(BTreeMap<SocketAddrV4, Endpoint>);
+
+struct Endpoint {
+    /// If not, it ends but still serves.
+    is_ready: bool,
+    node: String,
 }
 
 impl Endpoints {
-    fn usable(&self) -> Vec<SocketAddrV4> {
-        let best = if self.ready.is_empty() {
-            &self.still_serving
-        } else {
-            &self.ready
+    /// Those that are ready, or else those that still serve, among those on nodes that count.
+    fn usable(&self, counts: impl Fn(&str) -> bool) -> Vec<SocketAddrV4> {
+        let of_state = |is_ready| {
+            let all = self.0.iter();
+            let found = all.filter(|(_, endpoint)| endpoint.is_ready == is_ready && counts(&endpoint.node));
+            found.map(|(address, _)| *address).collect::<Vec<_>>()
         };
-        best.iter().copied().collect()
+        let ready = of_state(true);
+        if ready.is_empty() { of_state(false) } else { ready }
+    }
+}
+
+/// Which pods are where.
+#[derive(Default)]
+struct Callers {
+    /// Addresses of pods, by their node.
+    pods: BTreeMap<String, BTreeSet<Ipv4Addr>>,
+    /// Zones of nodes.
+    zones: BTreeMap<String, String>,
+}
+
+impl Callers {
+    fn of(cluster: &Cluster) -> Self {
+        let mut callers = Self::default();
+        if !tells_callers_apart(&cluster.services, &cluster.nodes) {
+            return callers;
+        }
+        for node in &cluster.nodes {
+            let zone = object::label(node, "topology.kubernetes.io/zone");
+            callers
+                .zones
+                .insert(object::name(node).to_owned(), zone.to_owned());
+        }
+        for pod in &cluster.pods {
+            let in_node = pod["spec"]["hostNetwork"] == true;
+            if let Ok(address) = text(&pod["status"]["podIP"]).parse()
+                && !in_node
+            {
+                let node = text(&pod["spec"]["nodeName"]).to_owned();
+                callers.pods.entry(node).or_default().insert(address);
+            }
+        }
+        callers
+    }
+
+    /// For the pods of each node, the endpoints that they get; an empty list: none.
+    fn choices(&self, service: &Value, endpoints: &Endpoints) -> Vec<(Expression, Vec<SocketAddrV4>)> {
+        let choose = |node: &str| {
+            let same_node = endpoints.usable(|other| other == node);
+            if is_local(service) {
+                return Some(same_node);
+            }
+            let prefers_node = service["spec"]["trafficDistribution"] == "PreferSameNode";
+            if prefers_node && !same_node.is_empty() {
+                return Some(same_node);
+            }
+            let zone = self.zones.get(node).filter(|zone| !zone.is_empty())?;
+            let same_zone = endpoints.usable(|other| self.zones.get(other) == Some(zone));
+            Some(same_zone).filter(|found| !found.is_empty())
+        };
+        if !(is_local(service) || prefers_zone(service)) {
+            return Vec::new();
+        }
+        let chosen = self.pods.iter().filter_map(|(node, pods)| {
+            let pods = pods.iter().copied().map(Prefix::host).collect();
+            Some((Expression::Source(Is::In(pods)), choose(node)?))
+        });
+        chosen.collect()
     }
 }
 
@@ -153,19 +249,26 @@ fn note(endpoints: &mut Endpoints, endpoint: &Value, port: i64) {
     else {
         return;
     };
-    let address = SocketAddrV4::new(address, port);
-    if ready {
-        endpoints.ready.insert(address);
-    } else if serving && terminating {
-        endpoints.still_serving.insert(address);
+    if ready || serving && terminating {
+        let node = text(&endpoint["nodeName"]).to_owned();
+        let endpoint = Endpoint {
+            is_ready: ready,
+            node,
+        };
+        endpoints.0.insert(SocketAddrV4::new(address, port), endpoint);
     }
 }
 
-/// The rule of a port of a Service, that of its node port, and where they lead.
-type PortRules = (Rule, Option<Rule>, Vec<SocketAddrV4>);
+/// The rules of a port of a Service, that of its node port, and where they lead.
+type PortRules = (Vec<Rule>, Option<Rule>, Vec<SocketAddrV4>);
 
 /// `None` where nothing is to be translated.
-fn rules(service: &Value, port: &Value, endpoints: &BTreeMap<PortKey, Endpoints>) -> Option<PortRules> {
+fn rules(
+    service: &Value,
+    port: &Value,
+    endpoints: &BTreeMap<PortKey, Endpoints>,
+    callers: &Callers,
+) -> Option<PortRules> {
     let address: Ipv4Addr = text(&service["spec"]["clusterIP"]).parse().ok()?;
     let protocol = match port["protocol"].as_str().unwrap_or("TCP") {
         "TCP" => Protocol::Tcp,
@@ -176,27 +279,35 @@ fn rules(service: &Value, port: &Value, endpoints: &BTreeMap<PortKey, Endpoints>
     let (namespace, name) = (object::namespace(service), object::name(service));
     let port_name = text(&port["name"]);
     let key = (namespace.to_owned(), name.to_owned(), port_name.to_owned());
-    let targets = endpoints.get(&key)?.usable();
+    let endpoints = endpoints.get(&key)?;
+    let targets = endpoints.usable(|_| true);
     if targets.is_empty() {
         return None;
     }
-    let choice = match text(&service["spec"]["sessionAffinity"]) {
-        "ClientIP" => Expression::Dnat(sticky(&targets), Pick::BySource),
-        _ => Expression::Dnat(targets.clone(), Pick::Random),
+    let choose = |targets: &[SocketAddrV4]| match text(&service["spec"]["sessionAffinity"]) {
+        // Not translated, it is refused.
+        _ if targets.is_empty() => Expression::leave(),
+        "ClientIP" => Expression::Dnat(sticky(targets), Pick::BySource),
+        _ => Expression::Dnat(targets.to_vec(), Pick::Random),
     };
     let colon = if port_name.is_empty() { "" } else { ":" };
     let comment = format!("{namespace}/{name}{colon}{port_name}");
     let to_port = |port| Expression::destination_port(protocol, port);
-    let rule = Rule::new([
-        Expression::destination(address),
-        to_port(own_port),
-        choice.clone(),
-    ]);
+    let here = [Expression::destination(address), to_port(own_port)];
+    let by_caller = callers
+        .choices(service, endpoints)
+        .into_iter()
+        .map(|(from, targets)| {
+            let tests = here.iter().cloned().chain([from, choose(&targets)]);
+            Rule::new(tests).comment(comment.clone())
+        });
+    let for_all = Rule::new(here.iter().cloned().chain([choose(&targets)])).comment(comment.clone());
+    let of_service = by_caller.chain([for_all]).collect();
     let node_port = u16::try_from(number(&port["nodePort"]))
         .ok()
         .filter(|port| *port > 0);
-    let at_nodes = node_port.map(|port| Rule::new([to_port(port), choice]).comment(comment.clone()));
-    Some((rule.comment(comment), at_nodes, targets))
+    let at_nodes = node_port.map(|port| Rule::new([to_port(port), choose(&targets)]).comment(comment));
+    Some((of_service, at_nodes, targets))
 }
 
 /// Endpoints in many places, each at those where it wins: when one comes or goes, the clients of the others stay where
@@ -234,6 +345,15 @@ mod tests {
             "metadata": {"namespace": "n", "labels": {"kubernetes.io/service-name": service}},
             "addressType": "IPv4", "ports": ports, "endpoints": endpoints,
         }))
+    }
+
+    fn cluster(services: &[Object], slices: &[Object], nodes: &[Object]) -> Cluster {
+        Cluster {
+            services: services.to_vec(),
+            slices: slices.to_vec(),
+            nodes: nodes.to_vec(),
+            pods: Vec::new(),
+        }
     }
 
     fn endpoint(address: &str, ready: bool, serving: bool, terminating: bool) -> Value {
@@ -314,7 +434,7 @@ table ip services {
 ";
         let node = Arc::new(json!({"status": {"addresses": [
             {"type": "Hostname", "address": "local"}, {"type": "InternalIP", "address": "10.244.0.1"}]}}));
-        assert_eq!(table(&services, &slices, &[node]).to_string(), expected);
+        assert_eq!(table(&cluster(&services, &slices, &[node])).to_string(), expected);
     }
 
     #[test]
@@ -325,7 +445,7 @@ table ip services {
         )];
         let targets = |endpoints: &Value| {
             let slices = [slice("a", &json!([{"name": "", "port": 8080}]), endpoints)];
-            table(&services, &slices, &[]).chains[0]
+            table(&cluster(&services, &slices, &[])).chains[0]
                 .rules
                 .iter()
                 .map(Rule::to_string)
@@ -357,7 +477,12 @@ table ip services {
                 &json!([endpoint(address, true, true, false)]),
             )
         };
-        let table = table(&services, &[part("10.244.0.2", 1), part("10.244.0.3", 2)], &[]).to_string();
+        let table = table(&cluster(
+            &services,
+            &[part("10.244.0.2", 1), part("10.244.0.3", 2)],
+            &[],
+        ))
+        .to_string();
         assert!(
             table.contains("mod 2 map { 0 : 10.244.0.2 . 1, 1 : 10.244.0.3 . 2 }"),
             "{table}"
@@ -379,5 +504,54 @@ table ip services {
                 "{target}"
             );
         }
+    }
+
+    #[test]
+    fn pods_get_endpoints_of_their_node_or_zone_where_the_service_says_so() {
+        let node = |name: &str, zone: &str| {
+            Arc::new(json!({"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone}}}))
+        };
+        let pod = |address: &str, node: &str| {
+            Arc::new(json!({"spec": {"nodeName": node}, "status": {"podIP": address}}))
+        };
+        let at = |address: &str, node: &str| {
+            let mut at = endpoint(address, true, true, false);
+            at["nodeName"] = node.into();
+            at
+        };
+        let of = |spec: Value| {
+            let mut spec = spec;
+            spec["clusterIP"] = "10.96.0.10".into();
+            spec["ports"] = json!([{"port": 80}]);
+            let endpoints = json!([at("10.244.0.2", "one"), at("10.244.0.3", "two")]);
+            let cluster = Cluster {
+                services: vec![service("a", &spec)],
+                slices: vec![slice("a", &json!([{"name": "", "port": 80}]), &endpoints)],
+                nodes: vec![node("one", "x"), node("two", "y"), node("three", "y")],
+                pods: vec![pod("10.244.0.2", "one"), pod("10.244.0.7", "three")],
+            };
+            let rules = table(&cluster).chains[0]
+                .rules
+                .iter()
+                .map(Rule::to_string)
+                .collect::<Vec<_>>();
+            rules[..rules.len() - 1].to_vec()
+        };
+        let to = "ip daddr 10.96.0.10 tcp dport 80 ip saddr";
+        assert_eq!(
+            of(json!({"internalTrafficPolicy": "Local"})),
+            [
+                format!("{to} {{ 10.244.0.2 }} dnat to 10.244.0.2:80"),
+                format!("{to} {{ 10.244.0.7 }} return")
+            ]
+        );
+        assert_eq!(
+            of(json!({"trafficDistribution": "PreferClose"})),
+            [
+                format!("{to} {{ 10.244.0.2 }} dnat to 10.244.0.2:80"),
+                format!("{to} {{ 10.244.0.7 }} dnat to 10.244.0.3:80")
+            ]
+        );
+        assert!(of(json!({})).is_empty());
     }
 }
