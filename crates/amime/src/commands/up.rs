@@ -50,6 +50,7 @@ pub(crate) fn run(target: &Target, arguments: &Arguments) -> anyhow::Result<Exit
     }
     let documents = files::read(&arguments.files)?;
     let objects = arguments.values.manifests(launch::users())?;
+    launch::claim(&home)?;
     let cluster = start(&home, arguments)?;
     let kubeconfig = cluster.kubeconfig.clone();
     let ready = block_on(async {

@@ -27,21 +27,40 @@ fn refused(mut command: Command) -> String {
 #[test]
 fn a_host_that_forbids_user_namespaces_is_told_which_switch_it_is() {
     let home = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    // A user namespace in which no further one may be made, and no capability in it: an ordinary user's view of a
-    // host with that setting.
-    let script = "echo 0 >/proc/sys/user/max_user_namespaces && \
-                  exec setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all -- \"$@\"";
-    command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
-    command
-        .args([env!("CARGO_BIN_EXE_amime"), "up", "--detach", "--home"])
-        .arg(home.path());
+    let mut command = after("echo 0 >/proc/sys/user/max_user_namespaces");
+    command.args(["up", "--detach", "--home"]).arg(home.path());
     let said = refused(command);
     assert!(
         said.contains("NamespacesForbidden: user.max_user_namespaces is 0")
             && said.contains("sudo sysctl -w user.max_user_namespaces="),
         "{said}"
     );
+}
+
+/// Makes a command start in a user namespace of its own, after `script`, without the capabilities that make it root.
+/// (One stays, without which the kernel lets nobody hand uid 0 on to a further namespace.)
+fn after(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    let script = format!(
+        "{script} && exec setpriv --bounding-set=-all,+setfcap --inh-caps=-all --ambient-caps=-all -- \"$@\""
+    );
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]);
+    command.arg(env!("CARGO_BIN_EXE_amime"));
+    command
+}
+
+#[test]
+fn mounts_that_a_host_has_in_etc_are_in_no_sidecar_s_way() {
+    // So it is inside other engines' containers; overlays of such a directory are refused.
+    let local = Local::up_by(after("mount --bind /etc/hosts /etc/hosts"));
+    let client = client(&local);
+    let seen = local.exec(NAMESPACE, &client, "client", &["cat", "/etc/hosts"]);
+    assert!(
+        seen.contains(&client),
+        "the pod has its own file in the place of the mounted one: {seen}"
+    );
+    let written = ["sh", "-c", "echo x >/etc/new && ! echo x >/etc/passwd"];
+    local.exec(NAMESPACE, &client, "client", &written);
 }
 
 #[test]
@@ -176,7 +195,7 @@ fn low_ports_are_open_to_every_pod() {
     apply(
         &local,
         &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "low"}, "spec": {"containers": [
-        {"name": "app", "image": "istio/tcp-echo-server", "args": ["80", "hello"],
+        {"name": "app", "image": "istio/tcp-echo-server", "command": ["/bin/tcp-echo", "80", "hello"],
          "securityContext": {"runAsUser": 1000, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true},
          "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1}}]}}),
     );

@@ -38,6 +38,22 @@ impl Local {
         local
     }
 
+    /// The same, with a command that executes the binary in its own way.
+    pub(crate) fn up_by(mut command: Command) -> Self {
+        let local = Self {
+            home: tempfile::tempdir().unwrap(),
+        };
+        command.args(["up", "--detach"]);
+        let output = local.run(command);
+        assert!(
+            output.status.success(),
+            "up failed: {}\n{}",
+            said(&output),
+            local.node_log()
+        );
+        local
+    }
+
     /// Starts it again after [`Local::down`].
     pub(crate) fn start(&self, arguments: &[&str]) {
         let words = [&["up", "--detach"], arguments].concat();
@@ -74,8 +90,12 @@ impl Local {
     /// Runs the binary against this mesh.
     pub(crate) fn amime(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amime"));
+        command.args(words);
+        self.run(command)
+    }
+
+    fn run(&self, mut command: Command) -> Output {
         command
-            .args(words)
             .env("AMIME_HOME", self.home.path())
             .env_remove("KUBECONFIG")
             .stdin(Stdio::null());

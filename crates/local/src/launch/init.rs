@@ -16,7 +16,10 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     namespaces::die_with_parent()?;
     namespaces::own_node()?;
     mounts::keep_private().context("cannot make mounts private")?;
-    mounts::proc("/proc".as_ref()).context("cannot mount /proc")?;
+    mounts::proc("/proc".as_ref()).context(
+        "cannot mount /proc, perhaps because a container engine around this cluster covers parts of it; \
+         try: docker run --security-opt systempaths=unconfined",
+    )?;
     let node = reexec::command("node").spawn().context("cannot start the node")?;
     let node = i32::try_from(node.id()).context("a pid fits")?;
     loop {

@@ -118,6 +118,14 @@ pub fn launch(settings: &Settings) -> anyhow::Result<Cluster> {
     }
 }
 
+/// Makes a state directory ready for a cluster: there, the caller's own, closed to others, with nobody's files in it.
+///
+/// # Errors
+/// One line with what to do.
+pub fn claim(home: &Path) -> anyhow::Result<()> {
+    Home::make(home).map(drop)
+}
+
 /// The last line of a log that says anything.
 fn last_words(log: &Path) -> String {
     let mut text = String::new();

@@ -7,6 +7,7 @@ pub(crate) mod attach;
 mod audience;
 pub(crate) mod credentials;
 pub(crate) mod inside;
+mod layers;
 pub(crate) mod root;
 pub(crate) mod supervise;
 

@@ -8,13 +8,13 @@
 //! in the container and never into the host.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use super::layers::Layers;
 use crate::sys::mounts;
 
 /// Where our binary lies in every container, under all its names; first on the PATH.
@@ -59,6 +59,9 @@ const UNCHANGEABLE: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// Files in `/etc` that are the pod's own.
+const ETC: [&str; 4] = ["resolv.conf", "hosts", "hostname", "nsswitch.conf"];
+
 /// What a root is made of.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Root {
@@ -89,7 +92,7 @@ pub(crate) struct Mount {
 impl Root {
     /// Makes this the root of the calling process, which has a mount namespace of its own and is PID 1 of its
     /// PID namespace. The program will work in `workdir`.
-    pub(crate) fn enter(&self, workdir: &PathBuf) -> anyhow::Result<()> {
+    pub(crate) fn enter(&self, workdir: &Path) -> anyhow::Result<()> {
         mounts::keep_private().context("cannot make mounts private")?;
         let layers = self.build(workdir).context("cannot build the root")?;
         own_file_systems().context("cannot mount the container's own file systems")?;
@@ -115,12 +118,29 @@ impl Root {
         Ok(())
     }
 
-    /// The new root with the host's directories in it, entered. Which directories these are.
-    fn build(&self, workdir: &PathBuf) -> anyhow::Result<Vec<PathBuf>> {
+    /// The new root with the host's directories in it, entered. Which directories are mounts.
+    fn build(&self, workdir: &Path) -> anyhow::Result<Vec<PathBuf>> {
         mounts::tmpfs(&self.scratch, "size=1g,mode=0755").context("no scratch")?;
-        let (root, layers) = (self.scratch.join("root"), self.scratch.join("layers"));
+        let (root, upper) = (self.scratch.join("root"), self.scratch.join("layers"));
         fs::create_dir(&root)?;
-        fs::create_dir(&layers)?;
+        fs::create_dir(&upper)?;
+        let made = self
+            .mounts
+            .iter()
+            .chain(&self.exposed)
+            .map(|mount| mount.at.as_path());
+        let links = self
+            .commands
+            .iter()
+            .map(Path::new)
+            .filter(|link| link.is_absolute());
+        let etc = ETC.map(|name| Path::new("/etc").join(name));
+        let layers = Layers::new(
+            upper,
+            made.chain(links)
+                .chain(etc.iter().map(PathBuf::as_path))
+                .chain([workdir]),
+        )?;
         mounts::tmpfs(&root, "size=64m,mode=0755").context("no new root")?;
         let mut shown = Vec::new();
         for entry in fs::read_dir("/")? {
@@ -133,14 +153,10 @@ impl Root {
             if kind.is_symlink() {
                 symlink(fs::read_link(&path)?, root.join(&name))?;
             } else if kind.is_dir() {
-                let layer = Layer::make(&layers.join(&name), &path)?;
-                for wanted in self.mounts.iter().map(|mount| &mount.at).chain([workdir]) {
-                    layer.open_up(wanted)?;
-                }
-                layer
-                    .show(&root.join(&name))
+                let is_mount = layers
+                    .show(&path, &root.join(&name))
                     .with_context(|| format!("cannot show {}", path.display()))?;
-                shown.push(path);
+                shown.extend(is_mount.then_some(path));
             }
         }
         fs::create_dir(root.join(OLD))?;
@@ -153,7 +169,7 @@ impl Root {
     }
 
     fn place_files(&self) -> anyhow::Result<()> {
-        for name in ["resolv.conf", "hosts", "hostname", "nsswitch.conf"] {
+        for name in ETC {
             let at = Path::new("/etc").join(name);
             // It may be a symlink to somewhere that does not exist here.
             let _ = fs::remove_file(&at);
@@ -185,62 +201,6 @@ impl Root {
         }
         Ok(())
     }
-}
-
-/// One directory of the host with a writable layer above it.
-struct Layer<'a> {
-    host: &'a Path,
-    upper: PathBuf,
-    work: PathBuf,
-}
-
-impl<'a> Layer<'a> {
-    fn make(at: &Path, host: &'a Path) -> io::Result<Self> {
-        let (upper, work) = (at.join("upper"), at.join("work"));
-        fs::create_dir(at)?;
-        fs::create_dir(&work)?;
-        like(host, &upper)?;
-        Ok(Self { host, upper, work })
-    }
-
-    /// Lets directories on the way to `path` be made. Those of the host belong to its root, which in a user namespace
-    /// is nobody: there the container's root may add to a directory only if the layer has it too.
-    fn open_up(&self, path: &Path) -> io::Result<()> {
-        let Ok(below) = path.strip_prefix(self.host) else {
-            return Ok(());
-        };
-        let (mut host, mut upper) = (self.host.to_owned(), self.upper.clone());
-        for name in below {
-            host.push(name);
-            upper.push(name);
-            // Symlinks lead where they lead in the container.
-            if !fs::symlink_metadata(&host).is_ok_and(|found| found.is_dir()) {
-                break;
-            }
-            if !upper.exists() {
-                like(&host, &upper)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The content with the layer, or just the content where that is refused.
-    fn show(&self, at: &Path) -> io::Result<()> {
-        fs::create_dir(at)?;
-        mounts::overlay(self.host, &self.upper, &self.work, at).or_else(|_| {
-            mounts::bind(self.host, at)?;
-            mounts::read_only_throughout(at)
-        })
-    }
-}
-
-/// Makes a directory that looks like another.
-fn like(model: &Path, at: &Path) -> io::Result<()> {
-    let found = fs::metadata(model)?;
-    fs::create_dir(at)?;
-    // Where there is but one user, everything is that one's.
-    let _ = chown(at, Some(found.uid()), Some(found.gid()));
-    fs::set_permissions(at, found.permissions())
 }
 
 fn own_file_systems() -> anyhow::Result<()> {
