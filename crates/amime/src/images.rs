@@ -69,7 +69,6 @@ pub(crate) fn built_in() -> Images {
     }
     for sample in samples::PROGRAMS {
         images.add_command(sample.name);
-        sample.paths.iter().for_each(|path| images.add_command(path));
         for image in sample.images {
             let pairs = image.environment.iter();
             let program = Program {

@@ -14,6 +14,7 @@ mod fortio;
 mod gunicorn;
 mod helloworld;
 mod httpbin;
+mod nc;
 mod programs;
 mod server;
 mod tcp_echo;

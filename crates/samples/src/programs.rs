@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use crate::{bookinfo, curl, echo, echo_basic, echo_client, fortio, gunicorn, helloworld, httpbin, tcp_echo};
+use crate::{
+    bookinfo, curl, echo, echo_basic, echo_client, fortio, gunicorn, helloworld, httpbin, nc, tcp_echo,
+};
 
 /// One sample program.
 pub struct Program {
     /// The name it is called by.
     pub name: &'static str,
-    /// Where its image has it, if manifests and tutorials call it by that path.
-    pub paths: &'static [&'static str],
     /// Published images that it stands in for.
     pub images: &'static [Image],
     pub(crate) run: fn(Vec<String>) -> anyhow::Result<ExitCode>,
@@ -119,19 +119,16 @@ const fn productpage(name: &'static str) -> Image {
 pub const PROGRAMS: &[Program] = &[
     Program {
         name: "playground-echo",
-        paths: &[],
         images: &[Image::new("h3poteto/playground-echo-go")],
         run: echo::run,
     },
     Program {
         name: "playground-echo-client",
-        paths: &[],
         images: &[Image::new("h3poteto/playground-echo-client")],
         run: echo_client::run,
     },
     Program {
         name: "curl",
-        paths: &[],
         images: &[
             Image::new("curlimages/curl"),
             Image::new("quay.io/curl/curl"),
@@ -141,8 +138,17 @@ pub const PROGRAMS: &[Program] = &[
         run: curl::run,
     },
     Program {
+        name: "nc",
+        images: &[],
+        run: nc::run,
+    },
+    Program {
+        name: "go-httpbin",
+        images: &[],
+        run: httpbin::run,
+    },
+    Program {
         name: "httpbin",
-        paths: &["/bin/go-httpbin"],
         images: &[
             Image::new("mccutchen/go-httpbin"),
             Image::new("ghcr.io/mccutchen/go-httpbin"),
@@ -152,7 +158,6 @@ pub const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "gunicorn",
-        paths: &[],
         images: &[
             Image::new("kennethreitz/httpbin").arguments(&[
                 "-b",
@@ -167,7 +172,6 @@ pub const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "helloworld",
-        paths: &[],
         images: &[
             Image::of_istio("examples-helloworld-v1").environment(V1),
             Image::of_istio("examples-helloworld-v2").environment(V2),
@@ -176,19 +180,16 @@ pub const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "tcp-echo",
-        paths: &["/bin/tcp-echo"],
         images: &[Image::of_istio("tcp-echo-server").arguments(&["9000", "hello"])],
         run: tcp_echo::run,
     },
     Program {
         name: "bookinfo",
-        paths: &[],
         images: BOOKINFO,
         run: bookinfo::run,
     },
     Program {
         name: "fortio",
-        paths: &["/usr/bin/fortio", "/usr/local/bin/fortio"],
         images: &[
             Image::new("fortio/fortio").arguments(&["server"]),
             Image::new("istio/fortio").arguments(&["server"]),
@@ -197,7 +198,6 @@ pub const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "echo-basic",
-        paths: &["/echo-basic"],
         images: &[
             Image::new("gcr.io/k8s-staging-gateway-api/echo-basic"),
             Image::new("registry.k8s.io/gateway-api/echo-basic"),

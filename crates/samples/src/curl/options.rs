@@ -25,6 +25,8 @@ pub(super) struct Options {
     pub(super) fail: bool,
     pub(super) verbose: bool,
     pub(super) http2: bool,
+    /// Redirects are followed.
+    pub(super) follow: bool,
     pub(super) globbing: bool,
     silent: bool,
     show_error: bool,
@@ -54,6 +56,7 @@ pub(super) enum Parsed {
 }
 
 const USAGE: &str = "Usage: curl [options...] <url>
+ -b, --cookie <data>        Send these cookies
  -d, --data <data>          HTTP POST data (@file reads a file)
      --connect-timeout <s>  Longest time to connect
  -f, --fail                 Fail on HTTP errors, without a body
@@ -62,11 +65,13 @@ const USAGE: &str = "Usage: curl [options...] <url>
      --http2-prior-knowledge  HTTP/2 without upgrade
  -i, --include              Print response headers too
  -I, --head                 Ask for headers only
+ -L, --location             Follow redirects
  -m, --max-time <s>         Longest time for a transfer
  -o, --output <file>        Write the body to a file
      --rate <n/unit>        At most so many transfers: 200/s, 10/m
  -s, --silent               No progress, no errors
  -S, --show-error           Errors even when silent
+ -u, --user <user:password> Basic authentication
  -v, --verbose              Show the exchange on stderr
  -w, --write-out <format>   Print after each transfer: %{http_code} %{time_total} ...
  -X, --request <method>     Method
@@ -90,6 +95,13 @@ const NAMES: &[(&str, char)] = &[
     ("silent", 's'),
     ("show-error", 'S'),
     ("user-agent", 'A'),
+    ("user", 'u'),
+    ("cookie", 'b'),
+    ("referer", 'e'),
+    ("no-buffer", 'N'),
+    ("path-as-is", 'N'),
+    ("no-progress-meter", 'N'),
+    ("ipv4", '4'),
     ("verbose", 'v'),
     ("version", 'V'),
     ("write-out", 'w'),
@@ -99,6 +111,9 @@ const NAMES: &[(&str, char)] = &[
     ("rate", 'r'),
     ("http1.1", '1'),
 ];
+
+/// Short options with a value.
+const TAKE_VALUES: &str = "dHmoAwXube";
 
 /// Reads the command line.
 pub(super) fn parse(arguments: &[String]) -> Result<Parsed, Failure> {
@@ -152,13 +167,13 @@ fn joined(
             return Err(unknown(argument));
         }
         let tail = &argument[at + letter.len_utf8()..];
-        if "dHmoAwX".contains(letter) && !tail.is_empty() {
+        if TAKE_VALUES.contains(letter) && !tail.is_empty() {
             return apply(options, letter, argument, &mut || Some(tail.to_owned()));
         }
         if let Some(text) = apply(options, letter, argument, next)? {
             return Ok(Some(text));
         }
-        if "dHmoAwX".contains(letter) {
+        if TAKE_VALUES.contains(letter) {
             break;
         }
     }
@@ -193,13 +208,13 @@ fn apply(
         'v' => options.verbose = true,
         '2' => options.http2 = true,
         // Nothing to do: no TLS to be insecure about, HTTP/1.1 is the default.
-        'k' | '1' => {}
-        'L' => {
-            return Err(Failure::new(
-                2,
-                "option -L: redirects are not followed by this sample",
-            ));
-        }
+        'k' | '1' | 'N' | '4' => {}
+        'L' => options.follow = true,
+        'u' => options
+            .headers
+            .push(("authorization".to_owned(), basic(&value()?))),
+        'b' => options.headers.push(("cookie".to_owned(), value()?)),
+        'e' => options.headers.push(("referer".to_owned(), value()?)),
         'h' => return Ok(Some(USAGE.to_owned())),
         _ => return Ok(Some("curl 8.0.0 (amime sample) Protocols: http".to_owned())),
     }
@@ -217,6 +232,11 @@ fn add_data(options: &mut Options, value: &str) -> Result<(), Failure> {
         None => data.into(),
     });
     Ok(())
+}
+
+fn basic(user: &str) -> String {
+    use base64::Engine;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(user))
 }
 
 fn header(text: &str) -> (String, String) {
@@ -278,6 +298,17 @@ mod tests {
         );
         assert_eq!(parsed.headers, [("a".to_owned(), "b".to_owned())]);
         assert!(!parsed.quiet());
+    }
+
+    #[test]
+    fn users_cookies_and_redirects_are_understood() {
+        let parsed = options("-Lu a:b -b c=d x");
+        assert!(parsed.follow);
+        let expected = [("authorization", "Basic YTpi"), ("cookie", "c=d")];
+        assert_eq!(
+            parsed.headers,
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 
     #[test]

@@ -28,6 +28,18 @@ enum Sender {
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
+/// As curl's default.
+const MOST_REDIRECTS: usize = 50;
+
+/// One exchange of a transfer.
+struct Step {
+    url: Url,
+    /// A GET without a body, whatever was asked at first.
+    plain: bool,
+    /// When the transfer began.
+    start: Instant,
+}
+
 /// What `--write-out` may print.
 #[derive(Default)]
 struct Facts {
@@ -45,7 +57,7 @@ impl Connections {
     pub(super) async fn transfer(&mut self, options: &Options, url: &Url) -> Result<(), Failure> {
         let start = Instant::now();
         let mut facts = Facts::default();
-        let work = self.exchange(options, url, start, &mut facts);
+        let work = self.follow(options, url, start, &mut facts);
         let outcome = match options.max_time {
             Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
                 let waited = limit.as_millis();
@@ -67,16 +79,46 @@ impl Connections {
         outcome
     }
 
-    async fn exchange(
+    /// One exchange, and those that redirects lead to. A form that is redirected becomes a plain question.
+    async fn follow(
         &mut self,
         options: &Options,
         url: &Url,
         start: Instant,
         facts: &mut Facts,
     ) -> Result<(), Failure> {
+        let mut step = Step {
+            url: url.clone(),
+            plain: false,
+            start,
+        };
+        for _ in 0..=MOST_REDIRECTS {
+            match self.exchange(options, &step, facts).await? {
+                Some(location) => {
+                    step.plain |=
+                        matches!(facts.status, 301..=303) && options.method.is_none() && !options.head;
+                    step.url = step.url.redirected(&location)?;
+                }
+                None => return Ok(()),
+            }
+        }
+        Err(Failure::new(
+            47,
+            format!("Maximum ({MOST_REDIRECTS}) redirects followed"),
+        ))
+    }
+
+    /// Where to go next, if the answer is a redirect that is to be followed.
+    async fn exchange(
+        &mut self,
+        options: &Options,
+        step: &Step,
+        facts: &mut Facts,
+    ) -> Result<Option<String>, Failure> {
+        let Step { url, start, .. } = step;
         let mut sender = self.connection(options, url, facts).await?;
         facts.connect = start.elapsed();
-        let request = request(options, url)?;
+        let request = request(options, step)?;
         if options.verbose {
             eprintln!("> {} {} HTTP/1.1", request.method(), url.target);
             request
@@ -93,6 +135,8 @@ impl Connections {
             head.lines().for_each(|line| eprintln!("< {line}"));
         }
         let failed = options.fail && facts.status >= 400;
+        let next = reply.headers().get(header::LOCATION).map(text);
+        let next = next.filter(|_| options.follow && matches!(facts.status, 301..=303 | 307 | 308));
         let mut sink = Sink::open(options)?;
         if options.include || options.head {
             sink.write(head.as_bytes())?;
@@ -102,7 +146,7 @@ impl Connections {
             let frame = frame.map_err(|error| Failure::new(18, format!("transfer closed: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             facts.size += data.len();
-            if !failed {
+            if !failed && next.is_none() {
                 sink.write(&data)?;
             }
         }
@@ -115,7 +159,7 @@ impl Connections {
                 format!("The requested URL returned error: {}", facts.status),
             ));
         }
-        Ok(())
+        Ok(next)
     }
 
     /// The connection of the transfer before if it goes to the same place and still works, else a new one.
@@ -209,14 +253,17 @@ fn absolute(
         .map_err(|_| Failure::new(3, "URL using bad/illegal format or missing URL"))
 }
 
-fn request(options: &Options, url: &Url) -> Result<Request<Full<Bytes>>, Failure> {
+fn request(options: &Options, step: &Step) -> Result<Request<Full<Bytes>>, Failure> {
+    let url = &step.url;
+    let body = options.body.clone().filter(|_| !step.plain);
+    let method = if step.plain { "GET" } else { options.method() };
     let bad = |error: http::Error| Failure::new(3, error.to_string());
     let mut headers = vec![
         ("host".to_owned(), url.authority.clone()),
         ("user-agent".to_owned(), "curl/8.0.0".to_owned()),
         ("accept".to_owned(), "*/*".to_owned()),
     ];
-    if options.body.is_some() {
+    if body.is_some() {
         headers.push((
             "content-type".to_owned(),
             "application/x-www-form-urlencoded".to_owned(),
@@ -230,13 +277,11 @@ fn request(options: &Options, url: &Url) -> Result<Request<Full<Bytes>>, Failure
             .filter(|(_, value)| !value.is_empty())
             .cloned(),
     );
-    let mut request = Request::builder().method(options.method()).uri(&url.target);
+    let mut request = Request::builder().method(method).uri(&url.target);
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    request
-        .body(Full::new(options.body.clone().unwrap_or_default()))
-        .map_err(bad)
+    request.body(Full::new(body.unwrap_or_default())).map_err(bad)
 }
 
 fn version(reply: &Response<Incoming>) -> &'static str {

@@ -40,6 +40,26 @@ pub(super) fn expand(pattern: &str, globbing: bool) -> Result<impl Iterator<Item
     Ok((0..count).filter_map(move |index| parse(&nth(&pieces, &sizes, index)).ok()))
 }
 
+impl Url {
+    /// Where a redirect leads: a URL, a path of this host, or a path beside this one.
+    pub(super) fn redirected(&self, location: &str) -> Result<Self, Failure> {
+        if location.contains("://") {
+            return parse(location);
+        }
+        if let Some(rest) = location.strip_prefix("//") {
+            return parse(rest);
+        }
+        let path = self.target.split('?').next().unwrap_or("/");
+        let target = match (location.chars().next(), path.rfind('/')) {
+            (Some('/'), _) => location.to_owned(),
+            (Some('?'), _) => format!("{path}{location}"),
+            (_, Some(slash)) => format!("{}{location}", &path[..=slash]),
+            (_, None) => format!("/{location}"),
+        };
+        parse(&format!("{}{target}", self.authority))
+    }
+}
+
 impl Piece {
     fn len(&self) -> usize {
         match self {
@@ -167,6 +187,26 @@ fn parse(text: &str) -> Result<Url, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn redirects_lead_to_hosts_and_paths() {
+        let url = parse("http://a:8/x/y?q").unwrap();
+        for (location, authority, target) in [
+            ("/z?1", "a:8", "/z?1"),
+            ("z", "a:8", "/x/z"),
+            ("?w", "a:8", "/x/y?w"),
+            ("http://b/c", "b", "/c"),
+            ("//b:9/c", "b:9", "/c"),
+        ] {
+            let next = url.redirected(location).unwrap();
+            assert_eq!(
+                (next.authority.as_str(), next.target.as_str()),
+                (authority, target),
+                "{location}"
+            );
+        }
+        assert_eq!(url.redirected("https://b/").unwrap_err().code, 1);
+    }
 
     fn targets(pattern: &str) -> Vec<String> {
         expand(pattern, true).unwrap().map(|url| url.target).collect()

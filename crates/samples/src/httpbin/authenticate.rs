@@ -37,12 +37,6 @@ pub(super) fn bearer(call: &Call) -> Reply {
 /// `/cookies` tells them, `/cookies/set?a=1` and `/cookies/delete?a` change them.
 pub(super) fn cookies(asked: &Asked<'_>, rest: &[&str]) -> Reply {
     let call = asked.call;
-    let changed = |cookie: &dyn Fn(&str, &str) -> String| {
-        let to_cookies = with_header(server::text(302, ""), "location", "/cookies");
-        pairs(&call.query).fold(to_cookies, |reply, (name, value)| {
-            with_header(reply, "set-cookie", &cookie(&name, &value))
-        })
-    };
     match rest {
         [] => {
             let all = call::cookies(&call.headers).into_iter();
@@ -56,13 +50,21 @@ pub(super) fn cookies(asked: &Asked<'_>, rest: &[&str]) -> Reply {
                 json!({"cookies": all})
             })
         }
-        ["set"] => changed(&|name, value| format!("{name}={value}; Path=/; HttpOnly")),
+        ["set"] => changed(call, |name, value| format!("{name}={value}; Path=/; HttpOnly")),
         ["set", name, value] => with_header(
             with_header(server::text(302, ""), "location", "/cookies"),
             "set-cookie",
             &format!("{name}={value}; Path=/"),
         ),
-        ["delete"] => changed(&|name, _| format!("{name}=; Path=/; Max-Age=0; HttpOnly")),
+        ["delete"] => changed(call, |name, _| format!("{name}=; Path=/; Max-Age=0; HttpOnly")),
         _ => error(404, ""),
     }
+}
+
+/// To the cookies, with one changed for each query parameter.
+fn changed(call: &Call, cookie: impl Fn(&str, &str) -> String) -> Reply {
+    let to_cookies = with_header(server::text(302, ""), "location", "/cookies");
+    pairs(&call.query).fold(to_cookies, |reply, (name, value)| {
+        with_header(reply, "set-cookie", &cookie(&name, &value))
+    })
 }

@@ -38,7 +38,7 @@ pub(super) fn everything(asked: &Asked<'_>) -> Value {
         && !call.path.starts_with("/anything")
         && let Some(told) = told.as_object_mut()
     {
-        told.remove("method");
+        told.shift_remove("method");
     }
     told
 }

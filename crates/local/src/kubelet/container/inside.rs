@@ -18,7 +18,7 @@ use rustix::pty::OpenptFlags;
 use serde::{Deserialize, Serialize};
 
 use super::credentials::Credentials;
-use super::root::Root;
+use super::root::{PROGRAMS, Root};
 use crate::sys::{frame, handover, namespaces};
 
 /// What a container's process is made of.
@@ -101,6 +101,14 @@ fn take_terminal(mut supervisor: &UnixStream) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Manifests and tutorials call programs where their images have them (`/usr/bin/fortio`); here all samples lie in
+/// one place, so what isn't there is looked for by its name.
+fn found(path: &Path) -> PathBuf {
+    let own = path.file_name().map(|name| Path::new(PROGRAMS).join(name));
+    own.filter(|own| path.is_absolute() && !path.exists() && own.exists())
+        .unwrap_or_else(|| path.to_owned())
+}
+
 impl Program {
     /// Becomes the program; why that failed.
     pub(crate) fn execute(&self) -> anyhow::Error {
@@ -121,7 +129,7 @@ impl Program {
         self.credentials.take_on()?;
         // Again: a change of user forgets it.
         namespaces::die_with_parent()?;
-        let mut command = Command::new(name);
+        let mut command = Command::new(found(Path::new(name)));
         command.args(arguments).env_clear().envs(&self.environment);
         Ok(command)
     }

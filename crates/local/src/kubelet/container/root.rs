@@ -188,13 +188,7 @@ impl Root {
             read_only: true,
         })?;
         for command in self.commands.iter().filter(|command| name != command.as_str()) {
-            let link = directory.join(command);
-            if link.starts_with(directory) {
-                symlink(name, link)?;
-            } else if !link.exists() {
-                // Where an image has its program; a directory that can't be written goes without.
-                let _ = symlink(directory.join(name), link);
-            }
+            symlink(name, directory.join(command))?;
         }
         for mount in self.exposed.iter().filter(|mount| !mount.at.exists()) {
             place(mount).with_context(|| format!("cannot show {}", mount.at.display()))?;

@@ -71,8 +71,7 @@ impl Images {
         self.programs.insert(normalise(name).full, program);
     }
 
-    /// A name, or an absolute path, by which the binary itself is found in every container (it looks at its own
-    /// name); names are on the PATH.
+    /// A name by which the binary itself is found on the PATH of every container (it looks at its own name).
     pub fn add_command(&mut self, name: &str) {
         self.commands.push(name.to_owned());
     }

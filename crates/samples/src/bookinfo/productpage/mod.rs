@@ -24,6 +24,9 @@ use crate::{client, setting};
 const PATIENCE: Duration = Duration::from_secs(3);
 const HTML: &str = "text/html; charset=utf-8";
 
+/// Counts by service and status.
+type Outcomes = BTreeMap<(&'static str, u16), u64>;
+
 struct Productpage {
     details: String,
     reviews: String,
@@ -31,7 +34,7 @@ struct Productpage {
     /// Requests to reviews that nobody needs, for each page: for rate limits.
     flood: u32,
     /// Outcomes by service and status.
-    outcomes: RefCell<BTreeMap<(&'static str, u16), u64>>,
+    outcomes: RefCell<Outcomes>,
 }
 
 /// A service's answer, or what is said instead.
