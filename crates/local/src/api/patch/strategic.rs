@@ -97,13 +97,6 @@ fn field(
         (Value::Object(inner), _) if inner.contains_key(DIRECTIVE) && inner[DIRECTIVE] != "replace" => {
             Ok(None)
         }
-        (Value::Array(items), _) => {
-            let kept = items
-                .iter()
-                .filter(|item| item.get(DIRECTIVE).is_none())
-                .map(stripped);
-            Ok(Some(Value::Array(kept.collect())))
-        }
         _ => Ok(Some(stripped(change))),
     }
 }
@@ -249,18 +242,25 @@ fn delete_plain(result: &mut Map<String, Value>, list: &str, gone: &Value) {
     }
 }
 
-/// A value of a patch that meets nothing in the object: taken as it is, without directives.
+/// A value of a patch that meets nothing in the object: taken as it is, without directives. Items and objects that
+/// are to be deleted are not there.
 fn stripped(value: &Value) -> Value {
     match value {
         Value::Object(fields) => Value::Object(without_directives(fields)),
+        Value::Array(items) => {
+            let kept = items.iter().filter(|item| item.get(DIRECTIVE).is_none());
+            Value::Array(kept.map(stripped).collect())
+        }
         other => other.clone(),
     }
 }
 
 fn without_directives(fields: &Map<String, Value>) -> Map<String, Value> {
+    let is_meant =
+        |value: &Value| !value.is_null() && value.get(DIRECTIVE).is_none_or(|word| word == "replace");
     let kept = fields
         .iter()
-        .filter(|(name, value)| !name.starts_with('$') && !value.is_null());
+        .filter(|(name, value)| !name.starts_with('$') && is_meant(value));
     kept.map(|(name, value)| (name.clone(), stripped(value)))
         .collect()
 }
