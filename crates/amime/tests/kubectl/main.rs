@@ -1,6 +1,7 @@
 //! The article by hand, and everyday commands, with every installed kubectl from 1.29 on. Needs kubectl.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod commands;
 #[path = "../harness/mod.rs"]
 mod harness;
 
@@ -155,6 +156,17 @@ fn the_article_and_everyday_commands_work_with_every_kubectl() {
         everyday(&kubectl);
         clean_up(&kubectl);
     }
+}
+
+#[test]
+fn the_list_of_commands_ends_and_prints_as_written_with_every_kubectl() {
+    let local = Local::up(&[]);
+    let mut wrong = Vec::new();
+    for (name, program) in installed() {
+        eprintln!("{name}");
+        wrong.extend(commands::run(&local, &name, &program));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn article_by_hand(kubectl: &Kubectl<'_>) {
