@@ -25,6 +25,8 @@ pub struct CustomVersion {
     pub rule: Rule,
     /// The text of `deprecationWarning`, when the version is deprecated.
     pub deprecation: Option<String>,
+    /// Paths of `selectableFields`: what field selectors may name.
+    pub selectable: Vec<String>,
     /// `spec.conversion.webhook`.
     pub webhook: Option<Value>,
     openapi: Value,
@@ -121,6 +123,12 @@ fn custom(definition: &Value, version: &Value) -> CustomVersion {
             .collect(),
         deprecation,
         rule: fields::from_openapi(&openapi),
+        selectable: version["selectableFields"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned())
+            .collect(),
         webhook: (definition["spec"]["conversion"]["strategy"] == "Webhook")
             .then(|| definition["spec"]["conversion"]["webhook"].clone()),
         openapi,
@@ -409,7 +417,9 @@ fn text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::client::Query;
     use crate::api::decode::{FieldValidation, decode};
+    use crate::api::query::Filter;
     use crate::api::registry::Registry;
 
     fn definition() -> Value {
@@ -468,6 +478,25 @@ mod tests {
             decoded.map(|decoded| decoded.object["spec"].clone()),
             Ok(definition["spec"].clone())
         );
+    }
+
+    #[test]
+    fn fields_that_a_version_names_can_be_selected() {
+        let mut definition = definition();
+        definition["spec"]["versions"][1]["selectableFields"] = json!([{"jsonPath": ".spec.mode"}]);
+        let registry = Registry::with_crds([&definition]);
+        let select = |version: &str, fields: &str| {
+            let kind = registry.find("networking.istio.io", version, "virtualservices");
+            let query = Query {
+                labels: String::new(),
+                fields: fields.to_owned(),
+            };
+            Filter::parse(kind.expect("is served"), &query)
+        };
+        let filter = select("v1", "spec.mode=fast").expect("it is selectable");
+        assert!(filter.matches(&json!({"spec": {"mode": "fast"}})));
+        assert!(!filter.matches(&json!({"spec": {"mode": "slow"}})));
+        assert!(select("v1", "spec.other=x").is_err() && select("v1beta1", "spec.mode=fast").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Status;
 use super::client::Query;
-use super::registry::Type;
+use super::registry::{Shape, Type};
 
 /// Each is tried on each object of a list; nobody writes so many.
 const REQUIREMENTS: usize = 1024;
@@ -328,6 +328,13 @@ fn field_path(kind: &Type, field: &str) -> Option<Vec<String>> {
     let split = |path: &str| path.split('.').map(str::to_owned).collect();
     if matches!(field, "metadata.name" | "metadata.namespace") {
         return Some(split(field));
+    }
+    if let Shape::Custom(version) = &kind.shape {
+        return version
+            .selectable
+            .iter()
+            .any(|one| one == field)
+            .then(|| split(field));
     }
     let resource = kind.gvr.to_string();
     let (_, fields) = FIELDS.iter().find(|(of, _)| *of == resource)?;

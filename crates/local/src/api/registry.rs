@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
@@ -78,7 +78,11 @@ pub struct Registry {
 
 /// The set in force.
 #[derive(Debug)]
-pub struct Types(ArcSwap<Registry>);
+pub struct Types {
+    now: ArcSwap<Registry>,
+    /// Held from reading definitions to replacing the set, so that an older reading never wins.
+    replacing: Mutex<()>,
+}
 
 impl Type {
     /// `v1` or `apps/v1`.
@@ -200,15 +204,20 @@ impl Registry {
 
 impl Types {
     pub fn new(registry: Registry) -> Self {
-        Self(ArcSwap::from_pointee(registry))
+        Self {
+            now: ArcSwap::from_pointee(registry),
+            replacing: Mutex::default(),
+        }
     }
 
     /// The set in force; keep it for the whole request.
     pub fn now(&self) -> Arc<Registry> {
-        self.0.load_full()
+        self.now.load_full()
     }
 
-    pub fn replace(&self, registry: Registry) {
-        self.0.store(Arc::new(registry));
+    /// Puts the set that `read` makes in the place of this one.
+    pub fn replace(&self, read: impl FnOnce() -> Registry) {
+        let _held = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.now.store(Arc::new(read()));
     }
 }

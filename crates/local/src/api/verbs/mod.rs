@@ -115,10 +115,10 @@ impl Api {
 
     /// Reads the CustomResourceDefinitions again; whoever asks next finds the new set.
     fn refresh_types(&self) {
-        let (definitions, _) = self.store.list(&gvr::CUSTOM_RESOURCE_DEFINITIONS.to_string(), "");
-        self.types.replace(Registry::with_crds(
-            definitions.iter().map(|definition| &**definition),
-        ));
+        self.types.replace(|| {
+            let (definitions, _) = self.store.list(&gvr::CUSTOM_RESOURCE_DEFINITIONS.to_string(), "");
+            Registry::with_crds(definitions.iter().map(|definition| &**definition))
+        });
     }
 
     /// Reads roles and bindings again; whoever asks next has the new rights.
