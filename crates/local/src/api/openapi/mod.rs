@@ -24,8 +24,10 @@ use super::registry::{Registry, Shape, Type};
 pub(super) struct Documents {
     index: OnceLock<Bytes>,
     /// By group and version; there are no more of them than the registry has.
-    pages: Mutex<BTreeMap<(String, String), Bytes>>,
+    pages: Mutex<Pages>,
 }
+
+type Pages = BTreeMap<(String, String), Bytes>;
 
 /// `/openapi/v3`: where each group-version is described.
 pub(super) fn index(registry: &Registry) -> Bytes {
