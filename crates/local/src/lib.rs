@@ -10,6 +10,7 @@ pub mod api;
 pub mod controllers;
 pub mod kubelet;
 pub mod launch;
+pub mod nodes;
 mod scheduler;
 pub mod store;
 mod sys;

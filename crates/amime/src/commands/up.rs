@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use daemon::{clock, drain};
 use local::launch;
+use local::nodes::{self, Layout};
 use serde_json::{Value, json};
 
 use super::apply::apply_all;
@@ -31,6 +32,15 @@ pub(crate) struct Arguments {
     /// A YAML file of such mappings, beside images.yaml of the state directory; both are read again when they change
     #[arg(long, value_name = "FILE")]
     images: Option<PathBuf>,
+    /// Simulate so many nodes, `local`, `local-2` and so on [default: as many as before, or 1]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=i64::from(nodes::MOST)))]
+    nodes: Option<u8>,
+    /// Zones that the nodes are in, in turn, for example a,b,c
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    zones: Vec<String>,
+    /// Regions that the nodes are in, in turn
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    regions: Vec<String>,
     #[command(flatten)]
     values: ValueFlags,
     /// Files or directories to apply once the mesh is up
@@ -75,10 +85,32 @@ fn start(home: &Path, arguments: &Arguments) -> anyhow::Result<launch::Cluster> 
     let settings = launch::Settings {
         home: home.to_owned(),
         images: images::layers(home, &arguments.image, arguments.images.as_deref())?,
+        nodes: layout(arguments)?,
         detach: arguments.detach,
         port: arguments.port,
     };
     launch::launch(&settings)
+}
+
+/// The simulated nodes, if any of their flags is given; the others then have their defaults again.
+fn layout(arguments: &Arguments) -> anyhow::Result<Option<Layout>> {
+    let Arguments {
+        nodes,
+        zones,
+        regions,
+        ..
+    } = arguments;
+    if nodes.is_none() && zones.is_empty() && regions.is_empty() {
+        return Ok(None);
+    }
+    let named = u8::try_from(zones.len().max(regions.len()).max(1)).unwrap_or(u8::MAX);
+    let layout = Layout {
+        count: nodes.unwrap_or(named),
+        zones: zones.clone(),
+        regions: regions.clone(),
+    };
+    layout.check().map_err(anyhow::Error::msg)?;
+    Ok(Some(layout))
 }
 
 /// In the foreground: until Ctrl-C, or until the cluster ends by itself.
@@ -183,6 +215,7 @@ pub(crate) fn start_in(home: &Path) -> anyhow::Result<launch::Cluster> {
     let settings = launch::Settings {
         home: home.to_owned(),
         images: images::layers(home, &[], None)?,
+        nodes: None,
         detach: false,
         port: None,
     };

@@ -8,5 +8,6 @@ mod article;
 mod bad_input;
 mod images;
 mod life;
+mod nodes;
 mod services;
 mod user;

@@ -314,7 +314,6 @@ fn policy_kinds() -> Vec<Kind> {
         .short(&["pdb"])
         .status()
         .validate(validate::disruption_budget)
-        .idle("no eviction is refused")
         .columns(&table::DISRUPTION_BUDGETS),
         Kind::new::<storage::StorageClass>("storage.k8s.io", "v1", "storageclasses", "StorageClass")
             .cluster()

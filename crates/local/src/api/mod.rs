@@ -11,6 +11,7 @@ pub mod decode;
 pub mod defaults;
 mod discovery;
 mod event_expiry;
+mod eviction;
 mod exec;
 pub mod field;
 pub mod fields;

@@ -7,6 +7,7 @@ pub(crate) mod changes;
 mod claim;
 mod daemon_set;
 mod deployment;
+mod disruption;
 mod dns_service;
 mod endpoint_slice;
 mod endpoints;
@@ -28,6 +29,7 @@ pub(crate) mod selector;
 mod service_account;
 mod share;
 mod stateful_set;
+mod taints;
 mod write;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -36,13 +38,14 @@ use daemon::Tasks;
 
 use crate::api::Status;
 use crate::api::client::Client;
+use crate::nodes::Simulated;
 
-/// What the controllers know about the one node.
+/// What the controllers know about the machine.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Name of the Node object; what `spec.nodeName` of every pod says.
-    pub node_name: String,
-    /// The node's own address, which pods reach and where its DNS answers.
+    /// A Node object for each.
+    pub nodes: Vec<Simulated>,
+    /// The first node's address, which pods reach and where its DNS answers.
     pub node_address: Ipv4Addr,
     /// What `kube-root-ca.crt` holds.
     pub ca_certificate: String,
@@ -70,6 +73,8 @@ pub async fn start(client: Client, settings: Settings, tasks: &Tasks) -> Result<
     stateful_set::start(&client, tasks);
     daemon_set::start(&client, tasks);
     job::start(&client, tasks);
+    taints::start(&client, tasks);
+    disruption::start(&client, tasks);
     endpoint_slice::start(&client, tasks);
     endpoints::start(&client, tasks);
     garbage::start(&client, tasks);

@@ -1,6 +1,6 @@
-//! The one Node, its conditions and its lease.
+//! The Nodes, their conditions and their leases.
 //!
-//! The node is this process, so that what it says of itself is true as long as it can say it.
+//! All nodes are this process, so that what it says of them is true as long as it can say it.
 
 use std::time::Duration;
 
@@ -8,63 +8,109 @@ use daemon::{Tasks, clock};
 use serde_json::{Value, json};
 
 use super::{Settings, object};
-use crate::api::client::{Client, Patch};
-use crate::api::gvr::NODES;
+use crate::api::client::{Client, DeleteOptions, Patch, Query};
+use crate::api::gvr::{NODES, PODS};
 use crate::api::{Gvr, Status, time};
+use crate::nodes::Simulated;
 
 const LEASES: Gvr = Gvr::fixed("coordination.k8s.io", "v1", "leases");
+/// How Nodes say whose they are: those that users make themselves are left alone.
+const PROVIDER: &str = "amime://";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// Kubernetes' own numbers: the lease is good for 40 s and renewed every 10 s, the status every 5 minutes.
 const LEASE_SECONDS: u64 = 40;
 const RENEWAL: Duration = Duration::from_secs(10);
 const RENEWALS_PER_STATUS: u32 = 30;
 /// More than the 110 of a Kubernetes node: a pod costs less here.
-const PODS: u32 = 1000;
+const MOST_PODS: u32 = 1000;
 /// A node promises this many times what the machine has: requests are counted, but nothing is reserved, and what is
 /// requested for a cluster is rarely used on a laptop.
 const PROMISES: usize = 10;
 
 pub(super) async fn start(client: &Client, settings: &Settings, tasks: &Tasks) -> Result<(), Status> {
     let machine = Machine::read();
-    write(client, settings, &machine).await?;
-    renew(client, settings).await?;
+    for node in &settings.nodes {
+        write(client, settings, node, &machine).await?;
+        renew(client, node).await?;
+    }
+    remove_others(client, settings).await?;
     let (client, settings) = (client.clone(), settings.clone());
     tasks.spawn("node heartbeat", async move {
         let mut renewals = 0;
         loop {
             clock::sleep(RENEWAL).await;
             renewals = (renewals + 1) % RENEWALS_PER_STATUS;
-            let result = match renewals {
-                0 => write(&client, &settings, &machine).await,
-                _ => renew(&client, &settings).await,
-            };
-            if let Err(status) = result {
-                tracing::warn!(%status, "node heartbeat failed");
+            for node in &settings.nodes {
+                let result = match renewals {
+                    0 => write(&client, &settings, node, &machine).await,
+                    _ => renew(&client, node).await,
+                };
+                if let Err(status) = result {
+                    tracing::warn!(%status, node = node.name, "node heartbeat failed");
+                }
             }
         }
     });
     Ok(())
 }
 
+/// Nodes of an earlier run that had more of them go, and their pods with them.
+async fn remove_others(client: &Client, settings: &Settings) -> Result<(), Status> {
+    for node in client.list(&NODES, "", &Query::default())?.items {
+        let name = object::name(&node);
+        let is_ours = object::text(&node["spec"]["providerID"]).starts_with(PROVIDER);
+        if !is_ours || settings.nodes.iter().any(|one| one.name == name) {
+            continue;
+        }
+        super::write::delete(client, &NODES, &node, None).await?;
+        let there = Query {
+            fields: format!("spec.nodeName={name}"),
+            ..Query::default()
+        };
+        for pod in client.list(&PODS, "", &there)?.items {
+            let at_once = DeleteOptions {
+                grace_seconds: Some(0),
+                ..DeleteOptions::default()
+            };
+            let (namespace, name) = (object::namespace(&pod), object::name(&pod));
+            match client.delete(&PODS, namespace, name, at_once).await {
+                Err(status) if status.code != 404 => return Err(status),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Creates the Node or brings it up to date.
-async fn write(client: &Client, settings: &Settings, machine: &Machine) -> Result<(), Status> {
-    let name = settings.node_name.as_str();
-    let node = node(settings);
-    let found = match client.create(&NODES, "", node.clone()).await {
+async fn write(
+    client: &Client,
+    settings: &Settings,
+    simulated: &Simulated,
+    machine: &Machine,
+) -> Result<(), Status> {
+    let name = simulated.name.as_str();
+    let node = node(simulated);
+    let found = match client.create(&NODES, "", without_nulls(&node)).await {
         Err(status) if status.reason == "AlreadyExists" => {
             client.patch(&NODES, "", name, Patch::Merge(node)).await?
         }
         created => created?,
     };
-    let status = status(settings, machine, &found, &time::rfc3339(clock::wall()));
+    let status = status(
+        (settings, simulated),
+        machine,
+        &found,
+        &time::rfc3339(clock::wall()),
+    );
     client
         .patch_status(&NODES, "", name, Patch::Merge(json!({"status": status})))
         .await?;
     Ok(())
 }
 
-fn node(settings: &Settings) -> Value {
-    let name = settings.node_name.as_str();
+fn node(simulated: &Simulated) -> Value {
+    let name = simulated.name.as_str();
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {
@@ -72,25 +118,45 @@ fn node(settings: &Settings) -> Value {
             "labels": {
                 "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
                 "kubernetes.io/arch": architecture(), "node-role.kubernetes.io/control-plane": "",
+                // Null removes the label that an earlier run wrote.
+                "topology.kubernetes.io/zone": simulated.zone,
+                "topology.kubernetes.io/region": simulated.region,
             },
         },
-        "spec": {"podCIDR": "10.244.0.0/16", "podCIDRs": ["10.244.0.0/16"]},
+        "spec": {
+            "podCIDR": simulated.range, "podCIDRs": [simulated.range],
+            "providerID": format!("{PROVIDER}{name}"),
+        },
     })
 }
 
-fn status(settings: &Settings, machine: &Machine, before: &Value, now: &str) -> Value {
+/// What a patch removes is not there to begin with.
+fn without_nulls(node: &Value) -> Value {
+    let mut node = node.clone();
+    if let Some(labels) = node["metadata"]["labels"].as_object_mut() {
+        labels.retain(|_, value| !value.is_null());
+    }
+    node
+}
+
+fn status(
+    (settings, simulated): (&Settings, &Simulated),
+    machine: &Machine,
+    before: &Value,
+    now: &str,
+) -> Value {
     let resources = json!({
         "cpu": (machine.processors * PROMISES).to_string(),
         "memory": format!("{}Ki", machine.memory_kib * PROMISES as u64),
         "ephemeral-storage": format!("{}Ki", machine.disk_kib),
-        "pods": PODS.to_string(),
+        "pods": MOST_PODS.to_string(),
     });
     json!({
         "capacity": resources,
         "allocatable": resources,
         "addresses": [
-            {"type": "InternalIP", "address": settings.node_address.to_string()},
-            {"type": "Hostname", "address": settings.node_name},
+            {"type": "InternalIP", "address": simulated.address.to_string()},
+            {"type": "Hostname", "address": simulated.name},
         ],
         "conditions": conditions(before, now),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
@@ -140,8 +206,8 @@ fn conditions(before: &Value, now: &str) -> Value {
         .collect()
 }
 
-async fn renew(client: &Client, settings: &Settings) -> Result<(), Status> {
-    let name = settings.node_name.as_str();
+async fn renew(client: &Client, simulated: &Simulated) -> Result<(), Status> {
+    let name = simulated.name.as_str();
     let now = micro_time();
     let renewed = json!({"spec": {"renewTime": now}});
     let missing = match client

@@ -40,17 +40,19 @@ use crate::api::Client;
 use crate::api::client::{Change, Event, Query};
 use crate::api::gvr::PODS;
 use crate::api::node_link::NodeRequests;
+use crate::nodes::Simulated;
 use crate::sys::{mounts, namespaces};
 use etc::ClusterDns;
 use events::Events;
 use images::Layers;
 use images::live::Live;
-use node::{Node, Paths};
+use network::Addresses;
+use node::{Node, Paths, Place};
 use pod::Wish;
 
 /// What the kubelet is started with.
 pub(crate) struct Settings {
-    pub(crate) node_name: String,
+    pub(crate) nodes: Vec<Simulated>,
     /// The cluster's state directory.
     pub(crate) home: PathBuf,
     pub(crate) images: Layers,
@@ -74,17 +76,16 @@ pub(crate) fn start(
 ) -> anyhow::Result<Kubelet> {
     let client = client.writing_as("kubelet");
     let paths = prepare(&settings.home)?;
-    let events = Events::start(client.clone(), settings.node_name.clone(), tasks);
+    let events = Events::start(client.clone(), settings.nodes[0].name.clone(), tasks);
     let node = Arc::new(Node {
         client: client.clone(),
         tasks: tasks.clone(),
-        name: settings.node_name.clone(),
+        places: settings.nodes.iter().map(place).collect(),
         users: namespaces::users(),
         events: events.clone(),
         images: Live::new(settings.images),
         dns: settings.dns,
         paths,
-        addresses: std::sync::Mutex::default(),
         views: std::sync::Mutex::default(),
     });
     let (stop, stopping) = watch::channel(false);
@@ -105,6 +106,14 @@ pub(crate) fn start(
         .run(),
     );
     Ok(Kubelet { stop, ended })
+}
+
+fn place(node: &Simulated) -> (String, Place) {
+    let place = Place {
+        address: node.address,
+        addresses: std::sync::Mutex::new(Addresses::of(node.pods)),
+    };
+    (node.name.clone(), place)
 }
 
 /// What lies in memory goes with the node; what an earlier node left on disk for its pods goes now.
@@ -146,7 +155,7 @@ struct Pods {
 impl Pods {
     async fn run(mut self) {
         let ours = Query {
-            fields: format!("spec.nodeName={}", self.node.name),
+            fields: "spec.nodeName!=".to_owned(),
             ..Query::default()
         };
         loop {
@@ -211,6 +220,10 @@ impl Pods {
 
     fn hear(&mut self, event: Event) {
         self.pods.retain(|_, wishes| !wishes.is_closed());
+        let node = event.object["spec"]["nodeName"].as_str().unwrap_or_default();
+        if !self.node.places.contains_key(node) {
+            return;
+        }
         let Some(uid) = event.object["metadata"]["uid"].as_str().map(str::to_owned) else {
             return;
         };

@@ -12,22 +12,23 @@ use super::netlink::{Netlink, Route, index};
 /// The node's own address: API server, DNS, and the pods' way out.
 pub(crate) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 
-/// Pods are 10.244.0.2 to 10.244.255.254.
-const FIRST: u32 = u32::from_be_bytes([10, 244, 0, 2]);
-const LAST: u32 = u32::from_be_bytes([10, 244, 255, 254]);
-
 /// Addresses of services: they exist in rules only.
 const SERVICES: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 16);
 
-/// How many addresses rest after use, so that nobody's connection ends at a stranger.
-const RESTING: usize = 4096;
+/// How many addresses rest after use, so that nobody's connection ends at a stranger; but never so many that a small
+/// range runs dry.
+const RESTING: u32 = 4096;
 
-/// Loopback and forwarding of the node's namespace; before anything listens.
-pub(crate) fn prepare_node() -> io::Result<()> {
+/// Loopback and forwarding of the node's namespace; before anything listens. `others` are addresses of further
+/// simulated nodes.
+pub(crate) fn prepare_node(others: &[Ipv4Addr]) -> io::Result<()> {
     let netlink = Netlink::open()?;
     let loopback = index("lo")?;
     netlink.set_up(loopback)?;
     netlink.add_address(loopback, NODE_ADDRESS)?;
+    for address in others {
+        netlink.add_address(loopback, *address)?;
+    }
     // Without a route that covers it, `connect` to a service fails before the rules that translate it are asked.
     netlink.add_route(&Route {
         to: SERVICES,
@@ -85,27 +86,35 @@ pub(crate) fn sysctl(name: &str, value: &str) -> io::Result<()> {
 /// Which addresses pods have. One that was given back rests before it is given out again.
 #[derive(Debug)]
 pub(crate) struct Addresses {
+    first: u32,
+    last: u32,
     next: u32,
     used: HashSet<Ipv4Addr>,
     resting: VecDeque<Ipv4Addr>,
 }
 
-impl Default for Addresses {
-    fn default() -> Self {
+impl Addresses {
+    /// All from the first to the last.
+    pub(crate) fn of((first, last): (Ipv4Addr, Ipv4Addr)) -> Self {
+        let (first, last) = (u32::from(first), u32::from(last));
         Self {
-            next: FIRST,
+            first,
+            last,
+            next: first,
             used: HashSet::new(),
             resting: VecDeque::new(),
         }
     }
-}
 
-impl Addresses {
     /// An address that nobody has or lately had; `None` when there are no more.
     pub(crate) fn take(&mut self) -> Option<Ipv4Addr> {
-        for _ in FIRST..=LAST {
+        for _ in self.first..=self.last {
             let candidate = Ipv4Addr::from(self.next);
-            self.next = if self.next == LAST { FIRST } else { self.next + 1 };
+            self.next = if self.next == self.last {
+                self.first
+            } else {
+                self.next + 1
+            };
             if !self.resting.contains(&candidate) && self.used.insert(candidate) {
                 return Some(candidate);
             }
@@ -116,7 +125,8 @@ impl Addresses {
     pub(crate) fn give_back(&mut self, address: Ipv4Addr) {
         if self.used.remove(&address) {
             self.resting.push_back(address);
-            if self.resting.len() > RESTING {
+            let most = RESTING.min((self.last - self.first) / 4);
+            if self.resting.len() > most as usize {
                 self.resting.pop_front();
             }
         }
@@ -127,9 +137,13 @@ impl Addresses {
 mod tests {
     use super::*;
 
+    fn all_pods() -> Addresses {
+        Addresses::of((Ipv4Addr::new(10, 244, 0, 2), Ipv4Addr::new(10, 244, 255, 254)))
+    }
+
     #[test]
     fn an_address_is_not_given_out_twice_nor_again_at_once() {
-        let mut addresses = Addresses::default();
+        let mut addresses = all_pods();
         let first = addresses.take().unwrap();
         assert_eq!(first, Ipv4Addr::new(10, 244, 0, 2));
         let second = addresses.take().unwrap();
@@ -141,10 +155,10 @@ mod tests {
 
     #[test]
     fn addresses_come_to_an_end_and_back() {
-        let mut addresses = Addresses::default();
+        let mut addresses = all_pods();
         let all: Vec<_> = std::iter::from_fn(|| addresses.take()).collect();
         assert_eq!(all.len(), 65_533);
-        for address in &all[..=RESTING] {
+        for address in &all[..=RESTING as usize] {
             addresses.give_back(*address);
         }
         assert_eq!(addresses.take(), Some(all[0]));

@@ -1,6 +1,7 @@
 //! What all pods of the node share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,16 +18,22 @@ use crate::sys::namespaces::Users;
 pub(crate) struct Node {
     pub(crate) client: Client,
     pub(crate) tasks: Tasks,
-    pub(crate) name: String,
+    /// The simulated nodes, by name.
+    pub(crate) places: BTreeMap<String, Place>,
     /// Which users containers can be.
     pub(crate) users: Users,
     pub(crate) events: Events,
     pub(crate) images: Live,
     pub(crate) dns: ClusterDns,
     pub(crate) paths: Paths,
-    pub(crate) addresses: Mutex<Addresses>,
     /// What clients may look into, by namespace and name.
     pub(crate) views: Mutex<HashMap<PodName, View>>,
+}
+
+/// Where a pod is: one of the simulated nodes.
+pub(crate) struct Place {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) addresses: Mutex<Addresses>,
 }
 
 /// Namespace and name.

@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::kubelet::images::Layers;
+use crate::nodes::Layout;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct NodeSettings {
     pub(super) home: PathBuf,
     pub(super) images: Layers,
+    pub(super) nodes: Layout,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::nodes::Layout;
+
 pub(super) struct Home(PathBuf);
 
 /// What to do when a state directory can't be had.
@@ -182,6 +184,21 @@ impl Home {
             .trim()
             .parse()
             .ok()
+    }
+
+    fn nodes_file(&self) -> PathBuf {
+        self.0.join("nodes.json")
+    }
+
+    /// The simulated nodes so far.
+    pub(super) fn nodes(&self) -> Layout {
+        let text = std::fs::read(self.nodes_file()).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    pub(super) fn remember_nodes(&self, nodes: &Layout) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(nodes).context("cannot write down the nodes")?;
+        std::fs::write(self.nodes_file(), text).context("cannot remember the nodes")
     }
 
     pub(super) fn remember_port(&self, port: u16) -> anyhow::Result<()> {

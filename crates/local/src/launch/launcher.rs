@@ -18,6 +18,7 @@ use super::control::{NodeSettings, Report};
 use super::home::{Home, Lock};
 use super::{Outcome, Settings};
 use crate::kubelet::host_sockets;
+use crate::nodes::Layout;
 use crate::sys::{frame, handover, namespaces, reexec};
 
 /// How long the node may take until it serves.
@@ -45,6 +46,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
 struct Prepared {
     listener: TcpListener,
     home: Home,
+    nodes: Layout,
     _lock: Lock,
 }
 
@@ -53,10 +55,14 @@ fn prepare(settings: &Settings) -> anyhow::Result<Prepared> {
     let lock = home.lock()?;
     let listener = bind(settings.port, home.port())?;
     home.remember_port(listener.local_addr()?.port())?;
+    let nodes = settings.nodes.clone().unwrap_or_else(|| home.nodes());
+    nodes.check().map_err(anyhow::Error::msg)?;
+    home.remember_nodes(&nodes)?;
     namespaces::own_cluster()?;
     Ok(Prepared {
         listener,
         home,
+        nodes,
         _lock: lock,
     })
 }
@@ -85,7 +91,7 @@ fn serve(settings: &Settings, prepared: Prepared) -> anyhow::Result<ExitCode> {
         .build()?;
     runtime.block_on(async {
         let mut init = tokio::process::Command::from(init).spawn().context("cannot start the node")?;
-        let node_settings = NodeSettings { home: settings.home.clone(), images: settings.images.clone() };
+        let node_settings = NodeSettings { home: settings.home.clone(), images: settings.images.clone(), nodes: prepared.nodes.clone() };
         frame::write(&mut &ours, &node_settings)?;
         handover::send(&ours, &prepared.listener)?;
         let (sockets, their_end) = tokio::net::UnixStream::pair()?;

@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::sys::namespaces::{Users, users};
 
 use crate::kubelet::images::Layers;
+use crate::nodes::Layout;
 use crate::sys::{frame, namespaces, reexec};
 use home::Home;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub images: Layers,
     /// Whether the cluster outlives the caller. If not, it ends when [`Cluster`] is dropped or its process ends.
     pub detach: bool,
+    /// The simulated nodes; by default as many as there were before, or one.
+    pub nodes: Option<Layout>,
     /// Port of the API server on 127.0.0.1; by default the one it had before, or else a free one.
     pub port: Option<u16>,
 }

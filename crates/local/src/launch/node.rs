@@ -1,6 +1,6 @@
 //! The node: API server, controllers, kubelet and DNS in one process, inside the node's namespaces.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,8 +20,6 @@ use crate::kubelet::network::{self, NODE_ADDRESS};
 use crate::kubelet::{self, dns, service_network};
 use crate::sys::{frame, handover};
 
-/// Name of the one node.
-const NODE_NAME: &str = "local";
 const DOMAIN: &str = "cluster.local";
 const API_PORT: u16 = 6443;
 const DNS_PORT: u16 = 53;
@@ -59,7 +57,9 @@ async fn live(
 ) -> anyhow::Result<()> {
     let tasks = Tasks::new();
     let (link, requests) = NodeLink::new();
-    network::prepare_node().context("cannot set up the node's network")?;
+    let nodes = settings.nodes.nodes();
+    let others: Vec<Ipv4Addr> = nodes.iter().skip(1).map(|node| node.address).collect();
+    network::prepare_node(&others).context("cannot set up the node's network")?;
     let advertised = SocketAddr::from((NODE_ADDRESS, API_PORT));
     let inside = TcpListener::bind(advertised).with_context(|| format!("cannot listen on {advertised}"))?;
     let server = api::start(api::Settings {
@@ -72,7 +72,7 @@ async fn live(
     .await?;
     let client = &server.client;
     let controllers = controllers::Settings {
-        node_name: NODE_NAME.to_owned(),
+        nodes: nodes.clone(),
         node_address: NODE_ADDRESS,
         ca_certificate: server.ca_certificate.clone(),
         version: VERSION.to_owned(),
@@ -89,7 +89,7 @@ async fn live(
     let kubelet = kubelet::start(
         client.clone(),
         kubelet::Settings {
-            node_name: NODE_NAME.to_owned(),
+            nodes,
             home: settings.home,
             images: settings.images,
             dns: ClusterDns {

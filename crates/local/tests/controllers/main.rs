@@ -43,7 +43,7 @@ impl Cluster {
         .expect("the API server starts");
         let (client, tasks) = (server.client.clone(), Tasks::new());
         let settings = controllers::Settings {
-            node_name: "amime".to_owned(),
+            nodes: local::nodes::Layout::default().nodes(),
             node_address: Ipv4Addr::new(10, 244, 0, 1),
             ca_certificate: server.ca_certificate.clone(),
             version: "v1.33.0".to_owned(),
@@ -145,7 +145,7 @@ async fn pretend(client: Client) {
             let _ = client.delete(&PODS, namespace, name, now).await;
         } else if pod["status"]["podIP"].is_null() {
             last += 1;
-            let node = Patch::Merge(json!({"spec": {"nodeName": "amime"}}));
+            let node = Patch::Merge(json!({"spec": {"nodeName": "local"}}));
             let _ = client.patch(&PODS, namespace, name, node).await;
             // A pod that is not to run for ever has done what it was to do as soon as it is seen.
             let (phase, ready) = match pod["spec"]["restartPolicy"].as_str() {
@@ -379,7 +379,7 @@ async fn refused_pods_are_tried_again_and_reported() {
 #[tokio::test]
 async fn the_node_is_ready_and_dns_has_its_service() {
     let cluster = Cluster::start().await;
-    let node = cluster.client.get(&NODES, "", "amime").expect("a node");
+    let node = cluster.client.get(&NODES, "", "local").expect("a node");
     let ready = node["status"]["conditions"]
         .as_array()
         .expect("conditions")

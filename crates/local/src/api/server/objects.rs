@@ -253,7 +253,7 @@ impl Service {
         let call = call(&asked, target)?;
         let eviction = parsed(asked, None).await?.value;
         self.api
-            .delete(&call, &options_of(&eviction["deleteOptions"]))
+            .evict(&call, &options_of(&eviction["deleteOptions"]))
             .await?;
         let done =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});

@@ -30,8 +30,7 @@ use super::container::inside::Program;
 use super::etc;
 use super::events::{About, Severity};
 use super::fields::Fields;
-use super::network::NODE_ADDRESS;
-use super::node::Node;
+use super::node::{Node, Place};
 use super::sandbox::{Sandbox, Sandboxed};
 use super::volumes::prepare::{REFRESH, Volumes};
 use crate::api::client::{DeleteOptions, Object, Patch};
@@ -124,6 +123,7 @@ impl Life {
             text(&pod.metadata.uid),
         );
         let (tell, happenings) = mpsc::channel(64);
+        let node_address = place(&node, &pod).address.to_string();
         let mut life = Self {
             about: About {
                 namespace,
@@ -138,7 +138,7 @@ impl Life {
             grace: None,
             members: state::members(&pod),
             facts: Facts {
-                node_address: NODE_ADDRESS.to_string(),
+                node_address,
                 ..Facts::default()
             },
             sandbox: None,
@@ -312,7 +312,7 @@ impl Life {
             .as_ref()
             .is_some_and(|spec| spec.host_network == Some(true));
         let address = if of_node {
-            NODE_ADDRESS
+            place(&self.node, &self.pod).address
         } else {
             self.take_address()?
         };
@@ -352,14 +352,14 @@ impl Life {
     }
 
     fn take_address(&mut self) -> anyhow::Result<Ipv4Addr> {
-        let taken = Node::lock(&self.node.addresses).take();
+        let taken = Node::lock(&place(&self.node, &self.pod).addresses).take();
         self.address = taken;
         taken.ok_or_else(|| anyhow::anyhow!("no pod address is left"))
     }
 
     fn give_address_back(&mut self) {
         if let Some(address) = self.address.take() {
-            Node::lock(&self.node.addresses).give_back(address);
+            Node::lock(&place(&self.node, &self.pod).addresses).give_back(address);
         }
     }
 
@@ -494,6 +494,13 @@ impl Life {
     fn full_name(&self) -> String {
         format!("{}_{}({})", self.about.pod, self.about.namespace, self.uid)
     }
+}
+
+/// The simulated node that a pod is bound to; pods of others get no life.
+fn place<'a>(node: &'a Node, pod: &Pod) -> &'a Place {
+    let name = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+    name.and_then(|name| node.places.get(name))
+        .expect("only pods of these nodes are begun, and a pod never moves")
 }
 
 fn version(object: &Value) -> u64 {
