@@ -142,3 +142,50 @@ fn a_webhook_that_is_down_refuses_with_kubernetes_words() {
             .success()
     );
 }
+
+/// A program that forks without end meets its own limit, one that writes without end that of its log, one that fills
+/// its disk that of its volume; and one that ignores SIGTERM is killed when its grace is over.
+#[test]
+fn programs_that_take_all_they_can_get_are_bounded_and_the_rest_works() {
+    let local = Local::up(&[]);
+    let pod = |name: &str, script: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  \
+             terminationGracePeriodSeconds: 1\n  volumes: [{{name: m, emptyDir: {{medium: Memory, sizeLimit: 4Mi}}}}]\n  \
+             containers:\n  - name: app\n    image: curl\n    volumeMounts: [{{name: m, mountPath: /m}}]\n    \
+             command: [sh, -c, \"{script}\"]\n---\n"
+        )
+    };
+    let greedy = [
+        pod(
+            "forks",
+            "i=0; while [ $i -lt 5000 ]; do sleep 60 & i=$((i+1)); done; echo all of them",
+        ),
+        pod(
+            "writes",
+            "timeout 5 yes a line that comes again and again and again",
+        ),
+        pod(
+            "fills",
+            "dd if=/dev/zero of=/m/x bs=1M count=64 && echo all of it",
+        ),
+        pod("stays", "trap '' TERM; while :; do sleep 1; done"),
+    ];
+    assert!(local.apply(&greedy.concat()).status.success());
+    for name in ["forks", "fills"] {
+        let ended = wait(&format!("the end of {name}"), LIMIT * 3, || {
+            let pod = local.get(&["pods", name]);
+            (pod["status"]["phase"] == "Failed").then_some(pod)
+        });
+        let code = &ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"];
+        assert_ne!(*code, 0, "{name}");
+    }
+    wait("stays to run", LIMIT, || {
+        (local.get(&["pods", "stays"])["status"]["phase"] == "Running").then_some(())
+    });
+    local.ok(&["delete", "pod", "stays"]);
+    wait("stays to be killed", LIMIT, || {
+        local.get(&["pods", "stays"])["metadata"].is_null().then_some(())
+    });
+    local.wait_for_deployment("istio-system", "istiod");
+}

@@ -129,9 +129,13 @@ pub(super) fn wrong_method() -> Status {
 
 /// 404 for a resource or a part that is not served.
 pub(super) fn no_such_resource() -> Status {
-    Status::new(
-        404,
-        "NotFound",
-        "the server could not find the requested resource",
-    )
+    Status {
+        // Empty, not absent: `kubectl debug` reads it without looking.
+        details: serde_json::json!({}),
+        ..Status::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+    }
 }

@@ -8,6 +8,7 @@ mod audience;
 pub(crate) mod credentials;
 pub(crate) mod inside;
 mod layers;
+mod processes;
 pub(crate) mod root;
 pub(crate) mod supervise;
 

@@ -15,6 +15,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use super::layers::Layers;
+use super::processes;
 use crate::sys::mounts;
 
 /// Where our binary lies in every container, under all its names; first on the PATH.
@@ -202,6 +203,7 @@ fn own_file_systems() -> anyhow::Result<()> {
         fs::create_dir(directory)?;
     }
     mounts::proc(Path::new("/proc")).context("/proc")?;
+    processes::bound();
     // Without it programs get along.
     let _ = mounts::sysfs(Path::new("/sys"));
     mounts::tmpfs(Path::new("/tmp"), "size=1g,mode=1777").context("/tmp")?;
