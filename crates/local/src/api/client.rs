@@ -150,6 +150,12 @@ impl Client {
         Ok(self.api.update(&call, Part::Status, object).await?.object)
     }
 
+    /// Replaces the finalizers of a Namespace's spec: with none left it goes.
+    pub async fn finalize(&self, namespace: Value) -> Result<Object, Status> {
+        let call = self.call(&gvr::NAMESPACES, "", name_of(&namespace))?;
+        Ok(self.api.update(&call, Part::Finalize, namespace).await?.object)
+    }
+
     /// Changes an object in place, retried when it changed in between (unless the patch names a version).
     pub async fn patch(
         &self,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::queue::{Backoff, Key};
 use super::run::{self, Definition, Next, Source};
 use super::{object, write};
-use crate::api::client::{Client, Object, Patch, Query};
+use crate::api::client::{Client, Object, Query};
 use crate::api::gvr::NAMESPACES;
 use crate::api::registry::Type;
 use crate::api::{Gvr, Status, time};
@@ -43,19 +43,25 @@ async fn reconcile(client: &Client, key: &Key) -> Result<Next, Status> {
         return Ok(Next::After(left));
     }
     let contents = contents(client, &key.name)?;
+    let mut failures = Vec::new();
     for (gvr, objects) in wave(&contents) {
         for one in objects.iter().filter(|one| !object::is_ending(one)) {
-            write::delete(client, gvr, one, Some("Background")).await?;
+            failures.extend(write::delete(client, gvr, one, Some("Background")).await.err());
         }
     }
     let contents = self::contents(client, &key.name)?;
-    let status = json!({"phase": "Terminating", "conditions": conditions(&namespace, &contents, now)});
+    let status =
+        json!({"phase": "Terminating", "conditions": conditions(&namespace, &contents, &failures, now)});
     write::status(client, &NAMESPACES, &namespace, status).await?;
+    if let Some(failure) = failures.pop() {
+        return Err(failure);
+    }
     if !contents.is_empty() {
         return Ok(Next::After(PERIOD));
     }
-    let finalized = Patch::Merge(json!({"spec": {"finalizers": []}}));
-    client.patch(&NAMESPACES, "", &key.name, finalized).await?;
+    client
+        .finalize(json!({"metadata": {"name": key.name, "uid": namespace["metadata"]["uid"]}}))
+        .await?;
     Ok(Next::Wait)
 }
 
@@ -107,7 +113,24 @@ fn order(gvr: &Gvr) -> u8 {
     }
 }
 
-fn conditions(namespace: &Value, contents: &[Rest], now: SystemTime) -> Value {
+/// What could not be deleted, as a condition's reason and message.
+fn failed(failures: &[Status]) -> (&'static str, String) {
+    if failures.is_empty() {
+        let well = "All content successfully deleted, may be waiting on finalization";
+        return ("ContentDeleted", well.to_owned());
+    }
+    let mut messages: Vec<&str> = failures.iter().map(|failure| &*failure.message).collect();
+    messages.sort_unstable();
+    let message = format!(
+        "Failed to delete all resource types, {} remaining: {}",
+        failures.len(),
+        messages.join(", ")
+    );
+    ("ContentDeletionFailed", message)
+}
+
+fn conditions(namespace: &Value, contents: &[Rest], failures: &[Status], now: SystemTime) -> Value {
+    let (failure, said) = failed(failures);
     let rest: Vec<String> = contents
         .iter()
         .map(|(gvr, objects)| format!("{gvr}. has {} resource instances", objects.len()))
@@ -128,9 +151,9 @@ fn conditions(namespace: &Value, contents: &[Rest], now: SystemTime) -> Value {
         ),
         (
             "NamespaceDeletionContentFailure",
-            "ContentDeleted",
-            "All content successfully deleted, may be waiting on finalization".to_owned(),
-            false,
+            failure,
+            said,
+            !failures.is_empty(),
         ),
         match rest.is_empty() {
             true => (
@@ -212,7 +235,15 @@ mod tests {
     #[test]
     fn conditions_count_what_is_left() {
         let contents = vec![(PODS, vec![Arc::new(json!({"metadata": {"finalizers": ["a/b"]}}))])];
-        let conditions = conditions(&Value::Null, &contents, SystemTime::UNIX_EPOCH);
+        let refused = Status::new(500, "InternalError", "no");
+        let conditions = conditions(&Value::Null, &contents, &[refused], SystemTime::UNIX_EPOCH);
+        assert_eq!(
+            (&conditions[2]["reason"], &conditions[2]["message"]),
+            (
+                &json!("ContentDeletionFailed"),
+                &json!("Failed to delete all resource types, 1 remaining: no")
+            )
+        );
         assert_eq!(
             conditions[3]["message"],
             "Some resources are remaining: pods. has 1 resource instances"

@@ -53,7 +53,7 @@ impl Service {
                 "status" if target.kind.status => self.object(asked, target, Part::Status).await,
                 "scale" if target.kind.scale.is_some() => self.scale(asked, target).await,
                 "finalize" if target.kind.gvr == gvr::NAMESPACES => {
-                    self.object(asked, target, Part::Whole).await
+                    self.object(asked, target, Part::Finalize).await
                 }
                 "token" if target.kind.gvr == gvr::SERVICE_ACCOUNTS => self.token(asked, &target).await,
                 "eviction" if target.kind.gvr == gvr::PODS => self.evict(asked, target).await,
@@ -348,7 +348,10 @@ async fn delete_options(asked: Asked) -> Result<(DeleteOptions, bool), Status> {
         .and_then(|text| text.parse().ok());
     let from_query = DeleteOptions {
         grace_seconds: seconds,
-        propagation: parameters.get("propagationPolicy").map(str::to_owned),
+        propagation: parameters
+            .get("propagationPolicy")
+            .or(parameters.get("orphanDependents").map(orphans))
+            .map(str::to_owned),
         ..DeleteOptions::default()
     };
     let media_type = body::media_type(asked.request.headers()).to_owned();
@@ -361,6 +364,14 @@ async fn delete_options(asked: Asked) -> Result<(DeleteOptions, bool), Status> {
         .as_array()
         .is_some_and(|list| list.iter().any(|one| one == "All"));
     let options = options_of(&body);
+    if !body["orphanDependents"].is_null() && !body["propagationPolicy"].is_null() {
+        let message = format!(
+            "Invalid value: {}: orphanDependents and deletionPropagation cannot be both set",
+            body["propagationPolicy"]
+        );
+        let why = format!("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: {message}");
+        return Err(Status::new(422, "Invalid", why));
+    }
     Ok((
         DeleteOptions {
             grace_seconds: options.grace_seconds.or(from_query.grace_seconds),
@@ -371,11 +382,20 @@ async fn delete_options(asked: Asked) -> Result<(DeleteOptions, bool), Status> {
     ))
 }
 
+/// The policy that the old `orphanDependents` stands for.
+fn orphans(text: &str) -> &'static str {
+    if matches!(text, "true" | "1") {
+        "Orphan"
+    } else {
+        "Background"
+    }
+}
+
 fn options_of(body: &Value) -> DeleteOptions {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let orphans = body["orphanDependents"]
         .as_bool()
-        .map(|yes| if yes { "Orphan" } else { "Background" });
+        .map(|yes| orphans(if yes { "true" } else { "false" }));
     DeleteOptions {
         grace_seconds: body["gracePeriodSeconds"].as_i64(),
         uid: text(&body["preconditions"]["uid"]),

@@ -80,6 +80,7 @@ fn review<'a>(call: &'a Call, operation: Operation, part: Part, old: Option<&'a 
         subresource: match part {
             Part::Whole | Part::Scale => None,
             Part::Status => Some("status"),
+            Part::Finalize => Some("finalize"),
         },
         operation,
         old,

@@ -23,7 +23,7 @@ pub(super) fn read(call: &Call, part: Part, body: &[u8]) -> Result<Stated, Statu
     let Parsed { value, duplicates } = text(body)?;
     let (api_version, name) = match part {
         Part::Scale => ("autoscaling/v1".to_owned(), "Scale"),
-        Part::Whole | Part::Status => (kind.api_version(), &*kind.kind),
+        Part::Whole | Part::Status | Part::Finalize => (kind.api_version(), &*kind.kind),
     };
     if value["apiVersion"] != api_version || value["kind"] != name {
         return Err(Status::bad_request(format!(

@@ -22,6 +22,8 @@ pub enum Part {
     Whole,
     /// Only the status.
     Status,
+    /// Only the finalizers of a Namespace's spec.
+    Finalize,
     /// The number of replicas, through the scale subresource.
     Scale,
 }

@@ -9,7 +9,7 @@ use super::super::client::{DeleteOptions, List, Object, Query};
 use super::super::paging::Page;
 use super::super::{Status, gvr, status, time};
 use super::change::is_over;
-use super::{ATTEMPTS, Api, Call, MODIFIED, is_ending, metadata};
+use super::{ATTEMPTS, Api, Call, MODIFIED, Target, is_ending, metadata};
 use crate::store::{Refused, revision_of};
 
 /// What has become of the object.
@@ -52,6 +52,7 @@ impl Api {
         for _ in 0..ATTEMPTS {
             let current = self.get(&call.target)?;
             check_preconditions(call, &current, options)?;
+            check_protected(&call.target)?;
             self.admit_deletion(call, &current).await?;
             if call.target.kind.gvr == gvr::CUSTOM_RESOURCE_DEFINITIONS && !call.dry_run {
                 self.delete_instances(&current).await?;
@@ -200,13 +201,32 @@ fn finalizers(object: &Value, options: &DeleteOptions) -> Result<Vec<String>, St
                 "Invalid",
                 format!(
                     "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": \
-                     supported values: \"Background\", \"Foreground\", \"Orphan\""
+                     supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
                 ),
             ));
         }
     };
     let others = have().filter(|one| one != ORPHAN && one != FOREGROUND);
     Ok(others.chain(wanted.map(str::to_owned)).collect())
+}
+
+/// Namespaces without which there is no cluster.
+fn check_protected(target: &Target) -> Result<(), Status> {
+    const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
+    if target.kind.gvr != gvr::NAMESPACES || !PROTECTED.contains(&&*target.name) {
+        return Ok(());
+    }
+    Err(Status {
+        details: json!({"name": target.name, "kind": "namespaces"}),
+        ..Status::new(
+            403,
+            "Forbidden",
+            format!(
+                "namespaces \"{}\" is forbidden: this namespace may not be deleted",
+                target.name
+            ),
+        )
+    })
 }
 
 fn check_preconditions(call: &Call, current: &Value, options: &DeleteOptions) -> Result<(), Status> {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::super::registry::Type;
-use super::super::{Status, time};
+use super::super::{Status, gvr, time};
 use super::change::Part;
 use super::{Target, is_ending};
 
@@ -158,7 +158,19 @@ fn has_generation(kind: &Type) -> bool {
 /// Brings what a writer may not change from the current object into the wanted one.
 pub(super) fn carry_over(kind: &Type, part: Part, current: &Value, wanted: Value) -> Value {
     let mut next = match part {
-        Part::Whole | Part::Scale => wanted,
+        Part::Whole | Part::Scale => {
+            let mut next = wanted;
+            if kind.gvr == gvr::NAMESPACES {
+                next["spec"] = current["spec"].clone();
+            }
+            next
+        }
+        Part::Finalize => {
+            let mut next = current.clone();
+            let left = &wanted["spec"]["finalizers"];
+            next["spec"]["finalizers"] = if left.is_null() { json!([]) } else { left.clone() };
+            next
+        }
         Part::Status => {
             let mut next = current.clone();
             match wanted.get("status") {

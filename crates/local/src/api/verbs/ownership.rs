@@ -27,7 +27,7 @@ impl Api {
         let mut owners = match part {
             Part::Whole => Owners::given(current, next),
             // A subresource has no way to set them.
-            Part::Status | Part::Scale => Owners::of(current).unwrap_or_default(),
+            Part::Status | Part::Scale | Part::Finalize => Owners::of(current).unwrap_or_default(),
         };
         if !owners.0.is_empty() {
             owners = self.with_scope(call, part, |scope| fields::update(scope, current, next, owners));
@@ -107,7 +107,7 @@ impl Api {
     fn with_scope<T>(&self, call: &Call, part: Part, work: impl FnOnce(&Scope<'_>) -> T) -> T {
         let kind = &call.target.kind;
         let subresource = match part {
-            Part::Whole => Subresource::None { status: kind.status },
+            Part::Whole | Part::Finalize => Subresource::None { status: kind.status },
             Part::Status => Subresource::Status,
             Part::Scale => Subresource::Scale,
         };

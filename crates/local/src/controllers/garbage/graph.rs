@@ -82,6 +82,11 @@ impl Graph {
             .collect()
     }
 
+    /// Where an owner is, wherever a reference says it should be.
+    pub(super) fn place(&self, uid: &str) -> Option<&Key> {
+        Some(&self.objects.get(uid)?.key)
+    }
+
     fn waiting(&self, owners: &BTreeSet<String>) -> Vec<Key> {
         let owners = owners.iter().filter_map(|uid| self.objects.get(uid));
         owners

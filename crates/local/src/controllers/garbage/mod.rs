@@ -3,6 +3,8 @@
 //! <https://kubernetes.io/docs/concepts/architecture/garbage-collection/>
 
 mod graph;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +17,8 @@ use tokio::sync::mpsc;
 use super::changes::{Changed, Changes};
 use super::queue::{Backoff, Key};
 use super::run::{self, Definition, Next};
-use super::{claim, object, write};
-use crate::api::client::{Client, Object, Patch};
+use super::{claim, events, object};
+use crate::api::client::{Client, DeleteOptions, Object, Patch};
 use crate::api::gvr::CUSTOM_RESOURCE_DEFINITIONS;
 use crate::api::registry::Type;
 use crate::api::{Gvr, Status};
@@ -147,15 +149,24 @@ async fn check_owners(client: &Client, graph: &Shared, key: &Key, object: &Objec
     for reference in owners {
         states.push(state(client, &key.namespace, reference)?);
     }
+    for (reference, state) in owners.iter().zip(&states) {
+        if is_elsewhere(graph, &key.namespace, reference, *state) {
+            report(client, object, reference).await;
+        }
+    }
     if !states.contains(&Owner::There) {
-        let has_dependents = !graph.lock().dependents(object::uid(object)).is_empty();
+        let dependents = graph.lock().dependents(object::uid(object));
+        let mut object = object.clone();
         let propagation = match () {
-            () if object::has_finalizer(object, ORPHAN) => "Orphan",
-            () if object::has_finalizer(object, FOREGROUND) => "Foreground",
-            () if states.contains(&Owner::Waits) && has_dependents => "Foreground",
+            () if object::has_finalizer(&object, ORPHAN) => "Orphan",
+            () if object::has_finalizer(&object, FOREGROUND) => "Foreground",
+            () if states.contains(&Owner::Waits) && !dependents.is_empty() => "Foreground",
             () => "Background",
         };
-        write::delete(client, &key.gvr, object, Some(propagation)).await?;
+        if propagation == "Foreground" && is_circle(client, &dependents)? {
+            object = unblock(client, key, &object).await?;
+        }
+        delete(client, key, &object, propagation).await?;
     } else if states.iter().any(|state| *state != Owner::There) {
         let left = owners
             .iter()
@@ -174,6 +185,10 @@ fn state(client: &Client, namespace: &str, reference: &Value) -> Result<Owner, S
         // A kind that nobody serves: whether the owner is there cannot be known, so nothing is deleted.
         return Ok(Owner::There);
     };
+    if kind.namespaced && namespace.is_empty() {
+        // What is not in a namespace cannot be owned by what is: such a reference means nothing.
+        return Ok(Owner::There);
+    }
     let namespace = if kind.namespaced { namespace } else { "" };
     match client.get(&kind.gvr, namespace, text("name")) {
         Err(status) if status.code == 404 => Ok(Owner::Gone),
@@ -181,6 +196,72 @@ fn state(client: &Client, namespace: &str, reference: &Value) -> Result<Owner, S
         Ok(owner) if object::uid(&owner) != text("uid") => Ok(Owner::Gone),
         Ok(owner) if reference["blockOwnerDeletion"] == true && waits(&owner) => Ok(Owner::Waits),
         Ok(_) => Ok(Owner::There),
+    }
+}
+
+/// Whether the reference names an owner that is in another namespace.
+fn is_elsewhere(graph: &Shared, namespace: &str, reference: &Value, state: Owner) -> bool {
+    let graph = graph.lock();
+    let place = graph.place(object::text(&reference["uid"]));
+    let elsewhere = place.is_some_and(|owner| !owner.namespace.is_empty() && owner.namespace != namespace);
+    elsewhere && (state == Owner::Gone || namespace.is_empty())
+}
+
+/// Says so on the dependent, in Kubernetes' words.
+async fn report(client: &Client, object: &Value, reference: &Value) {
+    let text = |field: &str| object::text(&reference[field]);
+    let namespace = object::namespace(object);
+    let message = format!(
+        "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace {namespace:?}",
+        text("apiVersion"),
+        text("kind"),
+        text("name"),
+        text("uid"),
+    );
+    let note = events::Note {
+        about: object,
+        warning: true,
+        reason: "OwnerRefInvalidNamespace",
+        message,
+        component: "garbage-collector-controller",
+        field: None,
+    };
+    events::record(client, &note).await;
+}
+
+/// Whether one that would be waited for is waiting itself: then nobody would ever be done.
+fn is_circle(client: &Client, dependents: &[Key]) -> Result<bool, Status> {
+    for dependent in dependents {
+        match client.get(&dependent.gvr, &dependent.namespace, &dependent.name) {
+            Err(status) if status.code != 404 => return Err(status),
+            Ok(object) if waits(&object) => return Ok(true),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
+/// None of the owners has to wait for this object any longer.
+async fn unblock(client: &Client, key: &Key, object: &Object) -> Result<Object, Status> {
+    let mut owners = object["metadata"]["ownerReferences"].clone();
+    for reference in owners.as_array_mut().into_iter().flatten() {
+        reference["blockOwnerDeletion"] = false.into();
+    }
+    claim::write_owners(client, &key.gvr, object, owners).await
+}
+
+/// Deletes the object as it was looked at; whoever gave it another owner meanwhile was right (409: look again).
+async fn delete(client: &Client, key: &Key, object: &Value, propagation: &str) -> Result<(), Status> {
+    let version = object::text(&object["metadata"]["resourceVersion"]);
+    let options = DeleteOptions {
+        uid: Some(object::uid(object).to_owned()),
+        resource_version: Some(version.to_owned()),
+        propagation: Some(propagation.to_owned()),
+        ..DeleteOptions::default()
+    };
+    match client.delete(&key.gvr, &key.namespace, &key.name, options).await {
+        Err(status) if status.code != 404 => Err(status),
+        _ => Ok(()),
     }
 }
 

@@ -629,3 +629,64 @@ async fn writers_that_patch_at_once_all_succeed() {
     let object = cluster.client.get(&gvr::CONFIG_MAPS, "n", "a").unwrap();
     assert_eq!(object["data"].as_object().unwrap().len(), 9);
 }
+#[tokio::test]
+async fn namespaces_without_which_there_is_no_cluster_stay() {
+    let cluster = cluster().await;
+    for name in ["default", "kube-system", "kube-public"] {
+        let object = json!({"metadata": {"name": name}});
+        cluster.client.create(&gvr::NAMESPACES, "", object).await.unwrap();
+        let refused = cluster
+            .client
+            .delete(&gvr::NAMESPACES, "", name, DeleteOptions::default())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (refused.code, refused.message),
+            (
+                403,
+                format!("namespaces \"{name}\" is forbidden: this namespace may not be deleted")
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_finalize_ends_the_wait_of_a_namespace() {
+    let cluster = cluster().await;
+    cluster
+        .client
+        .delete(&gvr::NAMESPACES, "", "n", DeleteOptions::default())
+        .await
+        .unwrap();
+    let without = json!({"metadata": {"name": "n"}, "spec": {"finalizers": []}});
+    let kept = cluster
+        .client
+        .update(&gvr::NAMESPACES, "", without.clone())
+        .await
+        .unwrap();
+    assert_eq!(kept["spec"]["finalizers"], json!(["kubernetes"]));
+    cluster.client.finalize(without).await.unwrap();
+    assert_eq!(
+        cluster.client.get(&gvr::NAMESPACES, "", "n").unwrap_err().code,
+        404
+    );
+}
+
+/// Leader election, as client-go and kube do it: everybody writes the version that they have seen.
+#[tokio::test]
+async fn of_all_who_want_a_lease_one_gets_it() {
+    let cluster = cluster().await;
+    let leases = Gvr::fixed("coordination.k8s.io", "v1", "leases");
+    let free = json!({"metadata": {"name": "leader"}, "spec": {"holderIdentity": ""}});
+    let seen = cluster.create(&leases, free).await.unwrap();
+    let takes = (0..8).map(|candidate| {
+        let mut lease = Value::clone(&seen);
+        lease["spec"]["holderIdentity"] = format!("candidate-{candidate}").into();
+        cluster.client.update(&leases, "n", lease)
+    });
+    let outcomes = futures_util::future::join_all(takes).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    for status in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+        assert_eq!((status.code, status.reason), (409, "Conflict"));
+    }
+}
