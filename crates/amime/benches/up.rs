@@ -6,7 +6,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a measurement run by hand"
+    clippy::disallowed_methods,
+    reason = "a measurement run by hand: of real time, over processes"
 )]
 
 #[path = "../tests/harness/mod.rs"]
@@ -46,7 +47,6 @@ fn main() {
 }
 
 /// Time passes without any call.
-#[allow(clippy::disallowed_methods, reason = "nothing may happen meanwhile")]
 fn idle(time: Duration) {
     std::thread::sleep(time);
 }

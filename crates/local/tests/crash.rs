@@ -2,6 +2,7 @@
 //!
 //! The program runs itself as the process that dies, so it has its own `main` instead of the usual test harness.
 //! Run with a part of a test's name to run that one alone.
+#![allow(clippy::print_stdout, reason = "a test program without the usual harness")]
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -197,10 +198,7 @@ fn outgrow(directory: &Path) {
     let store = Store::open(&directory.join("cluster.db")).expect("the state opens");
     let limit = rustix::process::getrlimit(Resource::Fsize);
     let set = |current: Option<u64>| {
-        let limit = Rlimit {
-            current,
-            ..limit.clone()
-        };
+        let limit = Rlimit { current, ..limit };
         rustix::process::setrlimit(Resource::Fsize, limit).expect("the soft limit may change");
     };
     set(Some(1 << 20));

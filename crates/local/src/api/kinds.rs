@@ -50,6 +50,7 @@ pub fn all() -> Vec<Type> {
         core_kinds(),
         kept_kinds(),
         workload_kinds(),
+        autoscaling_kinds(),
         network_kinds(),
         policy_kinds(),
         extension_kinds(),
@@ -205,6 +206,29 @@ fn workload_kinds() -> Vec<Kind> {
             .validate(validate::cron_job)
             .idle("no Job is started on its schedule")
             .columns(&table::CRON_JOBS),
+        Kind::new::<coordination::Lease>("coordination.k8s.io", "v1", "leases", "Lease")
+            .columns(&table::LEASES),
+        Kind::new::<events::Event>("events.k8s.io", "v1", "events", "Event")
+            .short(&["ev"])
+            .stored_as(
+                super::gvr::EVENTS,
+                versions::event_from_core,
+                versions::event_to_core,
+            )
+            .columns(&table::EVENTS),
+        Kind::new::<scheduling::PriorityClass>("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
+            .cluster()
+            .singular("priorityclass")
+            .short(&["pc"])
+            .default(defaults::priority_class)
+            .validate(validate::priority_class)
+            .idle("no pod is preempted for another")
+            .columns(&table::PRIORITY_CLASSES),
+    ]
+}
+
+fn autoscaling_kinds() -> Vec<Kind> {
+    vec![
         Kind::new::<autoscaling::HorizontalPodAutoscaler>(
             "autoscaling",
             "v2",
@@ -236,24 +260,6 @@ fn workload_kinds() -> Vec<Kind> {
         .validate(validate::autoscaler)
         .idle("nothing is measured or scaled")
         .columns(&table::AUTOSCALERS_V1),
-        Kind::new::<coordination::Lease>("coordination.k8s.io", "v1", "leases", "Lease")
-            .columns(&table::LEASES),
-        Kind::new::<events::Event>("events.k8s.io", "v1", "events", "Event")
-            .short(&["ev"])
-            .stored_as(
-                super::gvr::EVENTS,
-                versions::event_from_core,
-                versions::event_to_core,
-            )
-            .columns(&table::EVENTS),
-        Kind::new::<scheduling::PriorityClass>("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
-            .cluster()
-            .singular("priorityclass")
-            .short(&["pc"])
-            .default(defaults::priority_class)
-            .validate(validate::priority_class)
-            .idle("no pod is preempted for another")
-            .columns(&table::PRIORITY_CLASSES),
     ]
 }
 

@@ -26,10 +26,7 @@ const EVICTION_LIMIT: Duration = Duration::from_secs(120);
 pub(super) fn start(client: &Client, tasks: &Tasks) {
     let definition = Definition {
         name: "disruption-controller",
-        sources: vec![
-            Source::of(BUDGETS),
-            Source::mapped(PODS, |client, pod| budgets_of(client, pod)),
-        ],
+        sources: vec![Source::of(BUDGETS), Source::mapped(PODS, budgets_of)],
         backoff: Backoff::default(),
         at_once: 2,
     };
@@ -167,6 +164,10 @@ fn condition(budget: &Value, allows: bool, now: SystemTime) -> Value {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are passed"
+)]
 mod tests {
     use std::sync::Arc;
 

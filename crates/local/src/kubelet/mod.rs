@@ -69,7 +69,7 @@ pub(crate) struct Kubelet {
 
 /// Starts the kubelet and the scheduler, in the node's namespaces.
 pub(crate) fn start(
-    client: Client,
+    client: &Client,
     settings: Settings,
     requests: NodeRequests,
     tasks: &Tasks,

@@ -56,6 +56,10 @@ fn requirement_holds(requirement: &Value, label: &Value) -> bool {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are passed"
+)]
 mod tests {
     use super::*;
     use serde_json::json;

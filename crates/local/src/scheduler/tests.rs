@@ -1,4 +1,8 @@
 //! Choices of nodes, on plain data.
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are passed"
+)]
 
 use std::sync::Arc;
 

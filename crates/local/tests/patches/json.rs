@@ -60,8 +60,11 @@ fn get(document: &Value, path: &[String]) -> Option<Value> {
     }
 }
 
+/// What becomes of a parent at the last step of a path.
+type End<'e> = dyn Fn(&Value, &str) -> Option<Value> + 'e;
+
 /// The document in which the place at the end of the path is what `end` makes of its parent.
-fn rebuilt(document: &Value, path: &[String], end: &dyn Fn(&Value, &str) -> Option<Value>) -> Option<Value> {
+fn rebuilt(document: &Value, path: &[String], end: &End<'_>) -> Option<Value> {
     match (path, document) {
         ([last], parent) => end(parent, last),
         ([token, rest @ ..], Value::Object(fields)) => {

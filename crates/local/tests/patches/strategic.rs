@@ -35,6 +35,8 @@ enum Directive {
     Delete,
 }
 
+type Sources = BTreeMap<String, i64>;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Patch {
     add_finalizers: BTreeSet<String>,
@@ -47,7 +49,7 @@ pub(crate) struct Patch {
     selector_directive: Directive,
     tolerations: Option<Vec<i64>>,
     /// Sources of volumes; with whether the others go.
-    volumes: BTreeMap<String, (BTreeMap<String, i64>, bool)>,
+    volumes: BTreeMap<String, (Sources, bool)>,
 }
 
 #[derive(Clone, Debug)]

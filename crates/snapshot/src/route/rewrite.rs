@@ -117,8 +117,8 @@ fn translate_substitution(substitution: &str) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    fn rewritten(rewrite: &PathRewrite, condition: Option<StringMatch>, path: &str) -> String {
-        let compiled = CompiledRewrite::new(rewrite, condition.as_ref()).unwrap();
+    fn rewritten(rewrite: &PathRewrite, condition: Option<&StringMatch>, path: &str) -> String {
+        let compiled = CompiledRewrite::new(rewrite, condition).unwrap();
         compiled.rewrite(path).into_owned()
     }
 
@@ -126,11 +126,14 @@ mod tests {
     fn what_matched_is_replaced_and_the_query_stays() {
         let rewrite = PathRewrite::Matched("/new".to_owned());
         let prefix = Some(StringMatch::Prefix("/old".to_owned()));
-        assert_eq!(rewritten(&rewrite, prefix, "/old/a?old=/old"), "/new/a?old=/old");
+        assert_eq!(
+            rewritten(&rewrite, prefix.as_ref(), "/old/a?old=/old"),
+            "/new/a?old=/old"
+        );
         let exact = Some(StringMatch::Exact("/old".to_owned()));
-        assert_eq!(rewritten(&rewrite, exact, "/old?a"), "/new?a");
+        assert_eq!(rewritten(&rewrite, exact.as_ref(), "/old?a"), "/new?a");
         let regex = Some(StringMatch::Regex("/o.*".to_owned()));
-        assert_eq!(rewritten(&rewrite, regex, "/old/a"), "/new");
+        assert_eq!(rewritten(&rewrite, regex.as_ref(), "/old/a"), "/new");
         assert_eq!(rewritten(&rewrite, None, "/a"), "/newa", "as Envoy's prefix /");
     }
 

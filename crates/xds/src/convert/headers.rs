@@ -39,7 +39,7 @@ fn field_to_proto(field: &HeaderField, action: HeaderAppendAction) -> pb::Header
 
 pub(super) fn from_proto(
     add: Vec<pb::HeaderValueOption>,
-    remove: Vec<String>,
+    remove: &[String],
 ) -> Result<HeaderOperations, Reason> {
     let mut operations = HeaderOperations {
         remove: remove.iter().map(|name| name.to_ascii_lowercase()).collect(),

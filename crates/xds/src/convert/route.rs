@@ -165,11 +165,11 @@ fn route_from_proto(message: pb::Route) -> Result<Route, Reason> {
         action,
         request_headers: headers::from_proto(
             message.request_headers_to_add,
-            message.request_headers_to_remove,
+            &message.request_headers_to_remove,
         )?,
         response_headers: headers::from_proto(
             message.response_headers_to_add,
-            message.response_headers_to_remove,
+            &message.response_headers_to_remove,
         )?,
         origin: metadata::origin(message.metadata.as_ref()),
     })
@@ -286,11 +286,11 @@ fn weighted_from_proto(message: pb::WeightedCluster) -> Result<Vec<Weighted>, Re
             weight: cluster.weight.map_or(0, |weight| weight.value),
             request_headers: headers::from_proto(
                 cluster.request_headers_to_add,
-                cluster.request_headers_to_remove,
+                &cluster.request_headers_to_remove,
             )?,
             response_headers: headers::from_proto(
                 cluster.response_headers_to_add,
-                cluster.response_headers_to_remove,
+                &cluster.response_headers_to_remove,
             )?,
             authority_rewrite: rewrite::target_authority_from_proto(cluster.host_rewrite_specifier),
         })

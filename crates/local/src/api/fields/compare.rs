@@ -110,7 +110,9 @@ impl Walk {
     }
 
     fn items(&mut self, list: List<'_>, old: &[Value], new: &[Value]) {
-        let mut elements: BTreeMap<Element, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
+        /// What stands at one place before and after.
+        type Items<'v> = (Vec<&'v Value>, Vec<&'v Value>);
+        let mut elements: BTreeMap<Element, Items<'_>> = BTreeMap::new();
         for item in old {
             elements.entry(list.element(item)).or_default().0.push(item);
         }

@@ -101,11 +101,14 @@ fn field(
     }
 }
 
+/// Items of a patch, and the order that it states.
+type Ordered<'p> = (&'p [Value], Option<&'p [Value]>);
+
 fn lists(
     rule: &Rule,
     name: &str,
     current: &[Value],
-    (patch, order): (&[Value], Option<&[Value]>),
+    (patch, order): Ordered<'_>,
 ) -> Result<Vec<Value>, Status> {
     match rule.known(name).and_then(|field| field.patch.as_ref()) {
         None => Ok(patch.iter().map(stripped).collect()),

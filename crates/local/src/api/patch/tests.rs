@@ -1,4 +1,8 @@
 //! Patches: recorded ones, and properties against models that are simpler than the code.
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are passed"
+)]
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,7 @@ use super::respond::{self, Body, Held};
 use super::route::Place;
 use super::service::{Asked, Service};
 use super::shown::Shown;
-use super::{body, manager, watch_stream};
+use super::{body, field_manager, watch_stream};
 
 /// For everything but watches and streams.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -310,7 +310,7 @@ fn call(asked: &Asked, target: Target) -> Result<Call, Status> {
         target,
         dry_run: dry_run(parameters.get("dryRun"))?,
         validation: FieldValidation::from_query(parameters.get("fieldValidation"))?,
-        manager: manager::of(asked.request.method(), asked.request.headers(), parameters)?,
+        manager: field_manager::of(asked.request.method(), asked.request.headers(), parameters)?,
         force: parameters.get("force") == Some("true"),
     })
 }

@@ -159,8 +159,10 @@ async fn a_conversion_that_fails_is_an_error_that_names_it_and_others_go_on() {
     tasks.stop(Duration::from_secs(1)).await;
 }
 
+type Answer = fn(Value) -> Response<Full<Bytes>>;
+
 /// What becomes of a ConfigMap when this webhook is asked.
-async fn judged(answer: fn(Value) -> Response<Full<Bytes>>) -> (u16, String) {
+async fn judged(answer: Answer) -> (u16, String) {
     let directory = tempfile::tempdir().unwrap();
     let (cluster, tasks) = (cluster(directory.path()).await, Tasks::new());
     let client = webhook(&tasks, answer).await;

@@ -149,6 +149,10 @@ fn protocol(port: &Value) -> String {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are passed"
+)]
 mod tests {
     use serde_json::json;
 

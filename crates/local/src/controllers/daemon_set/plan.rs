@@ -82,7 +82,7 @@ impl<'a> Set<'a> {
 }
 
 /// Pods by the node that they are on or are tied to.
-fn by_node<'p>(pods: &'p [Object]) -> BTreeMap<&'p str, Vec<&'p Object>> {
+fn by_node(pods: &[Object]) -> BTreeMap<&str, Vec<&Object>> {
     let mut by_node: BTreeMap<&str, Vec<&Object>> = BTreeMap::new();
     for pod in pods {
         by_node.entry(placement::node_of(pod)).or_default().push(pod);

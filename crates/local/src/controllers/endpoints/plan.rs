@@ -130,6 +130,10 @@ fn labels(service: &Value) -> Value {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are passed"
+)]
 mod tests {
     use std::sync::Arc;
 

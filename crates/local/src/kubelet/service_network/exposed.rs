@@ -275,6 +275,10 @@ fn ingress(service: &Value, address: Ipv4Addr, open: &HashMap<Place, Open>) -> V
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are passed"
+)]
 mod tests {
     use std::sync::Arc;
 
