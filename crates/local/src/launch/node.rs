@@ -87,7 +87,7 @@ async fn live(
         .context("cannot start the controllers")?;
     start_dns(client, sockets, &tasks).await?;
     let kubelet = kubelet::start(
-        &client,
+        client,
         kubelet::Settings {
             nodes,
             home: settings.home,

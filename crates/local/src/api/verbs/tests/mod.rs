@@ -390,6 +390,12 @@ async fn a_deleted_namespace_lingers_and_takes_nothing_new() {
         .patch(&gvr::NAMESPACES, "", "n", emptied)
         .await
         .unwrap();
+    assert!(
+        cluster.client.get(&gvr::NAMESPACES, "", "n").is_ok(),
+        "only `finalize` takes finalizers of the spec away"
+    );
+    let finalized = json!({"metadata": {"name": "n"}});
+    cluster.client.finalize(finalized).await.unwrap();
     assert_eq!(
         cluster.client.get(&gvr::NAMESPACES, "", "n").unwrap_err().code,
         404
