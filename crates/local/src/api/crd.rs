@@ -237,7 +237,7 @@ pub fn set_defaults(definition: &mut Value) {
 }
 
 /// What is wrong with a definition.
-pub fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+pub fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
     let spec = &new["spec"];
     let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
     if new["metadata"]["name"] != format!("{plural}.{group}") {
@@ -275,20 +275,6 @@ pub fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
             name,
             "must appear in spec.versions",
         );
-    }
-    if let Some(old) = old {
-        for (field, now, before) in [
-            ("spec.scope", &spec["scope"], &old["spec"]["scope"]),
-            (
-                "spec.names.kind",
-                &spec["names"]["kind"],
-                &old["spec"]["names"]["kind"],
-            ),
-        ] {
-            if now != before {
-                errors.invalid(field, now, "field is immutable");
-            }
-        }
     }
 }
 

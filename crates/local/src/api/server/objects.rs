@@ -252,9 +252,12 @@ impl Service {
         }
         let call = call(&asked, target)?;
         let eviction = parsed(asked, None).await?.value;
-        self.api
-            .evict(&call, &options_of(&eviction["deleteOptions"]))
-            .await?;
+        let options = &eviction["deleteOptions"];
+        let call = Call {
+            dry_run: call.dry_run || dry_run("DeleteOptions", &texts(&options["dryRun"]))?,
+            ..call
+        };
+        self.api.evict(&call, &options_of(options)).await?;
         let done =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         Ok(respond::json(201, &done))
@@ -308,23 +311,43 @@ fn call(asked: &Asked, target: Target) -> Result<Call, Status> {
     Ok(Call {
         user: asked.user.clone(),
         target,
-        dry_run: dry_run(parameters.get("dryRun"))?,
+        dry_run: dry_run(options_kind(asked.request.method()), &parameters.each("dryRun"))?,
         validation: FieldValidation::from_query(parameters.get("fieldValidation"))?,
         manager: field_manager::of(asked.request.method(), asked.request.headers(), parameters)?,
         force: parameters.get("force") == Some("true"),
     })
 }
 
-fn dry_run(text: Option<&str>) -> Result<bool, Status> {
-    match text {
-        None => Ok(false),
-        Some("All") => Ok(true),
-        Some(other) => Err(Status::new(
+/// What a request's options are called in messages.
+fn options_kind(method: &Method) -> &'static str {
+    match *method {
+        Method::PUT => "UpdateOptions",
+        Method::PATCH => "PatchOptions",
+        Method::DELETE => "DeleteOptions",
+        _ => "CreateOptions",
+    }
+}
+
+/// Whether nothing is to be stored; `All` is the only word for it.
+fn dry_run(options: &str, words: &[&str]) -> Result<bool, Status> {
+    if words.iter().all(|word| *word == "All") {
+        return Ok(!words.is_empty());
+    }
+    let message = format!("Unsupported value: {}: supported values: \"All\"", json!(words));
+    Err(Status {
+        details: json!({"group": "meta.k8s.io", "kind": options, "causes": [{
+            "reason": "FieldValueNotSupported", "message": message, "field": "dryRun"}]}),
+        ..Status::new(
             422,
             "Invalid",
-            format!(" \"\" is invalid: dryRun: Unsupported value: \"{other}\": supported values: \"All\""),
-        )),
-    }
+            format!("{options}.meta.k8s.io \"\" is invalid: dryRun: {message}"),
+        )
+    })
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    let list = list.as_array().into_iter().flatten();
+    list.filter_map(Value::as_str).collect()
 }
 
 /// What kind of patch a PATCH carries.
@@ -360,9 +383,7 @@ async fn delete_options(asked: Asked) -> Result<(DeleteOptions, bool), Status> {
         return Ok((from_query, false));
     }
     let body = body::object(&media_type, &bytes, None)?.value;
-    let dry = body["dryRun"]
-        .as_array()
-        .is_some_and(|list| list.iter().any(|one| one == "All"));
+    let dry = dry_run("DeleteOptions", &texts(&body["dryRun"]))?;
     let options = options_of(&body);
     if !body["orphanDependents"].is_null() && !body["propagationPolicy"].is_null() {
         let message = format!(

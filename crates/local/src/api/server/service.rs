@@ -53,6 +53,15 @@ impl Parameters {
             .map(|(_, value)| &**value)
     }
 
+    /// Every value of a parameter that may be repeated; empty ones count as absent.
+    pub(super) fn each(&self, name: &str) -> Vec<&str> {
+        let values = self
+            .0
+            .iter()
+            .filter(|(key, value)| key == name && !value.is_empty());
+        values.map(|(_, value)| &**value).collect()
+    }
+
     pub(super) fn all(&self) -> &[(String, String)] {
         &self.0
     }

@@ -227,13 +227,43 @@ async fn a_dry_run_changes_nothing() {
     );
     assert_eq!(cluster.get(&one).await.0, 200);
     assert_eq!(cluster.get(&format!("{CONFIG_MAPS}?dryRun=Some")).await.0, 200);
+    let (code, status) = cluster
+        .post(&format!("{CONFIG_MAPS}?dryRun=Some"), config_map("b"))
+        .await;
     assert_eq!(
-        cluster
-            .post(&format!("{CONFIG_MAPS}?dryRun=Some"), config_map("b"))
-            .await
-            .0,
-        422
+        (code, &status["message"]),
+        (
+            422,
+            &json!(
+                "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \
+                 \"All\""
+            )
+        )
     );
+    let body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "dryRun": ["None"]});
+    let (code, status) = cluster.call(Method::DELETE, &one, Some(body)).await;
+    assert_eq!((code, &status["details"]["kind"]), (422, &json!("DeleteOptions")));
+    assert_eq!(cluster.get(&one).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_eviction_that_is_only_tried_evicts_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = cluster(directory.path()).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    cluster
+        .post("/api/v1/namespaces/default/serviceaccounts", account)
+        .await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let (code, made) = cluster.post(pods, pod).await;
+    assert_eq!(code, 201, "{made}");
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"},
+        "deleteOptions": {"dryRun": ["All"]}});
+    let (code, answer) = cluster.post(&format!("{pods}/p/eviction"), eviction).await;
+    assert_eq!(code, 201, "{answer}");
+    assert_eq!(cluster.get(&format!("{pods}/p")).await.0, 200);
 }
 
 #[tokio::test]

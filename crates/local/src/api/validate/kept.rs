@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::quantity::{self, Quantity};
 use super::{IMMUTABLE, items, one_of, text};
 use crate::api::field::FieldErrors;
 
@@ -117,7 +118,7 @@ pub fn autoscaler(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
 /// The highest value that users may give.
 const HIGHEST_PRIORITY: i64 = 1_000_000_000;
 
-pub fn priority_class(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+pub fn priority_class(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
     let name = text(new, "/metadata/name");
     let of_system = matches!(name, "system-cluster-critical" | "system-node-critical");
     if name.starts_with("system-") && !of_system {
@@ -138,14 +139,6 @@ pub fn priority_class(new: &Value, old: Option<&Value>, errors: &mut FieldErrors
         &["Never", "PreemptLowerPriority"],
         errors,
     );
-    if let Some(old) = old {
-        if old["value"].as_i64().unwrap_or(0) != new["value"].as_i64().unwrap_or(0) {
-            errors.forbidden("value", "may not be changed in an update.");
-        }
-        if old["preemptionPolicy"] != new["preemptionPolicy"] {
-            errors.invalid("preemptionPolicy", &new["preemptionPolicy"], IMMUTABLE);
-        }
-    }
 }
 
 const ACCESS_MODES: &[&str] = &[
@@ -171,18 +164,56 @@ pub fn persistent_volume_claim(new: &Value, old: Option<&Value>, errors: &mut Fi
         errors.required("spec.resources[storage]", "");
     }
     if let Some(old) = old {
-        for field in ["accessModes", "selector", "storageClassName", "volumeMode"] {
-            if old["spec"][field] != spec[field] {
-                let detail = "spec is immutable after creation except resources.requests and \
-                              volumeAttributesClassName for bound claims";
-                errors.forbidden("spec", detail);
-                return;
-            }
-        }
+        claim_update(new, old, errors);
     }
 }
 
-pub fn persistent_volume(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+/// A claim that has its volume may grow; everything else is fixed.
+fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let is_bound = new["status"]["phase"] == "Bound";
+    let has_volume = !text(old, "/spec/volumeName").is_empty();
+    let fixed = |claim: &Value| {
+        let mut spec = claim["spec"].clone();
+        if let Some(fields) = spec.as_object_mut() {
+            if is_bound {
+                fields.shift_remove("volumeAttributesClassName");
+            }
+            if !has_volume {
+                fields.shift_remove("volumeName");
+            }
+            // A claim without a class gets the default one later.
+            if old["spec"]["storageClassName"].is_null() {
+                fields.shift_remove("storageClassName");
+            }
+        }
+        if is_bound && let Some(requests) = spec.pointer_mut("/resources/requests") {
+            requests["storage"] = Value::Null;
+        }
+        spec
+    };
+    if fixed(new) != fixed(old) {
+        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for \
+                      bound claims";
+        errors.forbidden("spec", detail);
+    }
+    let size = |place: &Value| {
+        place["storage"]
+            .as_str()
+            .and_then(quantity::parse)
+            .map(Quantity::nanos)
+    };
+    let asked = |claim: &Value| size(&claim["spec"]["resources"]["requests"]);
+    let has = size(&new["status"]["capacity"]).unwrap_or(0);
+    if let (Some(now), Some(before)) = (asked(new), asked(old))
+        && now < before
+        && now <= has
+    {
+        let detail = "field can not be less than status.capacity";
+        errors.forbidden("spec.resources.requests.storage", detail);
+    }
+}
+
+pub fn persistent_volume(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let spec = &new["spec"];
     access_modes(spec, errors);
     if spec["capacity"].as_object().is_none_or(serde_json::Map::is_empty) {
@@ -216,9 +247,25 @@ pub fn persistent_volume(new: &Value, _old: Option<&Value>, errors: &mut FieldEr
         1 => {}
         _ => errors.forbidden("spec", "may not specify more than 1 volume type"),
     }
+    if let Some(old) = old {
+        let source = |spec: &Value| {
+            let mut spec = spec.clone();
+            if let Some(fields) = spec.as_object_mut() {
+                fields.retain(|field, _| !SETTINGS.contains(&&**field));
+            }
+            spec
+        };
+        if source(spec) != source(&old["spec"]) {
+            let detail = "spec.persistentvolumesource is immutable after creation";
+            errors.forbidden("spec.persistentvolumesource", detail);
+        }
+        if spec["volumeMode"] != old["spec"]["volumeMode"] {
+            errors.invalid("volumeMode", &spec["volumeMode"], IMMUTABLE);
+        }
+    }
 }
 
-pub fn storage_class(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+pub fn storage_class(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
     if text(new, "/provisioner").is_empty() {
         errors.required("provisioner", "");
     }
@@ -235,25 +282,11 @@ pub fn storage_class(new: &Value, old: Option<&Value>, errors: &mut FieldErrors)
         &modes,
         errors,
     );
-    let Some(old) = old else { return };
-    for field in ["parameters", "provisioner", "reclaimPolicy"] {
-        if old[field] != new[field] {
-            errors.forbidden(field, &format!("updates to {field} are forbidden."));
-        }
-    }
-    if old["volumeBindingMode"] != new["volumeBindingMode"] {
-        errors.invalid("volumeBindingMode", &new["volumeBindingMode"], IMMUTABLE);
-    }
 }
 
-pub fn runtime_class(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+pub fn runtime_class(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
     if text(new, "/handler").is_empty() {
         errors.required("handler", "");
-    }
-    if let Some(old) = old
-        && old["handler"] != new["handler"]
-    {
-        errors.invalid("handler", &new["handler"], IMMUTABLE);
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) fn check(kind: &Type, rule: NameRule, new: &Value, old: Option<&Value
             errors.invalid("metadata.name", &Value::from(name), &trouble);
         }
     }
+    if old.is_none() {
+        prefix(rule, text(new, "/metadata/generateName"), errors);
+    }
     let namespace = text(new, "/metadata/namespace");
     if !kind.namespaced && !namespace.is_empty() {
         errors.forbidden("metadata.namespace", "not allowed on this type");
@@ -30,6 +33,20 @@ pub(super) fn check(kind: &Type, rule: NameRule, new: &Value, old: Option<&Value
         for trouble in names::qualified(finalizer.as_str().unwrap_or_default()) {
             errors.invalid(format!("metadata.finalizers[{index}]"), finalizer, &trouble);
         }
+    }
+}
+
+/// The start of a name, which may end with a dash as no name may.
+fn prefix(rule: NameRule, given: &str, errors: &mut FieldErrors) {
+    let mut masked = given.to_owned();
+    if masked.len() > 1 && masked.ends_with('-') {
+        // As in Kubernetes: the letter before the dash is not looked at either.
+        masked.truncate(masked.len() - 1);
+        masked.pop();
+        masked.push('a');
+    }
+    for trouble in rule(&masked).into_iter().filter(|_| !given.is_empty()) {
+        errors.invalid("metadata.generateName", &Value::from(given), &trouble);
     }
 }
 

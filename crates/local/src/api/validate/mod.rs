@@ -4,10 +4,12 @@
 //! Sources: `pkg/apis/*/validation` of Kubernetes.
 
 mod containers;
+mod immutable;
 mod kept;
 mod metadata;
 mod names;
 mod pod;
+mod pod_update;
 mod policies;
 pub mod quantity;
 mod rights;
@@ -47,6 +49,9 @@ pub fn validate(kind: &Type, new: &Value, old: Option<&Value>) -> Result<(), Sta
         Shape::BuiltIn(built_in) => {
             metadata::check(kind, built_in.name, new, old, &mut errors);
             (built_in.validate)(new, old, &mut errors);
+            if let Some(old) = old {
+                immutable::check(&kind.gvr, new, old, &mut errors);
+            }
         }
         Shape::Custom(version) => {
             metadata::check(kind, dns_subdomain, new, old, &mut errors);
@@ -82,11 +87,6 @@ pub fn secret(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
                 errors.required(format!("data[{key}]"), "");
             }
         }
-    }
-    if let Some(old) = old
-        && old["type"] != new["type"]
-    {
-        errors.invalid("type", &new["type"], IMMUTABLE);
     }
     immutable_data(new, old, &["data"], errors);
 }

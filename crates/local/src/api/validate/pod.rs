@@ -5,54 +5,15 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::containers::containers;
-use super::{items, metadata, names, not_negative, one_of, text};
+use super::{items, metadata, names, not_negative, one_of, pod_update, text};
 use crate::api::field::FieldErrors;
-
-const MAY_CHANGE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
-                          `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions \
-                          to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it \
-                          was previously negative)";
 
 /// A pod, and what of it may change once it exists.
 pub fn pod(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     pod_spec(&new["spec"], "spec", errors);
-    if let Some(old) = old
-        && frozen(&new["spec"]) != frozen(&old["spec"])
-    {
-        errors.forbidden("spec", MAY_CHANGE);
+    if let Some(old) = old {
+        pod_update::check(&new["spec"], &old["spec"], errors);
     }
-}
-
-/// The parts of a pod's spec that never change. `nodeName` and scheduling gates are the scheduler's.
-fn frozen(spec: &Value) -> Value {
-    let mut spec = spec.clone();
-    if let Some(fields) = spec.as_object_mut() {
-        for field in [
-            "activeDeadlineSeconds",
-            "tolerations",
-            "terminationGracePeriodSeconds",
-            "nodeName",
-            "schedulingGates",
-            "ephemeralContainers",
-        ] {
-            fields.shift_remove(field);
-        }
-    }
-    for list in ["containers", "initContainers"] {
-        for container in spec
-            .get_mut(list)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            if let Some(fields) = container.as_object_mut() {
-                fields.shift_remove("image");
-                // Changed in place through the `resize` subresource.
-                fields.shift_remove("resources");
-            }
-        }
-    }
-    spec
 }
 
 /// A pod template of a workload.

@@ -48,15 +48,15 @@ fn rules(role: &Value, namespaced: bool, errors: &mut FieldErrors) {
     }
 }
 
-pub fn role_binding(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    binding(new, old, true, errors);
+pub fn role_binding(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+    binding(new, true, errors);
 }
 
-pub fn cluster_role_binding(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    binding(new, old, false, errors);
+pub fn cluster_role_binding(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+    binding(new, false, errors);
 }
 
-fn binding(new: &Value, old: Option<&Value>, namespaced: bool, errors: &mut FieldErrors) {
+fn binding(new: &Value, namespaced: bool, errors: &mut FieldErrors) {
     let role = &new["roleRef"];
     if role["apiGroup"] != GROUP {
         errors.not_supported("roleRef.apiGroup", &role["apiGroup"], &[GROUP]);
@@ -71,11 +71,6 @@ fn binding(new: &Value, old: Option<&Value>, namespaced: bool, errors: &mut Fiel
     }
     if text(new, "/roleRef/name").is_empty() {
         errors.required("roleRef.name", "");
-    }
-    if let Some(old) = old
-        && old["roleRef"] != new["roleRef"]
-    {
-        errors.invalid("roleRef", &new["roleRef"], "cannot change roleRef");
     }
     for (index, subject) in new["subjects"].as_array().into_iter().flatten().enumerate() {
         let at = |field: &str| format!("subjects[{index}].{field}");

@@ -37,6 +37,7 @@ pub fn service(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         let detail = format!("may not be set to 'None' for {kind} services");
         errors.invalid("spec.clusterIPs[0]", &spec["clusterIP"], &detail);
     }
+    addresses_agree(spec, errors);
     ports(&spec["ports"], errors);
     exposure(spec, kind, errors);
     affinity(spec, errors);
@@ -151,6 +152,23 @@ fn affinity(spec: &Value, errors: &mut FieldErrors) {
     if !(1..=86400).contains(&seconds.as_i64().unwrap_or_default()) {
         let path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
         errors.invalid(path, seconds, "must be greater than 0 and less than 86400");
+    }
+}
+
+/// The list of addresses begins with the address.
+fn addresses_agree(spec: &Value, errors: &mut FieldErrors) {
+    let (address, list) = (text(spec, "/clusterIP"), &spec["clusterIPs"]);
+    let Some((_, first)) = items(list).next() else {
+        return;
+    };
+    if address.is_empty() {
+        errors.invalid(
+            "spec.clusterIPs",
+            list,
+            "must be empty when `clusterIP` is not specified",
+        );
+    } else if first != address {
+        errors.invalid("spec.clusterIPs", list, "first value must match `clusterIP`");
     }
 }
 

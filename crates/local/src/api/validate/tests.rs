@@ -89,6 +89,66 @@ fn what_may_not_change_is_immutable() {
 }
 
 #[test]
+fn what_is_fixed_in_part_is_refused_in_part() {
+    let claim = |size: &str, class: &str, phase: &str| {
+        json!({"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class,
+            "volumeName": "v", "resources": {"requests": {"storage": size}}},
+            "status": {"phase": phase, "capacity": {"storage": "2Gi"}}})
+    };
+    let claims = |new: Value| {
+        let old = claim("2Gi", "a", "Bound");
+        validated("", "persistentvolumeclaims", new, Some(old)).map_err(|status| status.message)
+    };
+    assert_eq!(claims(claim("3Gi", "a", "Bound")), Ok(()));
+    let fixed = "PersistentVolumeClaim \"c\" is invalid: spec: Forbidden: spec is immutable after creation except \
+                 resources.requests and volumeAttributesClassName for bound claims";
+    assert_eq!(claims(claim("3Gi", "a", "Pending")), Err(fixed.to_owned()));
+    assert_eq!(claims(claim("2Gi", "b", "Bound")), Err(fixed.to_owned()));
+    assert_eq!(
+        claims(claim("1Gi", "a", "Bound")).unwrap_err(),
+        "PersistentVolumeClaim \"c\" is invalid: spec.resources.requests.storage: Forbidden: field can not be less \
+         than status.capacity"
+    );
+    let job = |completions: u32, parallelism: u32| {
+        json!({"metadata": {"name": "j"}, "spec": {"completionMode": "Indexed", "completions": completions,
+            "parallelism": parallelism, "template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "a", "image": "echo"}]}}}})
+    };
+    assert_eq!(validated("batch", "jobs", job(3, 3), Some(job(2, 2))), Ok(()));
+    assert_eq!(
+        refused("batch", "jobs", job(3, 2), Some(job(2, 2))),
+        "Job.batch \"j\" is invalid: spec.completions: Invalid value: 3: can only be modified in tandem with \
+         spec.parallelism"
+    );
+    let binding = |role: &str| {
+        json!({"metadata": {"name": "b"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+            "name": role}})
+    };
+    assert_eq!(
+        refused(
+            "rbac.authorization.k8s.io",
+            "clusterrolebindings",
+            binding("edit"),
+            Some(binding("view"))
+        ),
+        "ClusterRoleBinding.rbac.authorization.k8s.io \"b\" is invalid: roleRef: Invalid value: \
+         {\"APIGroup\":\"rbac.authorization.k8s.io\",\"Kind\":\"ClusterRole\",\"Name\":\"edit\"}: cannot change roleRef"
+    );
+    let set = |app: &str| {
+        let mut set = deployment("s");
+        set["spec"]["selector"]["matchLabels"]["app"] = app.into();
+        set["spec"]["template"]["metadata"]["labels"]["app"] = app.into();
+        set
+    };
+    assert_eq!(
+        refused("apps", "statefulsets", set("b"), Some(set("a"))),
+        "StatefulSet.apps \"s\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than \
+         'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', \
+         'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+    );
+}
+
+#[test]
 fn services_pods_and_webhooks_are_looked_at_closely() {
     let service =
         json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 0}, {"port": 80, "name": "b"}]}});

@@ -7,8 +7,8 @@ use crate::api::field::FieldErrors;
 use crate::api::label_selector;
 
 /// A Deployment.
-pub fn deployment(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    selecting(new, old, errors);
+pub fn deployment(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+    selecting(new, errors);
     let spec = &new["spec"];
     for field in [
         "minReadySeconds",
@@ -59,12 +59,12 @@ pub fn deployment(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     }
 }
 
-pub fn replica_set(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    selecting(new, old, errors);
+pub fn replica_set(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+    selecting(new, errors);
 }
 
 pub fn stateful_set(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    selecting(new, old, errors);
+    selecting(new, errors);
     one_of(
         &new["spec"]["podManagementPolicy"],
         "spec.podManagementPolicy".to_owned(),
@@ -99,7 +99,7 @@ pub fn stateful_set(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) 
     }
 }
 
-/// The parts of a StatefulSet's spec that never change; the selector has an error of its own.
+/// The parts of a StatefulSet's spec that never change.
 fn unchanging(spec: &Value) -> Value {
     let mut spec = spec.clone();
     if let Some(fields) = spec.as_object_mut() {
@@ -111,7 +111,6 @@ fn unchanging(spec: &Value) -> Value {
             "revisionHistoryLimit",
             "persistentVolumeClaimRetentionPolicy",
             "minReadySeconds",
-            "selector",
         ] {
             fields.shift_remove(field);
         }
@@ -119,8 +118,8 @@ fn unchanging(spec: &Value) -> Value {
     spec
 }
 
-pub fn daemon_set(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    selecting(new, old, errors);
+pub fn daemon_set(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+    selecting(new, errors);
     let spec = &new["spec"];
     update_strategy(spec, errors);
     for field in ["minReadySeconds", "revisionHistoryLimit"] {
@@ -176,7 +175,6 @@ pub fn job(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
 /// What a Job runs may not change once it is there, but for an Indexed one's size and the placement of pods that a
 /// suspended Job has not made yet.
 fn job_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    let is_elastic = new["completionMode"] == "Indexed" && new["completions"] == new["parallelism"];
     let mut frozen = vec![
         "selector",
         "completionMode",
@@ -185,8 +183,11 @@ fn job_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
         "managedBy",
         "successPolicy",
     ];
-    if !is_elastic {
+    if new["completionMode"] != "Indexed" {
         frozen.push("completions");
+    } else if new["completions"] != old["completions"] && new["completions"] != new["parallelism"] {
+        let detail = "can only be modified in tandem with spec.parallelism";
+        errors.invalid("spec.completions", &new["completions"], detail);
     }
     for field in frozen.into_iter().filter(|field| new[*field] != old[*field]) {
         errors.invalid(format!("spec.{field}"), &new[field], IMMUTABLE);
@@ -351,8 +352,8 @@ fn job_failure_policy(spec: &Value, path: &str, errors: &mut FieldErrors) {
     }
 }
 
-/// What all have that select pods by a LabelSelector: it matches the template, and never changes.
-fn selecting(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+/// What all have that select pods by a LabelSelector: it matches the template.
+fn selecting(new: &Value, errors: &mut FieldErrors) {
     let spec = &new["spec"];
     not_negative(&spec["replicas"], "spec.replicas", errors);
     let selector = &spec["selector"];
@@ -389,11 +390,6 @@ fn selecting(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let policy = &spec["template"]["spec"]["restartPolicy"];
     if policy.is_string() && policy != "Always" {
         errors.not_supported("spec.template.spec.restartPolicy", policy, &["Always"]);
-    }
-    if let Some(old) = old
-        && old["spec"]["selector"] != *selector
-    {
-        errors.invalid("spec.selector", selector, IMMUTABLE);
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::super::client::Object;
 use super::super::decode::{Decoded, Parsed, decode};
+use super::super::field::go_value;
 use super::super::fields::Owners;
 use super::super::patch::{self, PatchKind};
 use super::super::rbac::{Access, Resource, What};
@@ -61,25 +62,14 @@ impl Api {
     pub async fn update(&self, call: &Call, part: Part, body: impl Into<Parsed>) -> Result<Written, Status> {
         let Decoded { mut object, warnings } = decode(&call.target.kind, body, call.validation)?;
         let target = &call.target;
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        if !name.is_empty() && name != target.name {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                target.name
-            )));
-        }
         metadata::place(target, &mut object)?;
-        metadata::of(&mut object).insert("name".to_owned(), target.name.clone().into());
-        if target.kind.is_custom() && revision_of(&object) == 0 {
-            let cause = (
-                "metadata.resourceVersion",
-                "FieldValueInvalid",
-                "Invalid value: 0: must be specified for an update",
-            );
-            return Err(metadata::invalid(&target.kind, &target.name, cause));
-        }
-        self.change(call, part, |_| Ok((object.clone(), warnings.clone()).into()))
-            .await
+        metadata::check_name(target, &object)?;
+        self.change(call, part, |current| {
+            metadata::check_uid(target, current, &object)?;
+            metadata::check_version_stated(target, &object)?;
+            Ok((object.clone(), warnings.clone()).into())
+        })
+        .await
     }
 
     /// Changes an object in place; server-side apply makes it if there is none.
@@ -99,15 +89,8 @@ impl Api {
         }
         self.change(call, part, |current| {
             let mut patched = patch::apply(&target.kind, kind, current, body)?;
-            if patched["metadata"]["name"] != *target.name {
-                let cause = (
-                    "metadata.name",
-                    "FieldValueInvalid",
-                    "Invalid value: field is immutable",
-                );
-                return Err(metadata::invalid(&target.kind, &target.name, cause));
-            }
             metadata::place(target, &mut patched)?;
+            metadata::check_name(target, &patched)?;
             let Decoded { object, warnings } = decode(&target.kind, patched.clone(), call.validation)
                 .map_err(|status| unfit(&patched, &status))?;
             Ok((object, warnings).into())
@@ -261,27 +244,32 @@ pub(super) fn is_over(object: &Value) -> bool {
 
 /// Whether the writer means the object that is there, in the version that is there.
 fn check_identity(call: &Call, current: &Value, wanted: &Value) -> Result<(), Status> {
-    let (given, have) = (&wanted["metadata"]["uid"], &current["metadata"]["uid"]);
-    if given.as_str().is_some_and(|uid| !uid.is_empty()) && given != have {
-        let text = |uid: &Value| uid.as_str().unwrap_or_default().to_owned();
-        return Err(call.target.conflict(&format!(
-            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
-            text(given),
-            text(have)
-        )));
-    }
     match wanted["metadata"]["resourceVersion"].as_str() {
-        None | Some("" | "0") => Ok(()),
-        Some(version) if version == revision_of(current).to_string() => Ok(()),
+        None | Some("" | "0") => {}
+        Some(version) if version == revision_of(current).to_string() => {}
         Some(version) if version.parse::<u64>().is_err() => {
             let message = format!(
                 "Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"
             );
             let cause = ("metadata.resourceVersion", "FieldValueInvalid", message.as_str());
-            Err(metadata::invalid(&call.target.kind, &call.target.name, cause))
+            return Err(metadata::invalid(&call.target.kind, &call.target.name, cause));
         }
-        Some(_) => Err(call.target.conflict(MODIFIED)),
+        Some(_) => return Err(call.target.conflict(MODIFIED)),
     }
+    for field in ["uid", "deletionTimestamp"] {
+        let (given, have) = (&wanted["metadata"][field], &current["metadata"][field]);
+        // A deletion that has begun is carried over, whatever the writer says.
+        let is_ours = field == "deletionTimestamp" && is_ending(current);
+        if given.as_str().is_some_and(|text| !text.is_empty()) && given != have && !is_ours {
+            let (field, message) = (
+                format!("metadata.{field}"),
+                format!("Invalid value: {}: field is immutable", go_value(given)),
+            );
+            let cause = (field.as_str(), "FieldValueInvalid", message.as_str());
+            return Err(metadata::invalid(&call.target.kind, &call.target.name, cause));
+        }
+    }
+    Ok(())
 }
 
 /// An object on its way out takes no new finalizers.

@@ -33,6 +33,17 @@ impl Api {
         object: Value,
         owners: Option<Owners>,
     ) -> Result<Written, Status> {
+        self.create_as(call, object, owners, rand::random).await
+    }
+
+    /// The same, with names made of `chance`.
+    pub(super) async fn create_as(
+        &self,
+        call: &Call,
+        object: Value,
+        owners: Option<Owners>,
+        mut chance: impl FnMut() -> u64 + Send,
+    ) -> Result<Written, Status> {
         if object["metadata"]["resourceVersion"]
             .as_str()
             .is_some_and(|version| !version.is_empty())
@@ -41,27 +52,26 @@ impl Api {
                 "resourceVersion should not be set on objects to be created",
             ));
         }
-        let chosen = object["metadata"]["name"]
-            .as_str()
-            .is_some_and(|name| !name.is_empty());
-        let mut attempts = if chosen { 1 } else { NAMES };
+        let states = |field: &str| {
+            let text = object["metadata"][field].as_str();
+            text.is_some_and(|text| !text.is_empty())
+        };
+        let is_generated = states("generateName");
+        let mut attempts = if states("name") { 1 } else { NAMES };
         loop {
             attempts -= 1;
             let mut object = object.clone();
-            let target = metadata::identify(&call.target, &mut object, rand::random())?;
-            match self
-                .create_named(
-                    &Call {
-                        target,
-                        ..call.clone()
-                    },
-                    object,
-                    owners.as_ref(),
-                )
-                .await
-            {
+            let target = metadata::identify(&call.target, &mut object, chance())?;
+            let call = Call {
+                target,
+                ..call.clone()
+            };
+            match self.create_named(&call, object, owners.as_ref()).await {
                 // Another object has the same random name.
                 Err(status) if status.reason == "AlreadyExists" && attempts > 0 => {}
+                Err(status) if status.reason == "AlreadyExists" && is_generated => {
+                    return Err(unlucky(status));
+                }
                 other => return other,
             }
         }
@@ -122,6 +132,15 @@ impl Api {
             None => Ok(()),
         }
     }
+}
+
+/// No free name was found; Kubernetes says the same when a prefix stands beside a name that is taken.
+fn unlucky(mut status: Status) -> Status {
+    status
+        .message
+        .push_str(", the server was not able to generate a unique name for the object");
+    status.details["retryAfterSeconds"] = 1.into();
+    status
 }
 
 /// Objects that nothing here acts on are kept all the same; their maker should know.

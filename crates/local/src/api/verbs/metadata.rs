@@ -8,6 +8,7 @@ use super::super::registry::Type;
 use super::super::{Status, gvr, time};
 use super::change::Part;
 use super::{Target, is_ending};
+use crate::store::revision_of;
 
 /// Metadata that only the server writes.
 const OWNED: &[&str] = &[
@@ -30,6 +31,105 @@ const WITHOUT_GENERATION: &[&str] = &[
     "resourcequotas",
     "services",
 ];
+
+/// Kinds of which an update must say which version it replaces (`AllowUnconditionalUpdate` in `pkg/registry`); custom
+/// resources are such kinds too.
+const VERSIONED: &[&str] = &[
+    "apiservices.apiregistration.k8s.io",
+    "csidrivers.storage.k8s.io",
+    "csinodes.storage.k8s.io",
+    "csistoragecapacities.storage.k8s.io",
+    "customresourcedefinitions.apiextensions.k8s.io",
+    "leases.coordination.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "poddisruptionbudgets.policy",
+    "runtimeclasses.node.k8s.io",
+    "validatingadmissionpolicies.admissionregistration.k8s.io",
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    "volumeattachments.storage.k8s.io",
+];
+
+/// Whether an object that replaces another has the name by which that was asked for.
+pub(super) fn check_name(target: &Target, object: &Value) -> Result<(), Status> {
+    let asked = &target.name;
+    match object["metadata"]["name"].as_str().unwrap_or_default() {
+        name if name == asked => Ok(()),
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({asked} based on URL) was undeterminable: name must be provided"
+        ))),
+        name => Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({asked})"
+        ))),
+    }
+}
+
+/// The refusal of an update that does not say which version it replaces, where that is asked for.
+pub(super) fn check_version_stated(target: &Target, object: &Value) -> Result<(), Status> {
+    let Target { kind, name, .. } = target;
+    let is_asked = kind.is_custom() || VERSIONED.contains(&kind.gvr.to_string().as_str());
+    if !is_asked || revision_of(object) != 0 || states_unreadable_version(object) {
+        return Ok(());
+    }
+    let message = "Invalid value: 0: must be specified for an update";
+    // Here Kubernetes names the resource where it names the kind everywhere else.
+    Err(Status {
+        details: json!({"name": name, "group": kind.gvr.group, "kind": kind.gvr.resource, "causes": [{
+            "reason": "FieldValueInvalid", "message": message, "field": "metadata.resourceVersion"}]}),
+        ..Status::new(
+            422,
+            "Invalid",
+            format!(
+                "{} \"{name}\" is invalid: metadata.resourceVersion: {message}",
+                kind.gvr
+            ),
+        )
+    })
+}
+
+/// What is no number is refused as such.
+fn states_unreadable_version(object: &Value) -> bool {
+    let stated = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    !stated.is_empty() && stated.parse::<u64>().is_err()
+}
+
+/// An update of another object than the one that it names by `uid`.
+pub(super) fn check_uid(target: &Target, current: &Value, wanted: &Value) -> Result<(), Status> {
+    let uid = |object: &Value| object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let (given, have) = (uid(wanted), uid(current));
+    if given.is_empty() || given == have {
+        return Ok(());
+    }
+    Err(target.conflict(&format!(
+        "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         UID in precondition: {given}, UID in object meta: {have}",
+        registry_key(target)
+    )))
+}
+
+/// Where the real server would keep an object; its message about another uid names the place.
+fn registry_key(target: &Target) -> String {
+    let Target {
+        kind,
+        namespace,
+        name,
+    } = target;
+    let resource = match (&*kind.gvr.group, &*kind.gvr.resource) {
+        ("", "endpoints") => "services/endpoints".to_owned(),
+        ("", "nodes") => "minions".to_owned(),
+        ("", "services") => "services/specs".to_owned(),
+        ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
+        (group @ ("apiextensions.k8s.io" | "apiregistration.k8s.io"), resource) => {
+            format!("{group}/{resource}")
+        }
+        (group, resource) if kind.is_custom() => format!("{group}/{resource}"),
+        (_, resource) => resource.to_owned(),
+    };
+    let parts = [&*resource, namespace, name]
+        .into_iter()
+        .filter(|part| !part.is_empty());
+    format!("/registry/{}", parts.collect::<Vec<_>>().join("/"))
+}
 
 /// The metadata of an object as a map, made if absent.
 pub(super) fn of(object: &mut Value) -> &mut Map<String, Value> {
@@ -77,7 +177,8 @@ pub(super) fn place(target: &Target, object: &mut Value) -> Result<(), Status> {
         .get("namespace")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    if !given.is_empty() && given != target.namespace {
+    // A namespace that an object of the cluster states is passed over.
+    if target.kind.namespaced && !given.is_empty() && given != target.namespace {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));

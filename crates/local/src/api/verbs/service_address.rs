@@ -31,6 +31,10 @@ pub(super) fn keep(kind: &Type, current: &Value, next: &mut Value) {
         drop_address(next);
     } else if cluster_ip(next).is_empty() && !had.is_empty() {
         set(next, had);
+    } else if cluster_ip(next) != had && next["spec"]["clusterIPs"] == current["spec"]["clusterIPs"] {
+        // Who wrote one of the two meant both.
+        let asked = cluster_ip(next).to_owned();
+        set(next, &asked);
     }
 }
 

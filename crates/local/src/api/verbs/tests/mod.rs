@@ -1,6 +1,7 @@
 //! The verbs through the in-process client: identity, versions, parts, endings.
 
 mod ownership;
+mod refusals;
 
 use std::sync::Arc;
 
