@@ -31,6 +31,9 @@ use writer::Job;
 /// An object's text may have so many bytes, as with etcd.
 const LARGEST: usize = 3 << 19;
 
+/// An object may have so many levels: serde_json reads no more, and what is in the file must be read again.
+const DEEPEST: usize = 127;
+
 /// One object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -69,6 +72,8 @@ pub enum Refused {
     /// In etcd's words, which clients know.
     #[error("etcdserver: request is too large")]
     TooLarge,
+    #[error("exceeded max depth")]
+    TooDeep,
     /// Says where, why and what to do.
     #[error("{0}")]
     Storage(String),
@@ -136,6 +141,9 @@ impl Store {
     /// When something else happened in between, or the file cannot be written.
     pub async fn write(&self, write: Write) -> Result<Arc<Value>, Refused> {
         let stopped = || Refused::Storage("the store has stopped".to_owned());
+        if write.object.as_ref().is_some_and(is_too_deep) {
+            return Err(Refused::TooDeep);
+        }
         // Here and not in the one thread that writes: this is most of a write's work.
         let body = write.object.as_ref().map(Value::to_string).unwrap_or_default();
         if body.len() > LARGEST {
@@ -154,6 +162,20 @@ impl fmt::Debug for Store {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Store").finish_non_exhaustive()
     }
+}
+
+/// Whether a value has more levels of lists and objects than can be read from a text; looks no deeper than that.
+pub fn is_too_deep(value: &Value) -> bool {
+    fn exceeds(value: &Value, levels: usize) -> bool {
+        let below = |inner: &Value| exceeds(inner, levels - 1);
+        match value {
+            Value::Array(_) | Value::Object(_) if levels == 0 => true,
+            Value::Array(items) => items.iter().any(below),
+            Value::Object(fields) => fields.values().any(below),
+            _ => false,
+        }
+    }
+    exceeds(value, DEEPEST)
 }
 
 /// The version of an object; 0 when it has none.

@@ -280,6 +280,21 @@ async fn an_object_beyond_etcds_limit_is_refused() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_read_again_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = store(&directory);
+    let of_levels = |levels: usize| {
+        let inner = (1..levels).fold(json!("x"), |inner, _| json!([inner]));
+        Some(json!({"metadata": {}, "data": inner}))
+    };
+    first.write(write("deep", None, of_levels(127))).await.unwrap();
+    let refused = first.write(write("deeper", None, of_levels(128))).await;
+    assert_eq!(refused, Err(Refused::TooDeep));
+    drop(first);
+    assert_eq!(reopen(&directory).await.list("pods", "n").0.len(), 1);
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cluster.db");

@@ -12,9 +12,11 @@ use serde_json::Value;
 use super::call::{self, Target};
 use super::review::{self, Unusable};
 use super::{Lookup, Network, Review};
+use crate::api::patch::operate;
 use crate::api::registry::Type;
 use crate::api::verbs::metadata::uid;
 use crate::api::{Status, gvr};
+use crate::store::is_too_deep;
 
 /// An entry of `webhooks`, defaults filled in.
 #[derive(Debug)]
@@ -172,12 +174,43 @@ pub(super) async fn post(
 
 /// The object with a webhook's patch applied.
 pub(super) fn patched(hook: &Hook, object: &Value, patch: &[PatchOperation]) -> Result<Value, Status> {
-    let mut result = object.clone();
-    json_patch::patch(&mut result, patch).map_err(|error| {
-        let name = hook.name();
+    let name = hook.name();
+    let unable = |why: &str| {
         Status::internal(format!(
-            "Internal error occurred: failed calling webhook \"{name}\": unable to apply its patch: {error}"
+            "Internal error occurred: failed calling webhook \"{name}\": unable to apply its patch: {why}"
         ))
-    })?;
-    Ok(result)
+    };
+    let patched = operate(object, patch).map_err(|why| unable(&why))?;
+    if is_too_deep(&patched) {
+        return Err(unable("exceeded max depth"));
+    }
+    Ok(patched)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_webhooks_patch_can_neither_blow_an_object_up_nor_make_it_deep() {
+        let hook = Hook(json!({"name": "w"}));
+        let object = json!({"data": {"a": "0123456789"}});
+        let refused = |operations: Vec<Value>| {
+            let patch: Vec<PatchOperation> = serde_json::from_value(operations.into()).unwrap();
+            patched(&hook, &object, &patch).unwrap_err().message
+        };
+        // Few enough that a server without the bound survives them.
+        let doubling = (0..20).map(|round| json!({"op": "copy", "from": "", "path": format!("/x{round}")}));
+        assert!(refused(doubling.collect()).ends_with("it copies more than 3145728 bytes"));
+        let deepening = (0..200).flat_map(|_| {
+            [
+                json!({"op": "add", "path": "/n", "value": {}}),
+                json!({"op": "move", "from": "/data", "path": "/n/d"}),
+                json!({"op": "move", "from": "/n", "path": "/data"}),
+            ]
+        });
+        assert!(refused(deepening.collect()).ends_with("exceeded max depth"));
+    }
 }

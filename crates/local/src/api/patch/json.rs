@@ -20,16 +20,30 @@ pub(super) fn apply(current: &Value, body: &[u8]) -> Result<Value, Status> {
         );
         return Err(Status::new(413, "RequestEntityTooLarge", message));
     }
+    operate(current, &operations).map_err(|_| refused())
+}
+
+/// The object after the operations, which may come from anybody: they are bounded in number and in what they build.
+///
+/// # Errors
+/// Which operation does not fit, or which bound was passed.
+pub fn operate(current: &Value, operations: &[PatchOperation]) -> Result<Value, String> {
+    if operations.len() > LIMIT {
+        return Err(format!("it has more than {LIMIT} operations"));
+    }
     let mut result = current.clone();
     let mut copied = 0;
-    for operation in &operations {
+    for (index, operation) in operations.iter().enumerate() {
         if let PatchOperation::Copy(copy) = operation {
             copied += result.pointer(copy.from.as_str()).map_or(0, size);
             if copied > COPIES {
-                return Err(refused());
+                return Err(format!("it copies more than {COPIES} bytes"));
             }
         }
-        patch_unsafe(&mut result, std::slice::from_ref(operation)).map_err(|_| refused())?;
+        patch_unsafe(&mut result, std::slice::from_ref(operation)).map_err(|mut error| {
+            error.operation = index;
+            error.to_string()
+        })?;
     }
     Ok(result)
 }

@@ -9,9 +9,12 @@ mod tests;
 
 use serde_json::{Value, json};
 
+pub use json::operate;
+
 use super::Status;
 use super::field::go_quote;
 use super::registry::Type;
+use crate::store::is_too_deep;
 
 /// The content type of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,25 +56,11 @@ pub fn apply(kind: &Type, patch: PatchKind, current: &Value, body: &[u8]) -> Res
         // Applied by whoever keeps the owners of fields.
         PatchKind::Apply => return Err(unsupported(kind)),
     };
-    if is_too_deep(&patched, DEPTH) {
+    // Operations must not build, piece by piece, what could not be sent at once.
+    if is_too_deep(&patched) {
         return Err(Status::bad_request("exceeded max depth"));
     }
     Ok(patched)
-}
-
-/// As deep as JSON may be that is read from the wire; operations must not build deeper objects piece by piece.
-pub const DEPTH: usize = 128;
-
-/// Whether a value nests deeper than `levels`; looks no deeper than that.
-pub fn is_too_deep(value: &Value, levels: usize) -> bool {
-    if levels == 0 {
-        return true;
-    }
-    match value {
-        Value::Array(items) => items.iter().any(|item| is_too_deep(item, levels - 1)),
-        Value::Object(fields) => fields.values().any(|field| is_too_deep(field, levels - 1)),
-        _ => false,
-    }
 }
 
 /// 422 about a patched object that its kind does not take: `why` after the object as it would have been.

@@ -205,6 +205,19 @@ fn copies_cannot_blow_an_object_up_nor_moves_make_it_deep() {
         Value::from(deepening).to_string().as_bytes(),
     );
     assert_eq!(refused.expect_err("is too deep").message, "exceeded max depth");
+
+    // The innermost object is empty, but a level all the same.
+    for (rounds, fits) in [(125, true), (126, false)] {
+        let mut patch = vec![json!({"op": "add", "path": "/data", "value": {}})];
+        for _ in 0..rounds {
+            patch.push(json!({"op": "add", "path": "/n", "value": {}}));
+            patch.push(json!({"op": "move", "from": "/data", "path": "/n/d"}));
+            patch.push(json!({"op": "move", "from": "/n", "path": "/data"}));
+        }
+        let patch = Value::from(patch).to_string();
+        let patched = apply(kind, PatchKind::Json, &current, patch.as_bytes());
+        assert_eq!(patched.is_ok(), fits, "{rounds}");
+    }
     let many = vec![json!({"op": "test", "path": "/data/a", "value": "0123456789"}); 10_001];
     let refused = apply(
         kind,

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::super::decode::{FieldValidation, Parsed, decode, parse, unknown_fields};
 use super::super::fields::problems;
-use super::super::patch::{DEPTH, is_too_deep};
 use super::super::{Status, scale};
 use super::{Call, Part, metadata};
+use crate::store::is_too_deep;
 
 /// An applied object, checked.
 pub(super) struct Stated {
@@ -79,7 +79,7 @@ fn text(body: &[u8]) -> Result<Parsed, Status> {
         Some(parsed) => parsed,
         None => parse(body, "application/yaml").map_err(|status| failed(&status.message))?,
     };
-    if is_too_deep(&parsed.value, DEPTH) {
+    if is_too_deep(&parsed.value) {
         Err(failed("exceeded max depth"))
     } else if parsed.value.is_object() {
         Ok(parsed)

@@ -54,9 +54,7 @@ impl Api {
             check_preconditions(call, &current, options)?;
             check_protected(&call.target)?;
             self.admit_deletion(call, &current).await?;
-            if call.target.kind.gvr == gvr::CUSTOM_RESOURCE_DEFINITIONS && !call.dry_run {
-                self.delete_instances(&current).await?;
-            }
+            // Nothing is done before all that may be wrong with the request has been looked at.
             let marked = mark(&current, options, clock::wall())?;
             let gone = is_over(&marked);
             if call.dry_run {
@@ -65,6 +63,9 @@ impl Api {
                 } else {
                     Deleted::Ending(marked.into())
                 });
+            }
+            if call.target.kind.gvr == gvr::CUSTOM_RESOURCE_DEFINITIONS {
+                self.delete_instances(&current).await?;
             }
             let next = (!gone).then_some(marked);
             match self.store(&call.target, Some(revision_of(&current)), next).await {
@@ -115,7 +116,9 @@ impl Api {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let group = text(&definition["spec"]["group"]);
         let resource = text(&definition["spec"]["names"]["plural"]);
-        let Some(kind) = self.types.now().preferred(&group, &resource).cloned() else {
+        let kind = self.types.now().preferred(&group, &resource).cloned();
+        // A definition that names a built-in kind has no objects of its own.
+        let Some(kind) = kind.filter(|kind| kind.is_custom()) else {
             return Ok(());
         };
         let (objects, _) = self.store.list(&kind.stored_as.to_string(), "");
@@ -125,12 +128,24 @@ impl Api {
                 namespace: text(&object["metadata"]["namespace"]),
                 name: text(&object["metadata"]["name"]),
             };
-            match self.store(&target, Some(revision_of(&object)), None).await {
-                Ok(_) | Err(Refused::Missing) => {}
+            self.remove(&target, revision_of(&object)).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes an object, whoever has changed it since it was seen in version `seen`.
+    pub(super) async fn remove(&self, target: &Target, mut seen: u64) -> Result<(), Status> {
+        for _ in 0..ATTEMPTS {
+            match self.store(target, Some(seen), None).await {
+                Ok(_) | Err(Refused::Missing) => return Ok(()),
+                Err(Refused::Changed) => match self.store.get(&target.key()) {
+                    Some(newer) => seen = revision_of(&newer),
+                    None => return Ok(()),
+                },
                 Err(refused) => return Err(target.refused(&refused)),
             }
         }
-        Ok(())
+        Err(target.conflict(MODIFIED))
     }
 }
 

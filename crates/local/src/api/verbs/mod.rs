@@ -196,6 +196,7 @@ impl Target {
             Refused::Changed => self.conflict(MODIFIED),
             Refused::RequiredMissing => Status::not_found(&gvr::NAMESPACES, &self.namespace),
             Refused::RequiredEnding => self.namespace_ending(),
+            Refused::TooDeep => Status::bad_request(refused.to_string()),
             Refused::TooLarge => Status::new(500, "", refused.to_string()),
             Refused::Storage(_) => Status::internal(format!("Internal error occurred: {refused}")),
         }

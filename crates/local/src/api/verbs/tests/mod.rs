@@ -1,5 +1,6 @@
 //! The verbs through the in-process client: identity, versions, parts, endings.
 
+mod definitions;
 mod ownership;
 mod refusals;
 
