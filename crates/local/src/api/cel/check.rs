@@ -125,7 +125,7 @@ impl Names<'_> {
             }
             Kind::List(items) => {
                 let kinds: Result<Vec<Type>, Error> = items.iter().map(|item| self.check(item)).collect();
-                Ok(Type::List(Arc::new(common(kinds?))))
+                Ok(Type::List(within_depth(common(kinds?))))
             }
             Kind::Map(entries) => {
                 let mut kinds = Vec::new();
@@ -133,7 +133,7 @@ impl Names<'_> {
                     self.check(key)?;
                     kinds.push(self.check(value)?);
                 }
-                Ok(Type::Map(Arc::new(common(kinds))))
+                Ok(Type::Map(within_depth(common(kinds))))
             }
             Kind::Loop(all) => self.repeat(at, all),
             Kind::Mapped(of, name, body, flat) => {
@@ -143,7 +143,7 @@ impl Names<'_> {
                 Ok(if *flat {
                     body
                 } else {
-                    Type::Optional(Arc::new(body))
+                    Type::Optional(within_depth(body))
                 })
             }
         }
@@ -366,7 +366,7 @@ fn result_of(name: &str, of: Option<&Type>, arguments: &[Type]) -> Type {
         "ip" => Type::Other("net.IP"),
         "cidr" | "masked" => Type::Other("net.CIDR"),
         "quantity" | "add" | "sub" => Type::Other("kubernetes.Quantity"),
-        "optional.of" | "optional.ofNonZeroValue" => Type::Optional(Arc::new(first())),
+        "optional.of" | "optional.ofNonZeroValue" => Type::Optional(within_depth(first())),
         "value" | "orValue" => match of {
             Some(Type::Optional(inner)) => Type::clone(inner),
             _ => Type::Dyn,
@@ -403,6 +403,19 @@ fn wrapped(kind: Type, optional: bool) -> Type {
     } else {
         kind
     }
+}
+
+/// What a list, map or optional holds. Loops around loops nest types without end; beyond some depth they are not known.
+fn within_depth(kind: Type) -> Arc<Type> {
+    const DEPTH: usize = 50;
+    let mut inner = &kind;
+    for _ in 0..DEPTH {
+        match inner {
+            Type::List(of) | Type::Map(of) | Type::Optional(of) => inner = of,
+            _ => return Arc::new(kind),
+        }
+    }
+    Arc::new(Type::Dyn)
 }
 
 fn common(kinds: Vec<Type>) -> Type {

@@ -31,6 +31,10 @@ struct Scope<'a> {
 /// A compiled pattern may take this much memory, and costs as much as this many steps.
 const PATTERN_SIZE: usize = 1 << 20;
 const PATTERN_COST: u64 = 500;
+/// What a counted repetition costs besides.
+const COUNTED_COST: u64 = 500;
+/// How many compiled patterns one run keeps.
+const PATTERNS: usize = 16;
 
 pub(super) fn run(root: &Expr, variables: &Variables<'_>, left: &mut u64) -> Outcome {
     let mut run = Run {
@@ -55,17 +59,59 @@ impl Run<'_> {
         Err(Failed::Budget)
     }
 
+    /// Pays for going through a value. Whatever is made of other values passes here, so that nothing is nested deeper
+    /// than the stack can take.
+    fn pay_for(&mut self, value: &Value) -> Result<(), Failed> {
+        match value.weight(*self.left) {
+            Some(weight) => self.pay(weight),
+            None => failed("the value is nested too deep"),
+        }
+    }
+
+    fn paid(&mut self, value: Value) -> Outcome {
+        self.pay_for(&value)?;
+        Ok(value)
+    }
+
+    /// A comparison ends where the smaller of two values ends; the larger one is not gone through to find that out.
+    fn pay_for_lighter(&mut self, left: &Value, right: &Value) -> Result<(), Failed> {
+        let deep = || Failed::Value("the value is nested too deep".to_owned());
+        let mut limit = 16;
+        loop {
+            let one = left.weight(limit).ok_or_else(deep)?;
+            let other = right.weight(limit).ok_or_else(deep)?;
+            let lighter = one.min(other);
+            if lighter <= limit || limit > *self.left {
+                return self.pay(lighter);
+            }
+            limit *= 2;
+        }
+    }
+
+    /// Entries are gone through to find a key.
+    fn pay_lookup(&mut self, of: Option<&Value>, key: &Value) -> Result<(), Failed> {
+        match of {
+            Some(Value::Map(entries)) if key.is_key() => self.pay(entries.len() as u64 / 20),
+            Some(Value::Map(_)) => failed(format!("unsupported key type: {}", key.type_name())),
+            _ => Ok(()),
+        }
+    }
+
     /// A pattern, compiled once per run.
     pub(super) fn pattern(&mut self, text: &Arc<str>) -> Result<Regex, Failed> {
         if let Some(known) = self.patterns.get(text) {
             return Ok(known.clone());
         }
-        self.pay(PATTERN_COST + text.len() as u64)?;
+        // Counted repetitions are written out when a pattern is compiled; a few letters become a megabyte.
+        let counted = text.matches('{').count() as u64;
+        self.pay(PATTERN_COST + text.len() as u64 + counted * COUNTED_COST)?;
         let compiled = regex::RegexBuilder::new(text)
             .size_limit(PATTERN_SIZE)
             .build()
             .map_err(|error| Failed::Value(format!("error parsing regexp: {error}")))?;
-        self.patterns.insert(text.clone(), compiled.clone());
+        if self.patterns.len() < PATTERNS {
+            self.patterns.insert(text.clone(), compiled.clone());
+        }
         Ok(compiled)
     }
 
@@ -76,10 +122,14 @@ impl Run<'_> {
             Kind::Ident(name) => self.variable(name, scope),
             Kind::Select(of, field, optional) => {
                 let of = self.eval(of, scope)?;
+                if let Value::Map(entries) = &of {
+                    self.pay(entries.len() as u64 / 20)?;
+                }
                 reached(of, *optional, |of| field_of(of, field))
             }
             Kind::Index(of, index, optional) => {
                 let (of, index) = (self.eval(of, scope)?, self.eval(index, scope)?);
+                self.pay_lookup(unwrapped(of.clone()).0.as_ref(), &index)?;
                 reached(of, *optional, |of| indexed(of, &index))
             }
             Kind::Has(of, field) => has(self.eval(of, scope)?, field),
@@ -97,19 +147,22 @@ impl Run<'_> {
             Kind::List(items) => {
                 let items: Result<Vec<Value>, Failed> =
                     items.iter().map(|item| self.eval(item, scope)).collect();
-                Ok(Value::list(items?))
+                self.paid(Value::list(items?))
             }
             Kind::Map(entries) => {
                 let mut map = Map::new();
                 for (key, value) in entries {
                     let (key, value) = (self.eval(key, scope)?, self.eval(value, scope)?);
+                    if !key.is_key() {
+                        return failed(format!("unsupported key type: {}", key.type_name()));
+                    }
                     self.pay(map.len() as u64 / 10)?;
                     if map.iter().any(|(other, _)| *other == key) {
                         return failed(format!("Failed with repeated key: {key}"));
                     }
                     map.push((key, value));
                 }
-                Ok(Value::Map(Arc::new(map)))
+                self.paid(Value::Map(Arc::new(map)))
             }
             Kind::Call(receiver, name, arguments) => self.call(receiver.as_deref(), name, arguments, scope),
             Kind::Loop(all) => self.repeat(all, scope),
@@ -121,7 +174,7 @@ impl Run<'_> {
                         outer: scope,
                     };
                     let value = self.eval(body, Some(&inside))?;
-                    Ok(match value {
+                    self.paid(match value {
                         Value::Optional(_) if *flat => value,
                         value => Value::Optional(Some(Arc::new(value))),
                     })
@@ -170,11 +223,14 @@ impl Run<'_> {
             return library::unary(name, &left);
         };
         let right = self.eval(right, scope)?;
-        self.pay(match name {
-            "@in" => right.weight(),
-            "_+_" => left.weight() + right.weight(),
-            _ => left.weight().min(right.weight()),
-        })?;
+        match name {
+            "@in" => self.pay_for(&right)?,
+            "_+_" => {
+                self.pay_for(&left)?;
+                self.pay_for(&right)?;
+            }
+            _ => self.pay_for_lighter(&left, &right)?,
+        }
         library::binary(name, &left, &right)
     }
 
@@ -199,9 +255,18 @@ impl Run<'_> {
         for argument in arguments {
             all.push(self.eval(argument, scope)?);
         }
-        let weight: u64 = all.iter().map(Value::weight).sum();
-        self.pay(1 + weight)?;
-        library::call(self, name, member == 1, &all)
+        self.pay(1)?;
+        for value in &all {
+            self.pay_for(value)?;
+        }
+        // Sets are compared item by item.
+        if let ("sets.contains" | "sets.equivalent" | "sets.intersects", [Value::List(a), Value::List(b)]) =
+            (name, all.as_slice())
+        {
+            self.pay((a.len() as u64).saturating_mul(b.len() as u64) / 10)?;
+        }
+        let result = library::call(self, name, member == 1, &all)?;
+        self.paid(result)
     }
 
     fn repeat(&mut self, all: &Loop, scope: Option<&Scope<'_>>) -> Outcome {
@@ -250,7 +315,11 @@ impl Run<'_> {
                 break;
             }
         }
-        gathered.end(all.macro_)
+        let result = gathered.end(all.macro_)?;
+        if all.macro_ == Macro::Filter {
+            return Ok(result);
+        }
+        self.paid(result)
     }
 }
 

@@ -268,7 +268,11 @@ impl Parser {
             }
             Token::Sign(".") => {
                 self.take();
-                self.primary()
+                // `.name` is the name itself. Nothing else may follow, or dots alone would use up the stack.
+                match self.peek() {
+                    Token::Ident(_) => self.primary(),
+                    _ => Err(self.unexpected("name")),
+                }
             }
             _ => Err(self.unexpected("expression")),
         }

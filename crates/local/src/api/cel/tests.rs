@@ -158,6 +158,7 @@ fn what_is_not_known_is_refused_before_it_runs() {
     assert!(refused("'abc").contains("unterminated"));
     assert!(refused(&"(".repeat(5000)).contains("recursion limit"));
     assert!(refused(&"!".repeat(5000)).contains("recursion limit"));
+    assert!(refused(&". ".repeat(49_000)).contains("mismatched input '.' expecting 'name'"));
     assert!(refused(&format!("1{}", "+1".repeat(5000))).contains("recursion limit"));
 }
 
@@ -188,4 +189,63 @@ fn a_run_ends_when_it_has_cost_enough() {
     assert_eq!(program.run(&Variables::new(), &mut budget), Err(Failed::Budget));
     let doubled = "[1].map(a, 'x'.replace('x', 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx')).map(a, a.replace('x', a)).map(a, a.replace('x', a)).map(a, a.replace('x', a)).map(a, a.replace('x', a))";
     assert!(run(doubled).is_err());
+}
+
+#[test]
+fn lists_that_share_their_items_are_not_walked_without_end() {
+    let doubled = format!("[[1]]{}", ".map(a, [a, a])".repeat(100));
+    for use_of in [
+        "size(LIST) > 0",
+        "LIST == LIST",
+        "{'a': 1}[LIST] == 1",
+        "optional.of(LIST) == optional.of(LIST)",
+    ] {
+        let outcome = run(&use_of.replace("LIST", &doubled));
+        assert_eq!(outcome, Err(Failed::Budget.to_string()), "{use_of}");
+    }
+}
+
+#[test]
+fn values_and_types_are_not_nested_deeper_than_a_stack() {
+    let body = format!("{}a{}", "[".repeat(60), "]".repeat(60));
+    let deep = format!("[1]{}", format!(".map(a, {body})").repeat(50));
+    assert_eq!(run(&deep), Err("the value is nested too deep".to_owned()));
+    assert_eq!(run("{[1]: 1}"), Err("unsupported key type: list".to_owned()));
+}
+
+#[test]
+fn texts_do_not_grow_by_joining_summing_or_replacing() {
+    let long = format!("'{}'", "x".repeat(2000));
+    let list = format!("[{}]", vec!["'a'"; 2000].join(","));
+    assert_eq!(
+        run(&format!("{list}.join({long})")),
+        Err("the result of join is too long".to_owned())
+    );
+    assert!(run("['a', 'b'].sum()").unwrap_err().contains("no such overload"));
+    // Each result is small enough, a hundred of them are not.
+    let items = format!("[{}]", vec!["1"; 100].join(","));
+    let (of, to) = ("x".repeat(1500), "y".repeat(1500));
+    let grown = run(&format!("{items}.map(i, '{of}'.replace('x', '{to}'))"));
+    assert_eq!(grown, Err(Failed::Budget.to_string()));
+}
+
+#[test]
+fn large_maps_are_equal_in_any_order() {
+    let map = |keys: &mut dyn Iterator<Item = i64>| {
+        Value::Map(std::sync::Arc::new(
+            keys.map(|key| (Value::text(key.to_string()), Value::Int(key)))
+                .collect(),
+        ))
+    };
+    let (one, other) = (map(&mut (0..50_000)), map(&mut (0..50_000).rev()));
+    assert!(one == other && one != map(&mut (1..50_001)));
+    holds("{1: 'a', 'b': 2} == {'b': 2, 1: 'a'}");
+}
+
+#[test]
+fn times_do_not_overflow() {
+    holds(&format!(
+        "[duration('2000000h')]{} != []",
+        ".map(a, a + a)".repeat(100)
+    ));
 }

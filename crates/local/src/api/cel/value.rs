@@ -1,6 +1,7 @@
 //! Values of expressions, how they compare, and what they are called.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,6 +10,9 @@ use crate::api::validate::quantity::Quantity;
 
 /// Keys in their order; looked up by going through them, since objects are small and keys may be of any simple type.
 pub type Map = Vec<(Value, Value)>;
+
+/// How deep lists and maps may be nested: some more than in any object.
+const DEPTH: usize = 300;
 
 /// A value; cloning is cheap.
 #[derive(Clone, Debug)]
@@ -80,18 +84,49 @@ impl Value {
         }
     }
 
-    /// How many items, entries or letters there are: what going through it costs.
-    pub(super) fn weight(&self) -> u64 {
-        let length = match self {
-            Self::String(text) => text.len() / 10,
-            Self::Bytes(bytes) => bytes.len() / 10,
-            Self::List(items) => return items.iter().map(|item| 1 + item.weight()).sum(),
-            Self::Map(entries) => {
-                return entries.iter().map(|(_, value)| 2 + value.weight()).sum();
+    /// How many items, entries or letters there are: what going through it costs. Counting ends beyond `limit`, since
+    /// lists that share their items may be endless to walk though small to keep; `None` when it is nested too deep
+    /// for a stack.
+    pub(super) fn weight(&self, limit: u64) -> Option<u64> {
+        self.weight_at(limit, DEPTH)
+    }
+
+    fn weight_at(&self, limit: u64, depth: usize) -> Option<u64> {
+        let mut weight = 0;
+        match self {
+            Self::String(text) => weight = text.len() as u64 / 10,
+            Self::Bytes(bytes) => weight = bytes.len() as u64 / 10,
+            Self::List(items) => {
+                let depth = depth.checked_sub(1)?;
+                for item in items.iter() {
+                    weight += 1 + item.weight_at(limit.saturating_sub(weight), depth)?;
+                    if weight > limit {
+                        break;
+                    }
+                }
             }
-            _ => 0,
-        };
-        length as u64
+            Self::Map(entries) => {
+                let depth = depth.checked_sub(1)?;
+                for (key, value) in entries.iter() {
+                    weight += 2 + key.weight_at(limit.saturating_sub(weight), depth)?;
+                    weight += value.weight_at(limit.saturating_sub(weight), depth)?;
+                    if weight > limit {
+                        break;
+                    }
+                }
+            }
+            Self::Optional(Some(inner)) => weight = 1 + inner.weight_at(limit, depth.checked_sub(1)?)?,
+            _ => {}
+        }
+        Some(weight)
+    }
+
+    /// Whether it may be the key of a map.
+    pub(super) fn is_key(&self) -> bool {
+        matches!(
+            self,
+            Self::Bool(_) | Self::Int(_) | Self::Uint(_) | Self::Double(_) | Self::String(_)
+        )
     }
 
     /// The value of a key; text keys are what objects have.
@@ -113,6 +148,25 @@ impl Value {
             _ => numbers(self, other),
         }
     }
+}
+
+/// Whether two maps have the same entries in whatever order. Those of objects mostly stand in the same one; texts are
+/// looked up in a table, so that large maps are not gone through for each entry of the other.
+fn same_entries(a: &Map, b: &Map) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if a.iter().zip(b).all(|((key, _), (other, _))| key == other) {
+        return a.iter().zip(b).all(|((_, value), (_, other))| value == other);
+    }
+    let texts: HashMap<&str, &Value> = b
+        .iter()
+        .filter_map(|(key, value)| Some((key.as_str()?, value)))
+        .collect();
+    a.iter().all(|(key, value)| match key.as_str() {
+        Some(text) => texts.get(text).is_some_and(|there| *there == value),
+        None => b.iter().any(|(other, there)| key == other && value == there),
+    })
 }
 
 /// Whole numbers compare exactly; with a double it is as good as a double can.
@@ -147,11 +201,7 @@ impl PartialEq for Value {
         match (self, other) {
             (Self::Null, Self::Null) => true,
             (Self::List(a), Self::List(b)) => a == b,
-            (Self::Map(a), Self::Map(b)) => {
-                a.len() == b.len()
-                    && a.iter()
-                        .all(|(key, value)| b.iter().any(|(other, there)| key == other && value == there))
-            }
+            (Self::Map(a), Self::Map(b)) => same_entries(a, b),
             (Self::Type(a), Self::Type(b)) => a == b,
             (Self::Optional(a), Self::Optional(b)) => a == b,
             (Self::Quantity(a), Self::Quantity(b)) => a == b,

@@ -24,8 +24,8 @@ impl Rights {
         if !(is_role || is_binding) || is_master(user) {
             return Ok(());
         }
-        // The garbage collector and finalizers must be able to do their work.
-        if old.is_some_and(|old| without_metadata(old) == without_metadata(object)) {
+        // The garbage collector and finalizers must be able to do their work. Labels count: they aggregate.
+        if old.is_some_and(|old| without_owners(old) == without_owners(object)) {
             return Ok(());
         }
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
@@ -104,10 +104,18 @@ impl Rights {
     }
 }
 
-fn without_metadata(object: &Value) -> Value {
+/// The object without what the garbage collector changes, and without what every write changes.
+fn without_owners(object: &Value) -> Value {
+    const FREE: [&str; 5] = [
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+        "resourceVersion",
+        "generation",
+    ];
     let mut object = object.clone();
-    if let Some(fields) = object.as_object_mut() {
-        fields.shift_remove("metadata");
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.retain(|field, _| !FREE.contains(&field.as_str()));
     }
     object
 }

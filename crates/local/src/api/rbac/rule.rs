@@ -17,6 +17,8 @@ pub struct Rule {
 }
 
 const ALL: &str = "*";
+/// A rule of more parts than this is only given by who has a rule that covers the whole of it.
+const PARTS: usize = 10_000;
 
 impl Rule {
     /// Everything: what `cluster-admin` has.
@@ -119,6 +121,15 @@ impl Rule {
             && names
     }
 
+    /// How many [`parts`](Self::parts) it has.
+    fn size(&self) -> usize {
+        let resources = [&self.groups, &self.resources, &self.verbs].map(Vec::len);
+        let resources = resources
+            .into_iter()
+            .fold(self.names.len().max(1), usize::saturating_mul);
+        resources.saturating_add(self.paths.len().saturating_mul(self.verbs.len()))
+    }
+
     /// The same as rules of one verb, group, resource and name (or one verb and path) each.
     fn parts(&self) -> Vec<Self> {
         let one = |text: &String| vec![text.clone()];
@@ -172,7 +183,15 @@ impl Rule {
 /// What of `wanted` is not in `held`, verbs of one object joined.
 pub(super) fn missing(held: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
     let mut missing: Vec<Rule> = Vec::new();
-    let parts = wanted.iter().flat_map(Rule::parts);
+    // Who has all of a rule by one of their own need not have it taken apart; nor is one of very many parts, whose
+    // number is the product of its lists.
+    let covered = |rule: &Rule| held.iter().any(|own| own.covers(rule));
+    let (small, large): (Vec<&Rule>, Vec<&Rule>) = wanted
+        .iter()
+        .filter(|rule| !covered(rule))
+        .partition(|rule| rule.size() <= PARTS);
+    missing.extend(large.into_iter().cloned());
+    let parts = small.into_iter().flat_map(Rule::parts);
     for part in parts.filter(|part| !held.iter().any(|rule| rule.covers(part))) {
         let same = missing.iter_mut().find(|one| {
             (&one.groups, &one.resources, &one.names, &one.paths)

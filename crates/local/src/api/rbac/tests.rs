@@ -195,6 +195,31 @@ fn nobody_gives_away_what_they_do_not_have() {
 }
 
 #[test]
+fn a_label_gives_rights_too_since_roles_are_aggregated_by_it() {
+    let bob = user("bob", &["system:authenticated"]);
+    let role = json!({"metadata": {"name": "secrets", "resourceVersion": "1", "finalizers": ["a/b"]},
+        "rules": [{"verbs": ["*"], "apiGroups": [""], "resources": ["secrets"]}]});
+    let check =
+        |changed: &Value| rights().check_escalation(&bob, &super::CLUSTER_ROLES, changed, Some(&role));
+    let mut released = role.clone();
+    released["metadata"]["finalizers"] = json!([]);
+    assert_eq!(check(&released), Ok(()));
+    let mut labelled = role.clone();
+    labelled["metadata"]["labels"] = json!({"rbac.authorization.k8s.io/aggregate-to-view": "true"});
+    assert_eq!(check(&labelled).map_err(|status| status.code), Err(403));
+}
+
+#[test]
+fn a_rule_of_long_lists_is_not_written_out() {
+    let bob = user("bob", &["system:authenticated"]);
+    let list: Vec<String> = (0..20_000).map(|number| format!("x{number}")).collect();
+    let rule = json!({"verbs": list, "apiGroups": list, "resources": list, "resourceNames": list});
+    let role = json!({"metadata": {"name": "r", "namespace": "n"}, "rules": [rule]});
+    let refused = rights().check_escalation(&bob, &super::ROLES, &role, None);
+    assert_eq!(refused.map_err(|status| status.code), Err(403));
+}
+
+#[test]
 fn aggregated_roles_have_the_rules_of_their_parts() {
     let all = default_roles::cluster_roles();
     let named = |name: &str| all.iter().find(|role| role["metadata"]["name"] == name).unwrap();

@@ -52,9 +52,11 @@ fn resource<'a>(method: &Method, place: &'a Place, parameters: &'a Parameters) -
         Method::DELETE => "delete",
         _ => "",
     };
-    // A list of the one object that a field selector names is a matter of that object.
+    // A list of the one object that a field selector names is a matter of that object. Behind a backslash a comma is
+    // part of a value, and what looks like a name would select nothing; no name needs one.
     let named = || {
-        let terms = parameters.get("fieldSelector").unwrap_or_default().split(',');
+        let selector = parameters.get("fieldSelector").unwrap_or_default();
+        let terms = selector.split(',').filter(|_| !selector.contains('\\'));
         let mut names = terms.filter_map(|term| term.strip_prefix("metadata.name="));
         names.next().unwrap_or_default().trim_start_matches('=')
     };
@@ -174,4 +176,28 @@ fn extra(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
         }
     }
     extra
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The name that rights are asked for when secrets are listed with this selector.
+    fn name(selector: &str) -> String {
+        let route = route::route("/api/v1/namespaces/n/secrets");
+        let parameters = Parameters::of(&format!("fieldSelector={selector}"));
+        match access(&Method::GET, &route, "", &parameters).what {
+            What::Resource(of) => of.name.to_owned(),
+            What::Path(path) => panic!("a path: {path}"),
+        }
+    }
+
+    #[test]
+    fn a_list_is_of_one_object_only_if_its_selector_says_so() {
+        assert_eq!(name("metadata.name=mine"), "mine");
+        assert_eq!(name("type=Opaque,metadata.name==mine"), "mine");
+        assert_eq!(name("metadata.name!=mine"), "");
+        // The whole is one term: a type that is not `a,metadata.name=mine`, which all secrets have.
+        assert_eq!(name("type!=a%5C,metadata.name=mine"), "");
+    }
 }

@@ -55,18 +55,25 @@ fn below(prepared: &Prepared, sub_path: &str) -> Result<PathBuf, String> {
         return Err(format!("subPath {sub_path:?} must be a path within the volume"));
     }
     let wanted = prepared.source.join(relative);
+    let failed = |error| format!("failed to prepare subPath {sub_path:?}: {error}");
+    let volume = prepared.source.canonicalize().map_err(failed)?;
+    let inside = |path: &Path| {
+        let real = path.canonicalize().map_err(failed)?;
+        if real.starts_with(&volume) {
+            Ok(real)
+        } else {
+            Err(format!("subPath {sub_path:?} leads out of the volume"))
+        }
+    };
     if prepared.writable && !wanted.exists() {
+        // Nor is anything made where a symlink on the way leads.
+        if let Some(there) = wanted.ancestors().find(|path| path.exists()) {
+            inside(there)?;
+        }
         std::fs::create_dir_all(&wanted)
             .map_err(|error| format!("failed to create subPath directory: {error}"))?;
     }
-    let failed = |error| format!("failed to prepare subPath {sub_path:?}: {error}");
-    let real = wanted.canonicalize().map_err(failed)?;
-    let volume = prepared.source.canonicalize().map_err(failed)?;
-    if real.starts_with(&volume) {
-        Ok(real)
-    } else {
-        Err(format!("subPath {sub_path:?} leads out of the volume"))
-    }
+    inside(&wanted)
 }
 
 #[cfg(test)]
@@ -105,6 +112,10 @@ mod tests {
         assert_eq!(found[1].source, source.join("web-0/logs"));
         assert!(mounts(json!([{"name": "v", "mountPath": "/x", "subPath": "../x"}])).is_err());
         assert!(mounts(json!([{"name": "v", "mountPath": "/x", "subPath": "out"}])).is_err());
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), source.join("away")).unwrap();
+        assert!(mounts(json!([{"name": "v", "mountPath": "/x", "subPath": "away/new"}])).is_err());
+        assert!(!elsewhere.path().join("new").exists());
         assert!(
             mounts(json!([{"name": "w", "mountPath": "/x"}]))
                 .unwrap_err()

@@ -22,6 +22,13 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Outcome> {
             .windows(2)
             .all(|pair| pair[0].order(&pair[1]).is_some_and(|order| order.is_le()))),
         ("sum", [List(items)]) => {
+            // Joining texts or lists one by one would copy the whole for each.
+            if items
+                .iter()
+                .any(|item| matches!(item, Value::String(_) | Value::Bytes(_) | List(_)))
+            {
+                return None;
+            }
             let mut items = items.iter();
             let first = items.next().cloned().unwrap_or(Value::Int(0));
             items.try_fold(first, |sum, item| operators::binary("_+_", &sum, item))

@@ -82,12 +82,12 @@ fn arithmetic(name: &str, left: &Value, right: &Value) -> Outcome {
             all.extend(b.iter().cloned());
             Ok(List(Arc::new(all)))
         }
-        (Timestamp(at), Duration(time)) if name == "_+_" => Ok(Timestamp(at + time)),
-        (Duration(time), Timestamp(at)) if name == "_+_" => Ok(Timestamp(at + time)),
-        (Timestamp(at), Duration(time)) if name == "_-_" => Ok(Timestamp(at - time)),
-        (Timestamp(a), Timestamp(b)) if name == "_-_" => Ok(Duration(a - b)),
-        (Duration(a), Duration(b)) if name == "_+_" => Ok(Duration(a + b)),
-        (Duration(a), Duration(b)) if name == "_-_" => Ok(Duration(a - b)),
+        (Timestamp(at), Duration(time)) if name == "_+_" => Ok(Timestamp(at.saturating_add(*time))),
+        (Duration(time), Timestamp(at)) if name == "_+_" => Ok(Timestamp(at.saturating_add(*time))),
+        (Timestamp(at), Duration(time)) if name == "_-_" => Ok(Timestamp(at.saturating_sub(*time))),
+        (Timestamp(a), Timestamp(b)) if name == "_-_" => Ok(Duration(a.saturating_sub(*b))),
+        (Duration(a), Duration(b)) if name == "_+_" => Ok(Duration(a.saturating_add(*b))),
+        (Duration(a), Duration(b)) if name == "_-_" => Ok(Duration(a.saturating_sub(*b))),
         _ => no_overload(name, left, right),
     }
 }

@@ -43,9 +43,9 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Outcome> {
                 _ => return None,
             };
             Ok(One(a.with(if name == "add" {
-                a.nanos() + b
+                a.nanos().saturating_add(b)
             } else {
-                a.nanos() - b
+                a.nanos().saturating_sub(b)
             })))
         }
         _ => return None,

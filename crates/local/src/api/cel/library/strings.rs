@@ -113,9 +113,10 @@ fn substring(of: &str, from: i64, to: i64) -> Outcome {
     }
 }
 
-/// A text may grow a lot by replacing; not beyond what a request may hold.
+/// A text may grow a lot by replacing and joining; not beyond what a request may hold.
+const LIMIT: usize = 3 << 20;
+
 fn bounded(of: &str, from: &str, to: &str, limit: usize) -> Outcome {
-    const LIMIT: usize = 3 << 20;
     let count = of.matches(from).take(limit).count();
     if count.saturating_mul(to.len()).saturating_add(of.len()) > LIMIT {
         return failed("the result of replace is too long");
@@ -137,7 +138,16 @@ fn join(items: &[Value], by: &str) -> Outcome {
     let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
     texts.map_or_else(
         || failed("no such overload: list.join of items that are no strings"),
-        |texts| text(texts.join(by)),
+        |texts| {
+            let between = by.len().saturating_mul(texts.len());
+            let length = texts
+                .iter()
+                .fold(between, |sum, text| sum.saturating_add(text.len()));
+            if length > LIMIT {
+                return failed("the result of join is too long");
+            }
+            text(texts.join(by))
+        },
     )
 }
 
