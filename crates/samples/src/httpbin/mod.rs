@@ -91,7 +91,7 @@ async fn answer(asked: &Asked<'_>) -> Reply {
         ["hostname"] => json_reply(&json!({"hostname": setting("HOSTNAME").unwrap_or_default()})),
         ["dump", "request"] => server::text(200, told::dump(call)),
         ["delay", seconds] => stream::delayed(asked, seconds).await,
-        ["drip"] => stream::drip(call),
+        ["drip"] => stream::drip(call).await,
         ["stream", lines] => stream::lines(asked, lines),
         ["sse"] => stream::events(call),
         ["basic-auth", user, password] => authenticate::basic(call, user, password, false),

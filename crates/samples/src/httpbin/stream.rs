@@ -53,7 +53,7 @@ pub(super) fn lines(asked: &Asked<'_>, count: &str) -> Reply {
 }
 
 /// `/drip?numbytes=10&duration=2s&delay=0&code=200`.
-pub(super) fn drip(call: &Call) -> Reply {
+pub(super) async fn drip(call: &Call) -> Reply {
     let number = |name: &str, default: usize| {
         call.parameter(name)
             .map_or(Some(default), |text| text.parse().ok())
@@ -71,9 +71,13 @@ pub(super) fn drip(call: &Call) -> Reply {
     let (Some(count), Some(lasts), Some(delay), Some(code)) = parts else {
         return error(400, "invalid numbytes, duration, delay or code");
     };
-    if !(1..=MOST_PIECES).contains(&count) || lasts + delay > LONGEST || !(200..600).contains(&code) {
+    if !(1..=MOST_PIECES).contains(&count)
+        || lasts.saturating_add(delay) > LONGEST
+        || !(200..600).contains(&code)
+    {
         return error(400, "out of range: at most 10000 bytes in 10 s");
     }
+    tokio::time::sleep(delay).await;
     let every = lasts / u32::try_from(count).unwrap_or(u32::MAX);
     let mut reply = streamed(
         "text/plain; charset=utf-8",
@@ -155,6 +159,32 @@ mod tests {
         for bad in ["", "-1", "nan", "1e99", "x"] {
             assert_eq!(time(bad), None, "{bad}");
         }
+    }
+
+    fn asked(query: &str) -> Call {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        Call {
+            method: "GET".to_owned(),
+            path: "/drip".to_owned(),
+            query: query.to_owned(),
+            headers: http::HeaderMap::new(),
+            authority: None,
+            version: http::Version::HTTP_11,
+            body: Bytes::new(),
+            peer: server::Peer { address, port: 80 },
+        }
+    }
+
+    #[test]
+    fn drops_come_after_the_delay_and_no_number_is_too_large_to_refuse() {
+        let statuses = crate::block_on(async {
+            let begin = tokio::time::Instant::now();
+            let late = drip(&asked("numbytes=1&duration=0&delay=30ms&code=201")).await;
+            assert!(begin.elapsed() >= Duration::from_millis(30));
+            let never = drip(&asked("duration=1e19&delay=1e19")).await;
+            Ok([late.status(), never.status()])
+        });
+        assert_eq!(statuses.unwrap().map(|status| status.as_u16()), [201, 400]);
     }
 
     #[test]
