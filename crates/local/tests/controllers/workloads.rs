@@ -163,3 +163,33 @@ async fn a_job_completes_and_nothing_keeps_its_pods() {
     eventually("the pods' end", || pods(&cluster).is_empty()).await;
     cluster.tasks.stop(std::time::Duration::from_secs(5)).await;
 }
+
+#[tokio::test]
+async fn pods_that_a_job_has_lost_keep_no_finalizer() {
+    let cluster = Cluster::start().await;
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "pi", "namespace": "default"}, "spec": {"template": template("pi", "OnFailure")}});
+    cluster.apply(&JOBS, job).await;
+    eventually("the pod", || pods(&cluster).len() == 1).await;
+    // Of an earlier Job of the same name, which was deleted and made again before its pods were let go.
+    let of_earlier = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "pi-earlier", "namespace": "default",
+            "labels": {"batch.kubernetes.io/job-name": "pi"}, "finalizers": ["batch.kubernetes.io/job-tracking"],
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "pi", "uid": "earlier",
+                "controller": true}]},
+        "spec": template("pi", "Always")["spec"]});
+    cluster.apply(&PODS, of_earlier).await;
+    eventually("the end of the earlier Job's pod", || pods(&cluster).len() == 1).await;
+    cluster.delete(&JOBS, "default", "pi", "Orphan").await;
+    eventually("a pod without owner and finalizer", || {
+        let left = cluster.list(&PODS, "default");
+        let is_free = |pod: &Object| {
+            ["finalizers", "ownerReferences"]
+                .iter()
+                .all(|field| pod["metadata"][*field].as_array().is_none_or(Vec::is_empty))
+        };
+        left.len() == 1 && left.iter().all(is_free)
+    })
+    .await;
+    cluster.tasks.stop(std::time::Duration::from_secs(5)).await;
+}

@@ -47,7 +47,10 @@ pub(super) fn start(client: &Client, tasks: &Tasks) {
 
 async fn reconcile(client: &Client, key: &Key) -> Result<Next, Status> {
     let job = match client.get(&JOBS, &key.namespace, &key.name) {
-        Err(status) if status.code == 404 => return release_orphans(client, key).await,
+        Err(status) if status.code == 404 => {
+            release_strangers(client, key, None).await?;
+            return Ok(Next::Wait);
+        }
         found => found?,
     };
     let managed_by = object::text(&job["spec"]["managedBy"]);
@@ -55,6 +58,7 @@ async fn reconcile(client: &Client, key: &Key) -> Result<Next, Status> {
         return Ok(Next::Wait);
     }
     let pods = claim::settle(client, &PODS, &job).await?;
+    release_strangers(client, key, Some(&job)).await?;
     if object::is_ending(&job) {
         release(client, &pods).await?;
         return Ok(Next::Wait);
@@ -90,19 +94,22 @@ async fn perform(client: &Client, job: &Object, plan: Plan) -> Result<(), Status
     Ok(())
 }
 
-/// Pods of a Job that is gone are counted by nobody.
-async fn release_orphans(client: &Client, key: &Key) -> Result<Next, Status> {
+/// Pods that bear the Job's name and are not its own are counted by nobody: those of a Job that is gone, or of an
+/// earlier one of that name, and those that have been let go.
+async fn release_strangers(client: &Client, key: &Key, job: Option<&Object>) -> Result<(), Status> {
     let query = Query {
         labels: format!("{}={}", pod::JOB_NAME, key.name),
         ..Query::default()
     };
     let pods = client.list(&PODS, &key.namespace, &query)?.items;
-    let of_job = |pod: &&Object| {
-        object::controller(pod).is_some_and(|owner| owner["kind"] == "Job" && owner["name"] == *key.name)
+    let is_stranger = |pod: &&Object| {
+        object::controller(pod).is_none_or(|owner| {
+            let is_named = owner["kind"] == "Job" && owner["name"] == *key.name;
+            is_named && job.is_none_or(|job| owner["uid"] != *object::uid(job))
+        })
     };
-    let pods: Vec<Object> = pods.iter().filter(of_job).cloned().collect();
-    release(client, &pods).await?;
-    Ok(Next::Wait)
+    let strangers: Vec<Object> = pods.iter().filter(is_stranger).cloned().collect();
+    release(client, &strangers).await
 }
 
 /// Takes the finalizer from these pods.
