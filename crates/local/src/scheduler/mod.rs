@@ -31,6 +31,8 @@ use choose::{Refusal, World};
 const WINDOW: Duration = Duration::from_millis(2);
 /// How long those that fit nowhere wait at least; what changes meanwhile is looked at then.
 const PAUSE: Duration = Duration::from_millis(200);
+/// After a write that was refused.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Binds pods that no node has, for as long as the cluster lives.
 pub(crate) async fn run(client: Client, events: Events) {
@@ -57,7 +59,7 @@ pub(crate) async fn run(client: Client, events: Events) {
                 (is_new, retry_at) = (false, None);
                 if let Err(status) = schedule(&client, &events).await {
                     tracing::warn!(%status, "cannot schedule pods; will try again");
-                    retry_at = Some(clock::now() + PAUSE);
+                    retry_at = Some(clock::now() + RETRY);
                 }
             }
         }
@@ -104,26 +106,41 @@ async fn schedule(client: &Client, events: &Events) -> Result<(), Status> {
     });
     let nodes = client.list(&NODES, "", &everything)?.items;
     let namespaces = client.list(&NAMESPACES, "", &everything)?.items;
+    let mut outcome = Ok(());
     for pod in waiting {
-        if !list(&pod["spec"]["schedulingGates"]).is_empty() {
-            let message = "Scheduling is blocked due to non-empty scheduling gates";
-            say_waiting(client, &pod, "SchedulingGated", message).await?;
-            continue;
-        }
-        match choose::choose(&World::of(&nodes, &all, &namespaces), &pod) {
-            Ok(node) => {
-                if let Some(bound) = bind(client, events, &pod, &node).await? {
-                    all.push(bound);
-                }
-            }
-            Err(Refusal(why)) => {
-                if say_waiting(client, &pod, "Unschedulable", &why).await? {
-                    events.not_scheduled(&about(&pod), why);
-                }
-            }
+        let world = World::of(&nodes, &all, &namespaces);
+        match place(client, events, &world, &pod).await {
+            Ok(bound) => all.extend(bound),
+            // One that cannot be bound, because a policy refuses it, say, holds nobody else up.
+            Err(status) => outcome = Err(status),
         }
     }
-    Ok(())
+    outcome
+}
+
+/// Binds a pod, or says on it why not; the pod as it is when it is bound.
+async fn place(
+    client: &Client,
+    events: &Events,
+    world: &World<'_>,
+    pod: &Object,
+) -> Result<Option<Object>, Status> {
+    if !list(&pod["spec"]["schedulingGates"]).is_empty() {
+        let message = "Scheduling is blocked due to non-empty scheduling gates";
+        say_waiting(client, pod, "SchedulingGated", message).await?;
+        return Ok(None);
+    }
+    let (reason, why, result) = match choose::choose(world, pod) {
+        Ok(node) => match bind(client, events, pod, &node).await {
+            Ok(bound) => return Ok(bound),
+            Err(status) => ("SchedulerError", status.message.clone(), Err(status)),
+        },
+        Err(Refusal(why)) => ("Unschedulable", why, Ok(None)),
+    };
+    if say_waiting(client, pod, reason, &why).await? {
+        events.not_scheduled(&about(pod), why);
+    }
+    result
 }
 
 /// The pod as it is then; `None` when it has gone meanwhile.

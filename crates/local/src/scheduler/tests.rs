@@ -6,10 +6,15 @@
 
 use std::sync::Arc;
 
+use daemon::Tasks;
 use serde_json::{Value, json};
 
 use super::choose::{Refusal, World, choose};
 use crate::api::client::Object;
+use crate::api::node_link::NodeLink;
+use crate::api::{self, Gvr, gvr};
+use crate::controllers::object;
+use crate::kubelet::events::Events;
 
 /// Three nodes, in zones a, a and b.
 fn nodes() -> Vec<Object> {
@@ -172,4 +177,51 @@ fn two_pods_do_not_share_a_port_of_the_node() {
             .unwrap_err()
             .contains("1 node(s) didn't have free ports for the requested pod ports")
     );
+}
+
+#[tokio::test]
+async fn a_pod_that_may_not_be_bound_holds_nobody_else_up_and_says_why() {
+    const ADMISSION: &str = "admissionregistration.k8s.io";
+    let directory = tempfile::tempdir().unwrap();
+    let server = api::start(api::Settings {
+        directory: directory.path().join("home"),
+        listener: std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+        cluster_listeners: Vec::new(),
+        advertised: "10.244.0.1:6443".parse().unwrap(),
+        node: NodeLink::new().0,
+    })
+    .await
+    .unwrap();
+    let (client, tasks) = (server.client.clone(), Tasks::new());
+    let policy = json!({"metadata": {"name": "p"}, "spec": {"validations": [
+            {"expression": "object.metadata.name != 'held'"}],
+        "matchConstraints": {"resourceRules": [{"operations": ["UPDATE"], "apiGroups": [""],
+            "apiVersions": ["v1"], "resources": ["pods"]}]}}});
+    let binding =
+        json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"]}});
+    let node = json!({"metadata": {"name": "n1"},
+        "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"}}});
+    let pod = |name: &str| json!({"metadata": {"name": name}, "spec": {"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i"}]}});
+    let account = json!({"metadata": {"name": "default"}});
+    let policies = Gvr::fixed(ADMISSION, "v1", "validatingadmissionpolicies");
+    let bindings = Gvr::fixed(ADMISSION, "v1", "validatingadmissionpolicybindings");
+    for (gvr, namespace, object) in [
+        (&policies, "", policy),
+        (&bindings, "", binding),
+        (&gvr::NODES, "", node),
+        (&gvr::SERVICE_ACCOUNTS, "default", account),
+        (&gvr::PODS, "default", pod("held")),
+        (&gvr::PODS, "default", pod("other")),
+    ] {
+        client.create(gvr, namespace, object).await.unwrap();
+    }
+    let events = Events::start(client.clone(), "n1".to_owned(), &tasks);
+    let refused = super::schedule(&client, &events).await.unwrap_err();
+    assert!(refused.message.contains("'p'"), "{refused}");
+    let [held, other] = ["held", "other"].map(|name| client.get(&gvr::PODS, "default", name).unwrap());
+    assert_eq!(other["spec"]["nodeName"], "n1");
+    let condition = object::condition(&held, "PodScheduled").unwrap();
+    assert_eq!(condition["reason"], "SchedulerError");
+    assert_eq!(condition["message"], refused.message.as_str());
+    tasks.stop(std::time::Duration::from_secs(5)).await;
 }
