@@ -144,12 +144,6 @@ fn not_enforced(pod: &Pod) -> Vec<String> {
         if limits.is_some_and(|limits| !limits.is_empty()) {
             of_container.push("resources.limits".to_owned());
         }
-        if container.stdin == Some(true) {
-            of_container.push("stdin".to_owned());
-        }
-        if container.tty == Some(true) {
-            of_container.push("tty".to_owned());
-        }
         if container
             .volume_devices
             .as_ref()
@@ -191,7 +185,7 @@ mod tests {
     fn fields_without_effect_are_named() {
         let pod = serde_json::from_value(
             json!({"spec": {"hostPID": true, "volumes": [{"name": "h", "hostPath": {"path": "/x"}}],
-            "containers": [{"name": "app", "resources": {"limits": {"cpu": "1"}}}]}}),
+            "containers": [{"name": "app", "stdin": true, "tty": true, "resources": {"limits": {"cpu": "1"}}}]}}),
         );
         assert_eq!(
             not_enforced(&pod.unwrap()),
