@@ -13,7 +13,7 @@ use super::node_link::NodeLink;
 use super::pki::{self, Pki};
 use super::server::{Bounds, Limits, Listening, Service};
 use super::tokens::Tokens;
-use super::verbs::Api;
+use super::verbs::{self, Api};
 use super::{User, bootstrap, event_expiry, rbac};
 use crate::store::Store;
 
@@ -85,6 +85,9 @@ pub(super) async fn start_within(settings: Settings, bounds: Arc<Bounds>) -> any
     let (trigger, drain) = daemon::drain::channel();
     let address = listener.local_addr().context("the listener has no address")?;
     tasks.spawn("event expiry", event_expiry::run(client.clone()));
+    for collection in verbs::compiled_from() {
+        tasks.spawn("compiled objects", verbs::follow(api.clone(), collection));
+    }
     let listening = Listening::new(
         Service {
             api,

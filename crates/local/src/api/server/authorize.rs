@@ -89,6 +89,17 @@ pub(super) fn impersonate(rights: &Rights, headers: &HeaderMap, user: User) -> R
         .filter_map(|group| group.to_str().ok())
         .map(str::to_owned)
         .collect();
+    // A claim that cannot be read is not passed over: the call would be made as somebody else than was meant.
+    if headers
+        .iter()
+        .any(|(name, value)| name.as_str().starts_with("impersonate-") && value.to_str().is_err())
+    {
+        return Err(Status::new(
+            400,
+            "BadRequest",
+            "an impersonation header is not text",
+        ));
+    }
     let uid = header(headers, "impersonate-uid").unwrap_or_default();
     let extra = extra(headers);
     let Some(name) = header(headers, "impersonate-user").filter(|name| !name.is_empty()) else {

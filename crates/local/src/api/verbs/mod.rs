@@ -9,6 +9,7 @@ mod apply_body;
 mod change;
 mod create;
 mod delete;
+mod follow;
 pub(super) mod metadata;
 mod node_ports;
 mod ownership;
@@ -32,6 +33,7 @@ use super::{Gvr, Status, User, gvr};
 use crate::store::{Key, Refused, Store, Write};
 
 pub use change::Part;
+pub use follow::{compiled_from, follow};
 
 /// How often a write starts over because its object changed in between.
 const ATTEMPTS: usize = 16;
@@ -132,6 +134,16 @@ impl Api {
         });
     }
 
+    /// Brings up to date what is compiled from that collection, if anything is.
+    fn compile(&self, collection: &Gvr) {
+        if *collection == gvr::CUSTOM_RESOURCE_DEFINITIONS {
+            self.refresh_types();
+        }
+        if rbac::COLLECTIONS.contains(collection) {
+            self.refresh_rights();
+        }
+    }
+
     /// Stores an object (`None`: removes it) of the served version; the stored result in that version.
     async fn store(
         &self,
@@ -151,12 +163,7 @@ impl Api {
                 requires,
             })
             .await?;
-        if target.key().collection == gvr::CUSTOM_RESOURCE_DEFINITIONS.to_string() {
-            self.refresh_types();
-        }
-        if rbac::COLLECTIONS.contains(&target.kind.gvr) {
-            self.refresh_rights();
-        }
+        self.compile(&target.kind.gvr);
         Ok(target.kind.served(&stored))
     }
 }

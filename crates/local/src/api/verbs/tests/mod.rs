@@ -1,6 +1,7 @@
 //! The verbs through the in-process client: identity, versions, parts, endings.
 
 mod definitions;
+mod follow;
 mod ownership;
 mod refusals;
 
