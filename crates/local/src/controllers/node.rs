@@ -93,7 +93,13 @@ async fn write(
     let node = node(simulated);
     let found = match client.create(&NODES, "", without_nulls(&node)).await {
         Err(status) if status.reason == "AlreadyExists" => {
-            client.patch(&NODES, "", name, Patch::Merge(node)).await?
+            let before = client.get(&NODES, "", name)?;
+            if keeps_its_place(&before, &node) {
+                client.patch(&NODES, "", name, Patch::Merge(node)).await?
+            } else {
+                super::write::delete(client, &NODES, &before, None).await?;
+                client.create(&NODES, "", successor(&before, &node)).await?
+            }
         }
         created => created?,
     };
@@ -128,6 +134,37 @@ fn node(simulated: &Simulated) -> Value {
             "providerID": format!("{PROVIDER}{name}"),
         },
     })
+}
+
+/// Whether the Node may become this one. Its range and its provider never change: how many nodes share the network
+/// decides about the range, and so a later `up` with another number of them needs other Nodes of the same names.
+fn keeps_its_place(before: &Value, node: &Value) -> bool {
+    ["podCIDR", "providerID"]
+        .iter()
+        .all(|field| before["spec"][field].is_null() || before["spec"][field] == node["spec"][field])
+}
+
+/// The Node that comes after one of the same name, with what users have said of that: labels, taints, cordon.
+fn successor(before: &Value, node: &Value) -> Value {
+    let mut node = without_nulls(node);
+    let kept = |object: &Value, fields: &[&str]| {
+        let fields = fields.iter().filter(|field| !object[**field].is_null());
+        fields
+            .map(|field| ((*field).to_owned(), object[*field].clone()))
+            .collect::<Vec<_>>()
+    };
+    if let Some(spec) = node["spec"].as_object_mut() {
+        spec.extend(kept(&before["spec"], &["taints", "unschedulable"]));
+    }
+    for field in ["labels", "annotations"] {
+        for (name, value) in before["metadata"][field].as_object().into_iter().flatten() {
+            let is_ours = name.starts_with("topology.kubernetes.io/");
+            if !is_ours && node["metadata"][field][name].is_null() {
+                node["metadata"][field][name] = value.clone();
+            }
+        }
+    }
+    node
 }
 
 /// What a patch removes is not there to begin with.
@@ -303,6 +340,23 @@ mod tests {
     fn the_machine_is_read_from_its_files() {
         assert_eq!(memory_kib("MemTotal:       16384 kB\nMemFree: 1 kB"), 16384);
         assert_eq!(pretty_name("ID=debian\nPRETTY_NAME=\"Debian 12\""), "Debian 12");
+    }
+
+    #[test]
+    fn a_node_with_another_range_succeeds_the_one_before_and_keeps_what_users_said_of_it() {
+        let before = json!({
+            "metadata": {"name": "local", "uid": "u", "labels": {"disk": "ssd", "topology.kubernetes.io/zone": "a"},
+                "annotations": {"note": "mine"}},
+            "spec": {"podCIDR": "10.244.0.0/16", "unschedulable": true, "taints": [{"key": "k", "effect": "NoSchedule"}]}});
+        let node = json!({"metadata": {"name": "local", "labels": {"topology.kubernetes.io/zone": null}},
+            "spec": {"podCIDR": "10.244.0.0/20"}});
+        assert!(!keeps_its_place(&before, &node) && keeps_its_place(&before, &before));
+        assert_eq!(
+            successor(&before, &node),
+            json!({"metadata": {"name": "local", "labels": {"disk": "ssd"}, "annotations": {"note": "mine"}},
+                "spec": {"podCIDR": "10.244.0.0/20", "taints": [{"key": "k", "effect": "NoSchedule"}],
+                    "unschedulable": true}})
+        );
     }
 
     #[test]
