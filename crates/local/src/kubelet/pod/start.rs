@@ -25,6 +25,7 @@ use crate::kubelet::probes::Purpose;
 use crate::kubelet::sources::InNamespace;
 use crate::kubelet::volumes::mounts;
 use crate::kubelet::{images, logs, security};
+use crate::sys::namespaces::Users;
 
 /// What the life of a pod keeps of a running container.
 pub(super) struct Running {
@@ -285,6 +286,10 @@ impl Life {
             [("PATH", path), ("HOSTNAME", hostname), ("HOME", home.to_owned())]
                 .map(|(name, value)| (name.to_owned(), value)),
         );
+        if self.node.users == Users::One {
+            // Files cannot be given to anybody else: tar, which `kubectl cp` runs here as root, must not try to.
+            environment.extend([("TAR_OPTIONS".to_owned(), "--no-same-owner".to_owned())]);
+        }
         environment.extend(image.env.clone());
         environment
     }
