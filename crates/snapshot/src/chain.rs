@@ -57,6 +57,19 @@ pub struct HttpHandler {
     pub stream_idle_timeout: Option<Duration>,
 }
 
+impl HttpHandler {
+    /// Serves these routes, with Istio's defaults.
+    pub fn new(stat_prefix: String, routes: RouteSource, server_name: &str) -> Self {
+        Self {
+            stat_prefix,
+            routes,
+            filters: vec![HttpFilter::Stats],
+            server_name: server_name.to_owned(),
+            stream_idle_timeout: None,
+        }
+    }
+}
+
 /// Where an HTTP handler takes its routes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,4 +90,15 @@ pub struct TcpHandler {
     /// Longest silence in both directions; `None` is Envoy's hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
+}
+
+impl TcpHandler {
+    /// Forwards to that cluster, with Istio's defaults.
+    pub fn to(cluster: ClusterName) -> Self {
+        Self {
+            stat_prefix: cluster.to_string(),
+            cluster,
+            idle_timeout: None,
+        }
+    }
 }

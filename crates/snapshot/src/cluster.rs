@@ -37,6 +37,23 @@ pub struct Cluster {
     pub origin: Option<Origin>,
 }
 
+impl Cluster {
+    /// A cluster that sets nothing: Istio's defaults.
+    pub fn new(name: ClusterName, discovery: Discovery) -> Self {
+        Self {
+            name,
+            discovery,
+            load_balancing: LoadBalancing::default(),
+            http: UpstreamHttp::default(),
+            connect_timeout: Duration::from_secs(10),
+            circuit_breaker: CircuitBreaker::default(),
+            source_address: None,
+            service: None,
+            origin: None,
+        }
+    }
+}
+
 impl Named for Cluster {
     fn name(&self) -> &str {
         self.name.as_str()

@@ -73,6 +73,18 @@ pub struct Endpoint {
     pub workload: Workload,
 }
 
+impl Endpoint {
+    /// A healthy member of which nothing else is known.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            weight: 1,
+            health: Health::Healthy,
+            workload: Workload::default(),
+        }
+    }
+}
+
 /// Whether an endpoint may be picked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

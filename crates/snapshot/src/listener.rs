@@ -46,6 +46,22 @@ pub struct Listener {
     pub default_chain: Option<Chain>,
 }
 
+impl Listener {
+    /// A virtual listener without chains.
+    pub fn new(name: ListenerName, address: SocketAddr, direction: Direction) -> Self {
+        Self {
+            name,
+            address,
+            bind: false,
+            use_original_destination: false,
+            direction,
+            detect_http: false,
+            chains: Vec::new(),
+            default_chain: None,
+        }
+    }
+}
+
 impl Named for Listener {
     fn name(&self) -> &str {
         self.name.as_str()

@@ -167,15 +167,8 @@ fn cluster(name: &str, random: &mut StdRng) -> Cluster {
         _ => Discovery::Endpoints,
     };
     Cluster {
-        name: name.into(),
-        discovery,
-        load_balancing: LoadBalancing::default(),
-        http: Default::default(),
         connect_timeout: Duration::from_secs(random.random_range(1..4)),
-        circuit_breaker: Default::default(),
-        source_address: None,
-        service: None,
-        origin: None,
+        ..Cluster::new(name.into(), discovery)
     }
 }
 
@@ -211,26 +204,14 @@ fn table(name: &str, clusters: &[String], bad: bool, random: &mut StdRng) -> Rou
 }
 
 fn listener(name: &str, table: &str) -> Listener {
-    let http = HttpHandler {
-        stat_prefix: "s".into(),
-        routes: RouteSource::Named(table.into()),
-        filters: vec![HttpFilter::Stats],
-        server_name: "envoy".into(),
-        stream_idle_timeout: None,
-    };
+    let http = HttpHandler::new("s".into(), RouteSource::Named(table.into()), "envoy");
     Listener {
-        name: name.into(),
-        address: "0.0.0.0:80".parse().unwrap(),
-        bind: false,
-        use_original_destination: false,
-        direction: Direction::Outbound,
-        detect_http: false,
         chains: vec![Chain {
             name: "c".into(),
             matches: ChainMatch::default(),
             handler: Handler::Http(http),
         }],
-        default_chain: None,
+        ..Listener::new(name.into(), "0.0.0.0:80".parse().unwrap(), Direction::Outbound)
     }
 }
 

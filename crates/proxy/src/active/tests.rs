@@ -17,22 +17,19 @@ fn chain(name: &str, port: Option<u16>, protocols: &[&str]) -> Fact {
         },
         handler: Handler::Tcp(TcpHandler {
             stat_prefix: String::new(),
-            cluster: name.into(),
-            idle_timeout: None,
+            ..TcpHandler::to(name.into())
         }),
     }
 }
 
 fn listener(name: &str, address: &str, bind: bool, chains: Vec<Fact>) -> ListenerFact {
     ListenerFact {
-        name: name.into(),
-        address: address.parse().unwrap(),
         bind,
         use_original_destination: bind,
-        direction: Direction::Outbound,
         detect_http: true,
         chains,
         default_chain: Some(chain(name, None, &[])),
+        ..ListenerFact::new(name.into(), address.parse().unwrap(), Direction::Outbound)
     }
 }
 
@@ -106,15 +103,8 @@ fn chains_are_chosen_by_port_and_then_by_protocol_and_never_back() {
 #[test]
 fn what_did_not_change_is_taken_over() {
     let cluster = |timeout| snapshot::Cluster {
-        name: "c".into(),
-        discovery: snapshot::Discovery::Endpoints,
-        load_balancing: snapshot::LoadBalancing::default(),
-        http: snapshot::cluster::UpstreamHttp::Http1,
         connect_timeout: std::time::Duration::from_secs(timeout),
-        circuit_breaker: snapshot::CircuitBreaker::default(),
-        source_address: None,
-        service: None,
-        origin: None,
+        ..snapshot::Cluster::new("c".into(), snapshot::Discovery::Endpoints)
     };
     let endpoints = |addresses: &[&str]| snapshot::Endpoints {
         cluster: "c".into(),
@@ -122,12 +112,7 @@ fn what_did_not_change_is_taken_over() {
             weight: 1,
             endpoints: addresses
                 .iter()
-                .map(|address| snapshot::Endpoint {
-                    address: address.parse().unwrap(),
-                    weight: 1,
-                    health: snapshot::Health::Healthy,
-                    workload: snapshot::endpoint::Workload::default(),
-                })
+                .map(|address| snapshot::Endpoint::new(address.parse().unwrap()))
                 .collect(),
             ..snapshot::LocalityEndpoints::default()
         }],

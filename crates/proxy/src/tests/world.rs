@@ -11,8 +11,8 @@ use snapshot::endpoint::Workload;
 use snapshot::route::Forward;
 use snapshot::{
     Action, Chain, ChainMatch, Cluster, ClusterName, Direction, Discovery, Endpoint, Endpoints, Handler,
-    Health, HttpFilter, HttpHandler, Listener, LoadBalancing, LocalityEndpoints, Retry, Route, RouteSource,
-    RouteTable, Snapshot, TcpHandler, VirtualHost, Weighted,
+    HttpHandler, Listener, LoadBalancing, LocalityEndpoints, Retry, Route, RouteSource, RouteTable, Snapshot,
+    TcpHandler, VirtualHost, Weighted,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -356,31 +356,24 @@ pub(super) async fn nobody() -> SocketAddr {
 
 pub(super) fn cluster(name: &str) -> Cluster {
     Cluster {
-        name: name.into(),
-        discovery: Discovery::Endpoints,
         load_balancing: LoadBalancing::RoundRobin,
-        http: UpstreamHttp::Http1,
         connect_timeout: Duration::from_secs(2),
-        circuit_breaker: snapshot::CircuitBreaker::default(),
-        source_address: None,
         service: Some(ServiceRef {
             host: format!("{name}.shop.svc"),
             name: name.into(),
             namespace: "shop".into(),
         }),
-        origin: None,
+        ..Cluster::new(name.into(), Discovery::Endpoints)
     }
 }
 
 pub(super) fn endpoints(cluster: &str, addresses: &[SocketAddr]) -> Endpoints {
     let endpoint = |address: &SocketAddr| Endpoint {
-        address: *address,
-        weight: 1,
-        health: Health::Healthy,
         workload: Workload {
             name: format!("{cluster}-0"),
             ..Workload::default()
         },
+        ..Endpoint::new(*address)
     };
     Endpoints {
         cluster: cluster.into(),
@@ -444,14 +437,10 @@ fn listeners() -> [Listener; 5] {
         handler,
     };
     let listener = |name: &str, port: u16, default: Chain| Listener {
-        name: name.into(),
-        address: ([0, 0, 0, 0], port).into(),
         bind: name.starts_with("virtual"),
         use_original_destination: name == "virtualOutbound",
-        direction: Direction::Outbound,
-        detect_http: false,
-        chains: Vec::new(),
         default_chain: Some(default),
+        ..Listener::new(name.into(), ([0, 0, 0, 0], port).into(), Direction::Outbound)
     };
     let mut detecting = listener("0.0.0.0_7000", 7000, chain("other", tcp("a")));
     detecting.detect_http = true;
@@ -479,21 +468,12 @@ fn listeners() -> [Listener; 5] {
 }
 
 fn http() -> Handler {
-    Handler::Http(HttpHandler {
-        stat_prefix: "outbound".into(),
-        routes: RouteSource::Named("80".into()),
-        filters: vec![HttpFilter::Stats],
-        server_name: "envoy".into(),
-        stream_idle_timeout: None,
-    })
+    let routes = RouteSource::Named("80".into());
+    Handler::Http(HttpHandler::new("outbound".into(), routes, "envoy"))
 }
 
 fn tcp(cluster: &str) -> Handler {
-    Handler::Tcp(TcpHandler {
-        stat_prefix: cluster.into(),
-        cluster: cluster.into(),
-        idle_timeout: None,
-    })
+    Handler::Tcp(TcpHandler::to(cluster.into()))
 }
 
 /// Everything goes to the cluster `a` with these endpoints.

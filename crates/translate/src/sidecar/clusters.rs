@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use resources::istio::destination_rule::Subset;
 use snapshot::cluster::UpstreamHttp;
 use snapshot::{
-    CircuitBreaker, Cluster, ClusterName, Discovery, Endpoint, Endpoints, Locality, LocalityEndpoints,
-    Origin, Snapshot,
+    Cluster, ClusterName, Discovery, Endpoint, Endpoints, Locality, LocalityEndpoints, Origin, Snapshot,
 };
 
 use super::CONNECT_TIMEOUT;
@@ -55,17 +54,17 @@ fn add_cluster(seen: &VisibleService, port: &ServicePort, subset: Option<&Subset
         .unwrap_or_default();
     let tcp = effective.connection_pool.and_then(|pool| pool.tcp.as_ref());
     let cluster = Cluster {
-        name: name.clone(),
-        discovery: discovery(effective.load_balancer, seen.service.is_headless),
         load_balancing: load_balancing(effective.load_balancer),
         http: port.protocol.upstream_http(),
         connect_timeout: tcp
             .and_then(|tcp| tcp.connect_timeout)
             .map_or(CONNECT_TIMEOUT, |timeout| timeout.0),
-        circuit_breaker: CircuitBreaker::default(),
-        source_address: None,
         service: Some(seen.service.reference()),
         origin: origin(seen),
+        ..Cluster::new(
+            name.clone(),
+            discovery(effective.load_balancer, seen.service.is_headless),
+        )
     };
     if cluster.discovery == Discovery::Endpoints {
         snapshot.endpoints.insert(endpoints(seen, port, subset, name));
@@ -97,10 +96,9 @@ fn endpoints(
     for (address, member) in members {
         if subset.is_none_or(|subset| contains_all(&member.labels, &subset.labels)) {
             places.entry(member.locality.clone()).or_default().push(Endpoint {
-                address,
-                weight: 1,
                 health: member.health,
                 workload: member.workload.clone(),
+                ..Endpoint::new(address)
             });
         }
     }
@@ -125,14 +123,9 @@ fn endpoints(
 /// A cluster that stands for no service.
 pub(super) fn special(name: &str, discovery: Discovery) -> Cluster {
     Cluster {
-        name: name.into(),
-        discovery,
         load_balancing: load_balancing(None),
         http: UpstreamHttp::Downstream,
         connect_timeout: CONNECT_TIMEOUT,
-        circuit_breaker: CircuitBreaker::default(),
-        source_address: None,
-        service: None,
-        origin: None,
+        ..Cluster::new(name.into(), discovery)
     }
 }

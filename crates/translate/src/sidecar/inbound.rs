@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use snapshot::chain::RouteSource;
 use snapshot::{
-    Chain, ChainMatch, Cluster, ClusterName, Direction, Discovery, Handler, HttpFilter, HttpHandler,
-    Listener, Retry, RouteTable, Snapshot, VirtualHost,
+    Chain, ChainMatch, Cluster, ClusterName, Direction, Discovery, Handler, HttpHandler, Listener, Retry,
+    RouteTable, Snapshot, VirtualHost,
 };
 
 use super::clusters::special;
@@ -40,12 +40,9 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         chains.extend(port_chains(port));
     }
     chains.push(catch_all_http());
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), INBOUND_PORT);
     snapshot.listeners.insert(Listener {
-        name: "virtualInbound".into(),
-        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), INBOUND_PORT),
         bind: true,
-        use_original_destination: false,
-        direction: Direction::Inbound,
         detect_http: true,
         chains,
         default_chain: Some(Chain {
@@ -53,6 +50,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
             matches: ChainMatch::default(),
             handler: tcp(ClusterName::INBOUND_PASSTHROUGH.into()),
         }),
+        ..Listener::new("virtualInbound".into(), address, Direction::Inbound)
     });
 }
 
@@ -122,11 +120,10 @@ fn http(chain: &str, host: &str, cluster: ClusterName, retry: Option<Retry>) -> 
             routes: vec![default_route("default", cluster, retry)],
         }],
     };
-    Handler::Http(HttpHandler {
-        stat_prefix: format!("inbound_{chain}"),
-        routes: RouteSource::Inline(Arc::new(table)),
-        filters: vec![HttpFilter::Stats],
-        server_name: "istio-envoy".into(),
-        stream_idle_timeout: None,
-    })
+    let routes = RouteSource::Inline(Arc::new(table));
+    Handler::Http(HttpHandler::new(
+        format!("inbound_{chain}"),
+        routes,
+        "istio-envoy",
+    ))
 }

@@ -29,11 +29,7 @@ pub(crate) fn snapshot(scope: &Scope) -> Snapshot {
 
 /// Opaque bytes to a cluster.
 fn tcp(cluster: ClusterName) -> Handler {
-    Handler::Tcp(TcpHandler {
-        stat_prefix: cluster.to_string(),
-        cluster,
-        idle_timeout: None,
-    })
+    Handler::Tcp(TcpHandler::to(cluster))
 }
 
 /// A route that nobody wrote: every request to one cluster.

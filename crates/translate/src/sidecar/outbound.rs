@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use resources::istio::has_wildcard;
 use snapshot::chain::RouteSource;
 use snapshot::{
-    Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpFilter, HttpHandler, Listener, Retry,
-    Route, RouteTable, RouteTableName, Snapshot, VirtualHost,
+    Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpHandler, Listener, Retry, Route,
+    RouteTable, RouteTableName, Snapshot, VirtualHost,
 };
 
 use super::hosts::{domains, host_domains};
@@ -51,12 +51,8 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
 
 fn virtual_outbound() -> Listener {
     Listener {
-        name: "virtualOutbound".into(),
-        address: SocketAddr::new(ANY, OUTBOUND_PORT),
         bind: true,
         use_original_destination: true,
-        direction: Direction::Outbound,
-        detect_http: false,
         // Somebody who connects to the port itself would make the proxy call itself without end.
         chains: vec![Chain {
             name: "virtualOutbound-blackhole".into(),
@@ -71,6 +67,11 @@ fn virtual_outbound() -> Listener {
             matches: ChainMatch::default(),
             handler: tcp(ClusterName::PASSTHROUGH.into()),
         }),
+        ..Listener::new(
+            "virtualOutbound".into(),
+            SocketAddr::new(ANY, OUTBOUND_PORT),
+            Direction::Outbound,
+        )
     }
 }
 
@@ -87,25 +88,16 @@ fn wildcard_http(port: u16) -> Listener {
 }
 
 fn http(listener: &str, table: RouteTableName) -> Handler {
-    Handler::Http(HttpHandler {
-        stat_prefix: format!("outbound_{listener}"),
-        routes: RouteSource::Named(table),
-        filters: vec![HttpFilter::Stats],
-        server_name: "envoy".into(),
-        stream_idle_timeout: None,
-    })
+    let stat_prefix = format!("outbound_{listener}");
+    Handler::Http(HttpHandler::new(stat_prefix, RouteSource::Named(table), "envoy"))
 }
 
 fn virtual_listener(name: String, address: SocketAddr, chains: Vec<Chain>, default_chain: Chain) -> Listener {
     Listener {
-        name: name.into(),
-        address,
-        bind: false,
-        use_original_destination: false,
-        direction: Direction::Outbound,
         detect_http: !chains.is_empty(),
         chains,
         default_chain: Some(default_chain),
+        ..Listener::new(name.into(), address, Direction::Outbound)
     }
 }
 

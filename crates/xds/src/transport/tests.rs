@@ -17,15 +17,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 fn world(seconds: u64) -> Arc<Snapshot> {
     let mut snapshot = Snapshot::default();
     snapshot.clusters.insert(Cluster {
-        name: "c".into(),
-        discovery: Discovery::Endpoints,
-        load_balancing: Default::default(),
-        http: Default::default(),
         connect_timeout: Duration::from_secs(seconds),
-        circuit_breaker: Default::default(),
-        source_address: None,
-        service: None,
-        origin: None,
+        ..Cluster::new("c".into(), Discovery::Endpoints)
     });
     snapshot.endpoints.insert(Endpoints {
         cluster: "c".into(),

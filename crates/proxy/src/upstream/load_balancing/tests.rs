@@ -15,10 +15,9 @@ fn members(facts: &[(u32, Health, u32)]) -> Members {
         priority: *priority,
         weight: 1,
         endpoints: vec![Fact {
-            address: ([10, 0, 0, u8::try_from(position).unwrap()], 80).into(),
             weight: *weight,
             health: *health,
-            workload: snapshot::endpoint::Workload::default(),
+            ..Fact::new(([10, 0, 0, u8::try_from(position).unwrap()], 80).into())
         }],
         ..LocalityEndpoints::default()
     };
