@@ -57,9 +57,12 @@ pub(crate) enum UpstreamError {
     ConnectTimeout,
     #[error("circuit breaker is open")]
     Overflow,
-    /// Closed before any byte of a response; `reused` if the connection had served others before.
+    /// Closed before any byte of a response, by a peer that may have read the request.
     #[error("closed before a response")]
-    Closed { reused: bool },
+    Closed,
+    /// Closed by a peer that had not read the request: see [`crate::upstream::Lease::unread`].
+    #[error("closed without having read the request")]
+    Unread,
     #[error("stream reset")]
     Reset,
     #[error("stream refused")]
@@ -132,7 +135,8 @@ impl UpstreamError {
             | UpstreamError::Connect(_)
             | UpstreamError::ConnectTimeout
             | UpstreamError::Overflow
-            | UpstreamError::Closed { .. }
+            | UpstreamError::Closed
+            | UpstreamError::Unread
             | UpstreamError::Reset
             | UpstreamError::StreamRefused
             | UpstreamError::Truncated => 503,
@@ -145,11 +149,25 @@ impl UpstreamError {
             UpstreamError::NoHealthyEndpoint => Flag::NoHealthyUpstream,
             UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => Flag::UpstreamConnectionFailure,
             UpstreamError::Overflow => Flag::UpstreamOverflow,
-            UpstreamError::Closed { .. } | UpstreamError::Truncated => Flag::UpstreamConnectionTermination,
+            UpstreamError::Closed | UpstreamError::Unread | UpstreamError::Truncated => {
+                Flag::UpstreamConnectionTermination
+            }
             UpstreamError::Reset | UpstreamError::StreamRefused => Flag::UpstreamRemoteReset,
             UpstreamError::Protocol(_) => Flag::UpstreamProtocolError,
             UpstreamError::Timeout | UpstreamError::TryTimeout => Flag::UpstreamRequestTimeout,
         }
+    }
+
+    /// Whether the request was provably not processed, so that sending it again does no harm whatever it asks for.
+    /// A connection that could not be made belongs here too, but what follows from that is the policy's to say.
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        matches!(self, UpstreamError::Unread | UpstreamError::StreamRefused)
+    }
+
+    /// Whether nobody is there to process the request: what an application leaves that stopped listening.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        self.is_unprocessed() || matches!(self, UpstreamError::Connect(error) if refused(error))
     }
 
     /// Whether another try may help: the request did not get an answer, and the client has seen nothing of one.
@@ -173,7 +191,9 @@ impl UpstreamError {
             ),
             UpstreamError::ConnectTimeout => "connection timeout".to_owned(),
             UpstreamError::Overflow => "overflow".to_owned(),
-            UpstreamError::Closed { .. } | UpstreamError::Truncated => "connection termination".to_owned(),
+            UpstreamError::Closed | UpstreamError::Unread | UpstreamError::Truncated => {
+                "connection termination".to_owned()
+            }
             UpstreamError::Reset => "remote reset".to_owned(),
             UpstreamError::StreamRefused => "remote refused stream reset".to_owned(),
             UpstreamError::Protocol(_) => "protocol error".to_owned(),
@@ -228,7 +248,7 @@ mod tests {
             ),
             (RequestError::Refused(Refusal::Http10).into(), 426, "DPE", ""),
             (
-                UpstreamError::Closed { reused: false }.into(),
+                UpstreamError::Closed.into(),
                 503,
                 "UC",
                 "upstream connect error or disconnect/reset before headers. reset reason: connection termination",

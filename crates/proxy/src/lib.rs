@@ -14,6 +14,7 @@ mod probe;
 mod random;
 pub mod redirect;
 pub mod settings;
+mod sys;
 mod tcp;
 mod telemetry;
 mod transport;

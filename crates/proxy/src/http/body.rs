@@ -38,9 +38,9 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    pub(crate) fn new(wanted: bool) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            keeping: Cell::new(wanted),
+            keeping: Cell::new(true),
             lost: Cell::new(false),
         }
     }

@@ -17,7 +17,7 @@ use super::headers::Changes;
 use super::reply::LocalReply;
 use super::{forward, forwarded, normalize, reply, route};
 use crate::active::Active;
-use crate::error::{ProxyError, RequestError, Side};
+use crate::error::{ProxyError, RequestError, Side, UpstreamError};
 use crate::http::body::RequestBody;
 use crate::http::connection::Connection;
 use crate::telemetry::flags::{Flag, Flags};
@@ -148,8 +148,14 @@ impl<'c> Exchange<'c> {
                 self.reply.abort().await;
             }
             _ if self.record.status.is_some() => self.reply.abort().await,
+            ProxyError::Upstream(refusal) if self.is_workload_gone(refusal) && self.reply.refuse() => {
+                self.record.status = Some(error.status());
+            }
             _ => {
-                let local = reply::for_error(error, self.record.retried, &self.request);
+                let mut local = reply::for_error(error, self.record.retried, &self.request);
+                if matches!(error, ProxyError::Upstream(refusal) if self.is_workload_gone(refusal)) {
+                    forwarded::mark_unprocessed(&mut local.response);
+                }
                 if local.response.fields.contains("grpc-status") {
                     self.record.grpc_status = grpc_status(&local.response.fields);
                 }
@@ -161,6 +167,11 @@ impl<'c> Exchange<'c> {
                 }
             }
         }
+    }
+
+    /// Whether our own workload did not take the request. Proxies that call it then look for another one.
+    fn is_workload_gone(&self, error: &UpstreamError) -> bool {
+        self.connection.chain.direction == Direction::Inbound && error.is_refusal()
     }
 
     /// Leaves metrics behind. Exactly once.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use daemon::clock::{self, Instant};
 use futures_util::poll;
 use snapshot::route::{Forward, Found};
-use snapshot::{Route, Weighted};
+use snapshot::{Direction, Route, Weighted};
 
 use super::body::{Replay, RequestBody};
 use super::codec::{Answer, CodecError, Frame, Reply, Request, Response};
@@ -79,8 +79,8 @@ async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>) -> Result<(), ProxyE
     let _request = usage
         .take(Resource::Requests, limit(breaker.max_requests))
         .ok_or(UpstreamError::Overflow)?;
-    let mut attempts = Attempts::new(forward.retry.as_ref(), &exchange.request.method);
-    let replay = Replay::new(attempts.wants_body());
+    let mut attempts = Attempts::new(forward.retry.as_ref());
+    let replay = Replay::new();
     let mut _retry = None;
     loop {
         cluster::count(&cluster.live.counters.requests);
@@ -88,6 +88,9 @@ async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>) -> Result<(), ProxyE
         let next = match one_try(exchange, plan, &mut attempts, &replay).await {
             Ok(Done::Answered) => return Ok(()),
             Ok(Done::Again) => attempts.another(worker.random.next()),
+            Ok(Done::Unprocessed) => {
+                attempts.after_error(&UpstreamError::StreamRefused, worker.random.next())
+            }
             Err(Failure::Client(error)) => return Err(error.into()),
             Err(Failure::Upstream(error)) => {
                 let next = match replay.is_possible() && exchange.record.status.is_none() {
@@ -124,6 +127,8 @@ enum Done {
     Answered,
     /// The response is one that the policy wants to try again; nothing of it was sent.
     Again,
+    /// The other side's proxy found nobody who would process the request; nothing of its response was sent.
+    Unprocessed,
 }
 
 /// Whose fault ended a try.
@@ -166,10 +171,19 @@ async fn one_try(
         replay,
         begun: clock::now(),
     };
-    match conversation.hold(&mut lease, body, reply, record).await? {
+    let end = match conversation.hold(&mut lease, body, reply, record).await {
+        Ok(end) => end,
+        Err(Broken::Failed(failure)) => return Err(failure),
+        Err(Broken::Ended(error)) => {
+            let unread = lease.unread(&error, request);
+            return Err(Failure::Upstream(before_response(&error, unread)));
+        }
+    };
+    match end {
         End::Complete => lease.give_back(),
         End::Incomplete => {}
         End::Again => return Ok(Done::Again),
+        End::Unprocessed => return Ok(Done::Unprocessed),
         End::Switched => {
             if let Some(halves) = lease.halves() {
                 record.response_bytes += upgrade::tunnel(body.source(), reply, halves).await;
@@ -187,8 +201,23 @@ enum End {
     Incomplete,
     /// The response is to be tried again.
     Again,
+    /// Nobody processed the request, and it can be sent again.
+    Unprocessed,
     /// 101: the connection is no longer HTTP.
     Switched,
+}
+
+/// How a conversation broke off.
+enum Broken {
+    Failed(Failure),
+    /// The connection ended before a response; what that proves is asked of the lease.
+    Ended(CodecError),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 /// What does not change while one request goes up and its response comes down.
@@ -209,21 +238,19 @@ impl Conversation<'_> {
         body: &mut RequestBody<'_>,
         reply: &mut Reply<'_>,
         record: &mut Record,
-    ) -> Result<End, Failure> {
-        let reused = lease.reused;
+    ) -> Result<End, Broken> {
         let sent = lease.send(self.request);
-        let (mut sink, mut answer) =
-            sent.map_err(|error| Failure::Upstream(before_response(&error, reused)))?;
+        let (mut sink, mut answer) = sent.map_err(Broken::Ended)?;
         let complete = Cell::new(false);
         let mut upload = pin!(body.upload(&mut sink, self.replay, &complete));
         let head = async {
             loop {
                 tokio::select! {
                     biased;
-                    error = &mut upload => return Err(client_failed(&error)),
-                    () = reply.cancelled() => return Err(Failure::Client(RequestError::ClientGone)),
+                    error = &mut upload => return Err(Broken::from(client_failed(&error))),
+                    () = reply.cancelled() => return Err(Failure::Client(RequestError::ClientGone).into()),
                     head = answer.head() => {
-                        let head = head.map_err(|error| Failure::Upstream(before_response(&error, reused)))?;
+                        let head = head.map_err(Broken::Ended)?;
                         if !head.is_informational() {
                             return Ok(head);
                         }
@@ -236,9 +263,17 @@ impl Conversation<'_> {
             None => head.await?,
             Some(limit) => match clock::timeout(limit, head).await {
                 Ok(head) => head?,
-                Err(_) => return Err(Failure::Upstream(UpstreamError::TryTimeout)),
+                Err(_) => return Err(Failure::Upstream(UpstreamError::TryTimeout).into()),
             },
         };
+        let by_proxy = self.connection.chain.direction == Direction::Outbound;
+        if by_proxy
+            && forwarded::is_unprocessed(&response)
+            && self.attempts.may_resend()
+            && self.replay.is_possible()
+        {
+            return Ok(End::Unprocessed);
+        }
         if self.wants_another(&response) {
             return Ok(End::Again);
         }
@@ -251,7 +286,7 @@ impl Conversation<'_> {
         let download = pin!(download(&mut answer, reply, record));
         tokio::select! {
             biased;
-            error = &mut upload => Err(client_failed(&error)),
+            error = &mut upload => Err(client_failed(&error).into()),
             outcome = download => {
                 outcome?;
                 Ok(if complete.get() { End::Complete } else { End::Incomplete })
@@ -360,14 +395,16 @@ fn client_gone(error: CodecError) -> Failure {
     Failure::Client(RequestError::ClientGone)
 }
 
-fn before_response(error: &CodecError, reused: bool) -> UpstreamError {
+fn before_response(error: &CodecError, unread: bool) -> UpstreamError {
     match error {
+        _ if unread => UpstreamError::Unread,
         CodecError::Refused(refusal) => UpstreamError::Protocol(*refusal),
-        CodecError::Closed => UpstreamError::Closed { reused },
         CodecError::StreamRefused => UpstreamError::StreamRefused,
-        CodecError::Truncated | CodecError::Silent | CodecError::Io(_) => {
-            UpstreamError::Closed { reused: false }
-        }
+        CodecError::Closed
+        | CodecError::Reset
+        | CodecError::Truncated
+        | CodecError::Silent
+        | CodecError::Io(_) => UpstreamError::Closed,
         CodecError::Http2(_) => UpstreamError::Reset,
     }
 }

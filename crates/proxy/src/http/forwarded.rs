@@ -11,11 +11,15 @@ use crate::http::codec::{Request, Response};
 use crate::worker::Worker;
 
 /// What proxies of a mesh tell each other.
-const BETWEEN_PROXIES: [&str; 3] = [
+const BETWEEN_PROXIES: [&str; 4] = [
+    UNPROCESSED,
     "x-envoy-peer-metadata",
     "x-envoy-peer-metadata-id",
     "x-envoy-decorator-operation",
 ];
+
+/// On a 503 of a workload's proxy: nobody was there to process the request, so it may be sent elsewhere.
+const UNPROCESSED: &str = "x-amime-unprocessed";
 
 /// Before routing.
 pub(crate) fn request(request: &mut Request, worker: &Worker) {
@@ -43,6 +47,16 @@ pub(crate) fn attempt(request: &mut Request, number: u32, timeout: Option<Durati
             .fields
             .set("x-envoy-expected-rq-timeout-ms", decimal(milliseconds, &mut text));
     }
+}
+
+/// Says that nobody processed the request.
+pub(crate) fn mark_unprocessed(response: &mut Response) {
+    response.fields.set(UNPROCESSED, b"true");
+}
+
+/// Whether that response says so.
+pub(crate) fn is_unprocessed(response: &Response) -> bool {
+    response.status == 503 && response.fields.contains(UNPROCESSED)
 }
 
 /// A response of an upstream, `took` after the request was sent, before anything else changes it.

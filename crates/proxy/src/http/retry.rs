@@ -1,12 +1,11 @@
 //! Whether, and when, a request is tried again. Pure: outcomes and random numbers in, decisions out.
 //!
-//! Istio's default is two more tries on failures that provably reached nobody. Besides that policy, a request that
-//! found its kept connection closed by the other side is sent once more, if sending it twice does no harm.
+//! Istio's default is two more tries on failures that provably reached nobody. Beyond a route's policy, a request that
+//! was provably not processed is sent again for a short while: an application that ends costs nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::Method;
 use snapshot::Retry;
 
 use crate::error::UpstreamError;
@@ -15,14 +14,17 @@ use crate::http::codec::Response;
 /// Envoy's `retry_back_off` defaults.
 const BASE: Duration = Duration::from_millis(25);
 const LONGEST: Duration = Duration::from_millis(250);
+/// How often a request that nobody processed is sent again beyond the policy, and the first wait between; each wait is
+/// twice the one before. Together 630 ms: time for the news of an endpoint that goes to arrive.
+const RESENDS: u32 = 7;
+const FIRST_WAIT: Duration = Duration::from_millis(10);
 
 /// The tries of one request.
 #[derive(Debug)]
 pub(crate) struct Attempts<'p> {
     policy: Option<&'p Retry>,
-    repeatable: bool,
-    refreshed: bool,
     retries: u32,
+    resent: u32,
     /// Endpoints that were tried, if the policy avoids them.
     pub(crate) tried: Vec<SocketAddr>,
 }
@@ -39,24 +41,18 @@ pub(crate) enum Next {
 }
 
 impl<'p> Attempts<'p> {
-    pub(crate) fn new(policy: Option<&'p Retry>, method: &Method) -> Self {
+    pub(crate) fn new(policy: Option<&'p Retry>) -> Self {
         Self {
             policy,
-            repeatable: method.is_idempotent(),
-            refreshed: false,
             retries: 0,
+            resent: 0,
             tried: Vec::new(),
         }
     }
 
     /// The number of the current try, from 1.
     pub(crate) fn number(&self) -> u32 {
-        self.retries + u32::from(self.refreshed) + 1
-    }
-
-    /// Whether frames of the body should be kept for another try.
-    pub(crate) fn wants_body(&self) -> bool {
-        self.policy.is_some_and(|policy| policy.attempts > 0) || self.repeatable
+        self.retries + self.resent + 1
     }
 
     /// Limit of one try.
@@ -83,14 +79,28 @@ impl<'p> Attempts<'p> {
 
     /// After a failure.
     pub(crate) fn after_error(&mut self, error: &UpstreamError, random: u64) -> Next {
-        if matches!(error, UpstreamError::Closed { reused: true }) && self.repeatable && !self.refreshed {
-            self.refreshed = true;
-            return Next::Again(Duration::ZERO);
+        let asked = error.retryable() && self.asks(|condition| matches_error(condition, error));
+        let next = if asked { self.another(random) } else { Next::Final };
+        match next {
+            Next::Again(_) => next,
+            Next::Exhausted | Next::Final if error.is_unprocessed() && self.may_resend() => self.resend(),
+            Next::Exhausted | Next::Final => next,
         }
-        if !error.retryable() || !self.asks(|condition| matches_error(condition, error)) {
-            return Next::Final;
-        }
-        self.another(random)
+    }
+
+    /// Whether a request that nobody processed would be sent again.
+    pub(crate) fn may_resend(&self) -> bool {
+        self.resent < RESENDS
+    }
+
+    /// At once the first time: a connection that was found closed is replaced.
+    fn resend(&mut self) -> Next {
+        let wait = match self.resent {
+            0 => Duration::ZERO,
+            times => FIRST_WAIT * 2_u32.pow(times - 1),
+        };
+        self.resent += 1;
+        Next::Again(wait)
     }
 
     /// After a response that [`Attempts::wants_another`] wants, or when a policy wanted one for an error.
@@ -121,18 +131,16 @@ fn back_off(retry: u32, random: u64) -> Duration {
 fn matches_error(condition: &str, error: &UpstreamError) -> bool {
     let connect = matches!(error, UpstreamError::Connect(_) | UpstreamError::ConnectTimeout);
     let refused = matches!(error, UpstreamError::StreamRefused);
+    let unread = matches!(error, UpstreamError::Unread);
     let reset = matches!(
         error,
-        UpstreamError::Closed { .. }
-            | UpstreamError::Reset
-            | UpstreamError::TryTimeout
-            | UpstreamError::Protocol(_)
+        UpstreamError::Closed | UpstreamError::Reset | UpstreamError::TryTimeout | UpstreamError::Protocol(_)
     );
     match condition {
         "connect-failure" => connect,
         "refused-stream" => refused,
-        "reset" | "5xx" | "gateway-error" => connect || refused || reset,
-        "reset-before-request" => connect || refused,
+        "reset" | "5xx" | "gateway-error" => connect || refused || unread || reset,
+        "reset-before-request" => connect || refused || unread,
         _ => false,
     }
 }
@@ -167,7 +175,7 @@ mod tests {
     #[test]
     fn the_default_policy_tries_twice_more_on_failures_that_reached_nobody() {
         let policy = Retry::default();
-        let mut attempts = Attempts::new(Some(&policy), &Method::POST);
+        let mut attempts = Attempts::new(Some(&policy));
         assert!(matches!(attempts.after_error(&refused(), 1), Next::Again(_)));
         assert!(matches!(
             attempts.after_error(&UpstreamError::StreamRefused, 1),
@@ -183,20 +191,34 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_was_closed_while_idle_is_replaced_once_and_only_for_harmless_methods() {
-        let stale = UpstreamError::Closed { reused: true };
-        let mut get = Attempts::new(None, &Method::GET);
-        assert_eq!(get.after_error(&stale, 1), Next::Again(Duration::ZERO));
-        assert_eq!(get.after_error(&stale, 1), Next::Final);
+    fn what_nobody_processed_is_sent_again_for_a_while_whatever_the_policy_says() {
+        for error in [UpstreamError::Unread, UpstreamError::StreamRefused] {
+            let mut attempts = Attempts::new(None);
+            let waits: Vec<_> = std::iter::from_fn(|| match attempts.after_error(&error, 1) {
+                Next::Again(wait) => Some(wait.as_millis()),
+                Next::Exhausted | Next::Final => None,
+            })
+            .collect();
+            assert_eq!(waits, [0, 10, 20, 40, 80, 160, 320]);
+        }
         assert_eq!(
-            Attempts::new(None, &Method::POST).after_error(&stale, 1),
-            Next::Final
+            Attempts::new(None).after_error(&UpstreamError::Closed, 1),
+            Next::Final,
+            "it may have been processed"
         );
-        let fresh = UpstreamError::Closed { reused: false };
-        assert_eq!(
-            Attempts::new(None, &Method::GET).after_error(&fresh, 1),
-            Next::Final
-        );
+    }
+
+    #[test]
+    fn the_policy_of_the_route_comes_before_what_we_add_to_it() {
+        let policy = Retry::default();
+        let mut attempts = Attempts::new(Some(&policy));
+        for retries in [1, 2, 2] {
+            assert!(matches!(
+                attempts.after_error(&UpstreamError::StreamRefused, 1),
+                Next::Again(_)
+            ));
+            assert_eq!(attempts.retries, retries);
+        }
     }
 
     #[test]
@@ -208,11 +230,11 @@ mod tests {
         };
         let default = Retry::default();
         let response = Response::new(503);
-        assert!(Attempts::new(Some(&named), &Method::GET).wants_another(&response));
-        assert!(!Attempts::new(Some(&default), &Method::GET).wants_another(&response));
+        assert!(Attempts::new(Some(&named)).wants_another(&response));
+        assert!(!Attempts::new(Some(&default)).wants_another(&response));
         let mut grpc = Response::new(200);
         grpc.fields.push("grpc-status", b"14");
-        assert!(Attempts::new(Some(&default), &Method::GET).wants_another(&grpc));
+        assert!(Attempts::new(Some(&default)).wants_another(&grpc));
     }
 
     #[test]

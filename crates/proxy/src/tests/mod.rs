@@ -6,4 +6,5 @@ mod opaque;
 mod outcomes;
 mod rewrites;
 mod snapshots;
+mod unprocessed;
 mod world;

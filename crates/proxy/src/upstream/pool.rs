@@ -2,7 +2,7 @@
 //!
 //! HTTP/1.1: idle connections are a stack, so that few stay warm and the rest time out. HTTP/2: few connections are
 //! shared by many streams. A connection that turns out closed when it is taken is dropped; one that closes under
-//! a request is that request's concern ([`UpstreamError::Closed`]).
+//! a request is that request's concern ([`UpstreamError::Closed`], [`Lease::unread`]).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -146,8 +146,6 @@ pub(crate) struct Lease {
     connection: Connection,
     pool: Rc<Pool>,
     cluster: Rc<Cluster>,
-    /// Whether the connection had served another request before.
-    pub(crate) reused: bool,
 }
 
 #[derive(Debug)]
@@ -179,21 +177,33 @@ impl Lease {
         endpoint: &Endpoint,
         over_http2: bool,
     ) -> Result<Self, UpstreamError> {
-        let lease = |connection, reused| Self {
+        let lease = |connection| Self {
             connection,
             pool: endpoint.pool.clone(),
             cluster: cluster.clone(),
-            reused,
         };
         if over_http2 {
-            let (stream, reused) = http2(worker, cluster, endpoint).await?;
-            return Ok(lease(Connection::Http2(stream), reused));
+            let stream = http2(worker, cluster, endpoint).await?;
+            return Ok(lease(Connection::Http2(stream)));
         }
-        let (connection, reused) = match endpoint.pool.take_idle() {
-            Some(connection) => (connection, true),
+        let connection = match endpoint.pool.take_idle() {
+            Some(connection) => connection,
             None => http1(worker, cluster, endpoint).await?,
         };
-        Ok(lease(Connection::Http1(Box::new(connection)), reused))
+        Ok(lease(Connection::Http1(Box::new(connection))))
+    }
+
+    /// Whether a connection that ended with `error` before any byte of a response proves that nobody has read the
+    /// request. Either the peer had closed before its bytes came: its end would have confirmed them. Or the peer's
+    /// kernel threw the connection away, which it does when a program ends or closes with bytes unread: of a request
+    /// that is its head alone, the program then lacks at least the end. (A program that asks for a reset with
+    /// `SO_LINGER` after it has read a request looks the same: docs/decisions/0016.)
+    pub(crate) fn unread(&self, error: &CodecError, request: &Request) -> bool {
+        match (&self.connection, error) {
+            (Connection::Http1(_), CodecError::Reset) => request.length.is_empty(),
+            (Connection::Http1(connection), CodecError::Closed) => connection.writer.nothing_arrived(),
+            _ => false,
+        }
     }
 
     /// Sends the head of a request. The body follows into the sink while the answer is awaited.
@@ -244,30 +254,23 @@ impl Lease {
 }
 
 /// A new HTTP/1.1 connection, or one that becomes idle while the limit keeps from opening more.
-async fn http1(
-    worker: &Worker,
-    cluster: &Rc<Cluster>,
-    endpoint: &Endpoint,
-) -> Result<(Http1, bool), UpstreamError> {
+async fn http1(worker: &Worker, cluster: &Rc<Cluster>, endpoint: &Endpoint) -> Result<Http1, UpstreamError> {
     let permit = match connection_permit(worker, cluster) {
         Some(permit) => permit,
         None => match wait_for_connection(worker, cluster, endpoint).await? {
             Freed::Permit(permit) => permit,
-            Freed::Connection(connection) => return Ok((*connection, true)),
+            Freed::Connection(connection) => return Ok(*connection),
         },
     };
     let transport = open(worker, cluster, endpoint).await?;
     let (read, write, already_read) = transport.split();
     let reader = h1::Reader::new(read, already_read);
-    Ok((
-        Http1 {
-            reader,
-            writer: h1::Writer::new(write),
-            served: 0,
-            _permit: permit,
-        },
-        false,
-    ))
+    Ok(Http1 {
+        reader,
+        writer: h1::Writer::new(write),
+        served: 0,
+        _permit: permit,
+    })
 }
 
 enum Freed {
@@ -324,15 +327,15 @@ async fn http2(
     worker: &Worker,
     cluster: &Rc<Cluster>,
     endpoint: &Endpoint,
-) -> Result<(StreamOf, bool), UpstreamError> {
+) -> Result<StreamOf, UpstreamError> {
     let limit = cluster.facts.circuit_breaker.max_requests_per_connection;
     let pool = &endpoint.pool;
     if let Some(stream) = shared_stream(pool, limit).await {
-        return Ok((stream, true));
+        return Ok(stream);
     }
     let _opening = pool.opening.lock().await;
     if let Some(stream) = shared_stream(pool, limit).await {
-        return Ok((stream, true));
+        return Ok(stream);
     }
     let permit = connection_permit(worker, cluster).ok_or(UpstreamError::Overflow)?;
     let transport = open(worker, cluster, endpoint).await?;
@@ -361,8 +364,7 @@ async fn http2(
     if !pool.retired.get() {
         pool.shared.borrow_mut().push(shared.clone());
     }
-    let stream = stream_of(shared).await.ok_or(UpstreamError::Reset)?;
-    Ok((stream, false))
+    stream_of(shared).await.ok_or(UpstreamError::Reset)
 }
 
 /// A stream of a connection that takes one; those that are found closed are given up.

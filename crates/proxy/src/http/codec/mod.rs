@@ -106,6 +106,9 @@ pub(crate) enum CodecError {
     /// The peer closed before the message began.
     #[error("closed")]
     Closed,
+    /// The peer's kernel threw the connection away before the message began.
+    #[error("reset")]
+    Reset,
     /// The peer closed in the middle of a message.
     #[error("closed in the middle of a message")]
     Truncated,

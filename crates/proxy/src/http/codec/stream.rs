@@ -191,6 +191,16 @@ impl Reply<'_> {
         }
     }
 
+    /// Tells the client that its request was not processed, if its protocol has a word for that. Only before the
+    /// response has begun.
+    pub(crate) fn refuse(&mut self) -> bool {
+        let Reply::Http2 { respond, .. } = self else {
+            return false;
+        };
+        respond.send_reset(h2::Reason::REFUSED_STREAM);
+        true
+    }
+
     /// Announces that the connection closes after this response (HTTP/1.1 only).
     pub(crate) fn close_after(&mut self) {
         if let Reply::Http1 { keep_alive, .. } = self {

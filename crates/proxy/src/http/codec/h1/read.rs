@@ -75,7 +75,7 @@ impl Reader {
                 Ok(0) if self.buffer.is_empty() => return Err(CodecError::Closed),
                 Ok(0) => return Err(CodecError::Truncated),
                 Ok(_) => {}
-                Err(error) if self.buffer.is_empty() && is_reset(&error) => return Err(CodecError::Closed),
+                Err(error) if self.buffer.is_empty() && is_reset(&error) => return Err(CodecError::Reset),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -146,7 +146,7 @@ impl Reader {
     }
 }
 
-/// Whether the peer closed with a reset: what a server does to a connection that it has just given up.
+/// Whether the peer's kernel threw the connection away.
 fn is_reset(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),

@@ -10,6 +10,7 @@ use http::Method;
 use tokio::io::AsyncWriteExt;
 
 use crate::http::codec::{CodecError, Fields, Length, Request, Response, has_body};
+use crate::sys::unacknowledged::unacknowledged;
 use crate::transport::{SILENCE, WriteHalf};
 
 /// Pieces of body up to this size are copied behind the head.
@@ -23,6 +24,8 @@ pub(crate) struct Writer {
     half: WriteHalf,
     out: Vec<u8>,
     chunked: bool,
+    /// Bytes of the current request that the kernel has taken.
+    sent: u64,
 }
 
 impl Writer {
@@ -31,11 +34,18 @@ impl Writer {
             half,
             out: Vec::new(),
             chunked: false,
+            sent: 0,
         }
+    }
+
+    /// Whether the peer's kernel has confirmed no byte of the current request.
+    pub(crate) fn nothing_arrived(&self) -> bool {
+        unacknowledged(self.half.as_ref()) >= self.sent
     }
 
     /// Begins a request.
     pub(crate) fn request(&mut self, request: &Request) {
+        self.sent = 0;
         let out = &mut self.out;
         out.reserve(request.path.len() + request.authority.len() + room_for(&request.fields));
         out.extend_from_slice(request.method.as_str().as_bytes());
@@ -133,7 +143,10 @@ impl Writer {
     }
 
     async fn write_all(&mut self, mut bytes: impl Buf) -> Result<(), CodecError> {
-        match daemon::clock::timeout(SILENCE, self.half.write_all_buf(&mut bytes)).await {
+        let length = bytes.remaining();
+        let written = daemon::clock::timeout(SILENCE, self.half.write_all_buf(&mut bytes)).await;
+        self.sent += (length - bytes.remaining()) as u64;
+        match written {
             Ok(written) => Ok(written?),
             Err(_) => Err(CodecError::Silent),
         }

@@ -1,0 +1,3 @@
+//! What the kernel knows of a socket, as small safe functions.
+
+pub(crate) mod unacknowledged;
