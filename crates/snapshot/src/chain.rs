@@ -90,6 +90,9 @@ pub struct TcpHandler {
     /// Longest silence in both directions; `None` is Envoy's hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
+    /// The address of the client is the key for clusters that choose consistently.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hash_source_address: bool,
 }
 
 impl TcpHandler {
@@ -99,6 +102,7 @@ impl TcpHandler {
             stat_prefix: cluster.to_string(),
             cluster,
             idle_timeout: None,
+            hash_source_address: false,
         }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CircuitBreaker, ClusterName, LoadBalancing, Named, Origin};
+use crate::{
+    CircuitBreaker, ClusterName, LoadBalancing, LocalityBalancing, Named, Origin, OutlierDetection, SlowStart,
+};
 
 /// One upstream group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +19,18 @@ pub struct Cluster {
     /// How one member is picked.
     #[serde(default)]
     pub load_balancing: LoadBalancing,
+    /// New members get their share little by little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
+    /// What the place of a member counts for.
+    #[serde(default, skip_serializing_if = "LocalityBalancing::is_ignored")]
+    pub locality: LocalityBalancing,
+    /// With fewer healthy members than this percentage, all are used (Envoy: panic); 0 never does that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub panic_percent: u8,
+    /// When a failing member is set aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier_detection: Option<OutlierDetection>,
     /// HTTP version spoken to members.
     #[serde(default)]
     pub http: UpstreamHttp,
@@ -44,6 +58,10 @@ impl Cluster {
             name,
             discovery,
             load_balancing: LoadBalancing::default(),
+            slow_start: None,
+            locality: LocalityBalancing::default(),
+            panic_percent: 0,
+            outlier_detection: None,
             http: UpstreamHttp::default(),
             connect_timeout: Duration::from_secs(10),
             circuit_breaker: CircuitBreaker::default(),
@@ -52,6 +70,11 @@ impl Cluster {
             origin: None,
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 impl Named for Cluster {

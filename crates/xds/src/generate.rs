@@ -10,6 +10,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use snapshot::cluster::{ServiceRef, UpstreamHttp};
 use snapshot::endpoint::Workload;
+use snapshot::load_balancing::HashCookie;
 use snapshot::route::{
     DirectResponse, Forward, HeaderMatch, PathRewrite, QueryMatch, Redirect, RedirectPath, StringMatch,
 };
@@ -126,19 +127,47 @@ fn weighted() -> impl Strategy<Value = Weighted> {
     )
 }
 
+fn hash() -> impl Strategy<Value = HashPolicy> {
+    let attributes = vec((name(), "[a-z]{0,5}"), 0..3);
+    let cookie =
+        (name(), of(limit()), "(/[a-z]{1,5})?", attributes).prop_map(|(name, ttl, path, attributes)| {
+            HashCookie {
+                name,
+                ttl,
+                path,
+                attributes,
+            }
+        });
+    let key = prop_oneof![
+        name().prop_map(HashKey::Header),
+        cookie.prop_map(HashKey::Cookie),
+        Just(HashKey::SourceAddress),
+        name().prop_map(HashKey::QueryParameter),
+    ];
+    (key, any::<bool>()).prop_map(|(key, terminal)| HashPolicy { key, terminal })
+}
+
 fn action() -> impl Strategy<Value = Action> {
     let rewrites = (of(path_rewrite()), of(name()));
-    let forward = (vec(weighted(), 1..4), of(limit()), of(retry()), rewrites).prop_map(
-        |(clusters, timeout, retry, (path_rewrite, authority_rewrite))| {
-            Action::Forward(Forward {
-                timeout,
-                retry,
-                path_rewrite,
-                authority_rewrite,
-                ..Forward::to(clusters)
-            })
-        },
-    );
+    let forward = (
+        vec(weighted(), 1..4),
+        of(limit()),
+        of(retry()),
+        rewrites,
+        vec(hash(), 0..3),
+    )
+        .prop_map(
+            |(clusters, timeout, retry, (path_rewrite, authority_rewrite), hash)| {
+                Action::Forward(Forward {
+                    hash,
+                    timeout,
+                    retry,
+                    path_rewrite,
+                    authority_rewrite,
+                    ..Forward::to(clusters)
+                })
+            },
+        );
     let respond = (200..600u16, "[a-z ]{0,9}")
         .prop_map(|(status, body)| Action::Respond(DirectResponse { status, body }));
     prop_oneof![forward, respond, redirect().prop_map(Action::Redirect)]
@@ -186,13 +215,16 @@ fn handler() -> impl Strategy<Value = Handler> {
             })
         },
     );
-    let tcp = (name(), name(), of(limit())).prop_map(|(stat_prefix, cluster, idle_timeout)| {
-        Handler::Tcp(TcpHandler {
-            stat_prefix,
-            cluster: cluster.into(),
-            idle_timeout,
-        })
-    });
+    let tcp = (name(), name(), of(limit()), any::<bool>()).prop_map(
+        |(stat_prefix, cluster, idle_timeout, hash)| {
+            Handler::Tcp(TcpHandler {
+                stat_prefix,
+                cluster: cluster.into(),
+                idle_timeout,
+                hash_source_address: hash,
+            })
+        },
+    );
     prop_oneof![http, tcp]
 }
 
@@ -259,16 +291,93 @@ fn circuit_breaker() -> impl Strategy<Value = CircuitBreaker> {
     )
 }
 
+/// How a cluster with members picks one.
+#[derive(Clone, Debug, Default)]
+struct Balancing {
+    policy: LoadBalancing,
+    slow_start: Option<SlowStart>,
+    locality: LocalityBalancing,
+    panic_percent: u8,
+}
+
+impl From<LoadBalancing> for Balancing {
+    fn from(policy: LoadBalancing) -> Self {
+        Self {
+            policy,
+            ..Self::default()
+        }
+    }
+}
+
+fn balancing() -> impl Strategy<Value = Balancing> {
+    let slow_start =
+        (limit(), 0.1..9.0, 0.0..100.0).prop_map(|(window, aggression, minimum_percent)| SlowStart {
+            window,
+            aggression,
+            minimum_percent,
+        });
+    let slow = prop_oneof![Just(LoadBalancing::LeastRequest), Just(LoadBalancing::RoundRobin)];
+    let ring = (1..1024u64, 1024..9000u64).prop_map(|(minimum_size, maximum_size)| LoadBalancing::RingHash {
+        minimum_size,
+        maximum_size,
+    });
+    let table = proptest::sample::select(vec![2, 65_537, 5_000_011]);
+    let maglev = table.prop_map(|table_size| LoadBalancing::Maglev { table_size });
+    let policy = prop_oneof![
+        (slow, of(slow_start)),
+        (prop_oneof![Just(LoadBalancing::Random), ring, maglev], Just(None)),
+    ];
+    let zones =
+        (0..=100u8, 0..9u64).prop_map(|(enabled_percent, minimum_size)| LocalityBalancing::ZoneAware {
+            enabled_percent,
+            minimum_size,
+        });
+    let locality = prop_oneof![
+        Just(LocalityBalancing::Ignored),
+        Just(LocalityBalancing::Weighted),
+        zones
+    ];
+    (policy, locality, 0..=100u8).prop_map(|((policy, slow_start), locality, panic_percent)| Balancing {
+        policy,
+        slow_start,
+        locality,
+        panic_percent,
+    })
+}
+
+fn outlier_detection() -> impl Strategy<Value = OutlierDetection> {
+    let failures = (0..9u32, 0..9u32, 0..9u32, any::<(bool, bool)>());
+    let times = (limit(), limit(), limit());
+    (failures, times, 0..=100u8, vec(100..600u16, 0..3)).prop_map(
+        |((consecutive_5xx, gateway, local, flags), (interval, base, more), percent, error_statuses)| {
+            OutlierDetection {
+                consecutive_5xx,
+                consecutive_gateway_failures: gateway,
+                consecutive_local_origin_failures: local,
+                split_local_origin_failures: flags.0,
+                interval,
+                base_ejection_time: base,
+                max_ejection_time: base + more,
+                max_ejection_percent: percent,
+                always_eject_one: flags.1,
+                error_statuses,
+            }
+        },
+    )
+}
+
 pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
-    let balanced = prop_oneof![
+    let plain = prop_oneof![
         Just(LoadBalancing::LeastRequest),
         Just(LoadBalancing::Random),
         Just(LoadBalancing::RoundRobin)
     ];
+    let by_name = balancing().prop_map(|balancing| (Discovery::Endpoints, balancing));
+    let by_nobody = plain.prop_map(|policy| (Discovery::Nobody, policy.into()));
     let discovery = prop_oneof![
-        (Just(Discovery::Endpoints), balanced.clone()),
-        (Just(Discovery::Nobody), balanced),
-        Just((Discovery::OriginalDestination, LoadBalancing::default())),
+        by_name,
+        by_nobody,
+        Just((Discovery::OriginalDestination, LoadBalancing::default().into())),
     ];
     let http = prop_oneof![
         Just(UpstreamHttp::Http1),
@@ -280,12 +389,21 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         name,
         namespace,
     });
-    let facts = (of(any::<IpAddr>()), of(service), of(origin()));
+    let facts = (
+        of(any::<IpAddr>()),
+        of(service),
+        of(origin()),
+        of(outlier_detection()),
+    );
     (name(), discovery, http, limit(), circuit_breaker(), facts).prop_map(
-        |(name, (discovery, load_balancing), http, connect_timeout, circuit_breaker, facts)| Cluster {
+        |(name, (discovery, balancing), http, connect_timeout, circuit_breaker, facts)| Cluster {
             name: name.into(),
             discovery,
-            load_balancing,
+            load_balancing: balancing.policy,
+            slow_start: balancing.slow_start,
+            locality: balancing.locality,
+            panic_percent: balancing.panic_percent,
+            outlier_detection: facts.3,
             http,
             connect_timeout,
             circuit_breaker,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterName, HeaderOperations, Named, Origin, Retry, RouteTableName};
+use crate::{ClusterName, HashPolicy, HeaderOperations, Named, Origin, Retry, RouteTableName};
 
 pub use compiled::{CompiledTable, Found, RouteProblem, can_compile, host_without_port, pick};
 pub use matcher::{HeaderView, RequestView, compile_regex};
@@ -112,6 +112,9 @@ pub struct Forward {
     /// Another authority for the upstream; it wins over one of the chosen target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority_rewrite: Option<String>,
+    /// Keys for clusters that choose consistently.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hash: Vec<HashPolicy>,
 }
 
 impl Forward {
@@ -123,6 +126,7 @@ impl Forward {
             retry: None,
             path_rewrite: None,
             authority_rewrite: None,
+            hash: Vec::new(),
         }
     }
 }

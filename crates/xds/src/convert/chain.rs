@@ -15,7 +15,7 @@ use super::proto::{
     aggregated, check_aggregated, duration, is, limit, no, number, pack, refuse, to_duration, to_limit,
     unpack, yes,
 };
-use super::{Dialect, filter, route};
+use super::{Dialect, filter, hash, route};
 use crate::rejected::Reason;
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
@@ -224,6 +224,7 @@ fn tcp_to_proto(handler: &TcpHandler) -> tcp::TcpProxy {
             handler.cluster.to_string(),
         )),
         idle_timeout: handler.idle_timeout.and_then(duration),
+        hash_policy: hash::source_address_to_proto(handler.hash_source_address),
         ..Default::default()
     }
 }
@@ -239,7 +240,6 @@ fn tcp_from_proto(message: tcp::TcpProxy) -> Result<TcpHandler, Reason> {
             upstream_idle_timeout,
             max_connect_attempts,
             backoff_options,
-            hash_policy,
             tunneling_config,
             max_downstream_connection_duration,
             proxy_protocol_tlvs,
@@ -260,5 +260,6 @@ fn tcp_from_proto(message: tcp::TcpProxy) -> Result<TcpHandler, Reason> {
             .idle_timeout
             .map(|value| to_duration(value, "TcpProxy.idle_timeout"))
             .transpose()?,
+        hash_source_address: hash::source_address_from_proto(&message.hash_policy)?,
     })
 }

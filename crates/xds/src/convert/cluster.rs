@@ -10,7 +10,7 @@ use snapshot::{Cluster, ClusterName, Discovery, LoadBalancing};
 use super::proto::{
     aggregated, check_aggregated, duration, refuse, socket_address, to_duration, to_socket_address,
 };
-use super::{circuit_breaker, http, load_balancing, metadata};
+use super::{circuit_breaker, http, load_balancing, metadata, outlier_detection};
 use crate::rejected::Reason;
 
 /// Envoy's limit where none is stated.
@@ -37,10 +37,18 @@ pub(super) fn to_proto(cluster: &Cluster) -> pb::Cluster {
             service_name: cluster.name.to_string(),
         }),
         lb_policy: policy.into(),
-        common_lb_config: by_name.then(load_balancing::options),
+        lb_config: by_name.then(|| load_balancing::details(cluster)).flatten(),
+        common_lb_config: by_name.then(|| load_balancing::options(cluster)),
+        outlier_detection: cluster
+            .outlier_detection
+            .as_ref()
+            .map(outlier_detection::to_proto),
         connect_timeout: duration(cluster.connect_timeout),
         circuit_breakers: Some(circuit_breaker::to_proto(&cluster.circuit_breaker)),
-        typed_extension_protocol_options: http::to_proto(cluster.http, &cluster.circuit_breaker),
+        typed_extension_protocol_options: outlier_detection::with_error_statuses(
+            http::to_proto(cluster.http, &cluster.circuit_breaker),
+            cluster.outlier_detection.as_ref(),
+        ),
         upstream_bind_config: cluster.source_address.map(|address| BindConfig {
             source_address: Some(socket_address(address, 0)),
             ..Default::default()
@@ -52,14 +60,20 @@ pub(super) fn to_proto(cluster: &Cluster) -> pb::Cluster {
 
 pub(super) fn from_proto(message: pb::Cluster) -> Result<Cluster, Reason> {
     check_unsupported(&message)?;
-    load_balancing::check_options(message.common_lb_config.as_ref())?;
+    let (locality, panic_percent) = load_balancing::options_from_proto(message.common_lb_config.as_ref())?;
     let name = ClusterName::from(message.name.as_str());
     let discovery = discovery_from_proto(&message)?;
-    let load_balancing = match discovery {
+    let (load_balancing, slow_start) = match discovery {
         // There is nothing to choose from.
-        Discovery::OriginalDestination => LoadBalancing::default(),
-        Discovery::Endpoints | Discovery::Nobody => load_balancing::from_proto(message.lb_policy)?,
+        Discovery::OriginalDestination => (LoadBalancing::default(), None),
+        Discovery::Endpoints | Discovery::Nobody => {
+            load_balancing::from_proto(message.lb_policy, message.lb_config.as_ref())?
+        }
     };
+    let outlier_detection = outlier_detection::from_proto(
+        message.outlier_detection,
+        &message.typed_extension_protocol_options,
+    )?;
     let mut circuit_breaker = circuit_breaker::from_proto(message.circuit_breakers)?;
     let http = http::from_proto(&message.typed_extension_protocol_options, &mut circuit_breaker)?;
     let connect_timeout = message.connect_timeout.map_or(Ok(CONNECT_TIMEOUT), |value| {
@@ -73,6 +87,15 @@ pub(super) fn from_proto(message: pb::Cluster) -> Result<Cluster, Reason> {
         name,
         discovery,
         load_balancing,
+        slow_start,
+        locality,
+        // Only who chooses by health can panic.
+        panic_percent: if discovery == Discovery::Endpoints {
+            panic_percent
+        } else {
+            0
+        },
+        outlier_detection,
         http,
         connect_timeout,
         circuit_breaker,
@@ -156,9 +179,7 @@ fn check_unsupported(message: &pb::Cluster) -> Result<(), Reason> {
             common_http_protocol_options,
             http_protocol_options,
             http2_protocol_options,
-            outlier_detection,
             lb_subset_config,
-            lb_config,
             load_balancing_policy,
             protocol_selection,
             upstream_connection_options,

@@ -13,7 +13,7 @@ use snapshot::cluster::UpstreamHttp;
 use super::proto::{duration, number, pack, refuse, to_duration, unpack};
 use crate::rejected::Reason;
 
-const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+pub(super) const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Absent where Envoy's defaults say the same.
 pub(super) fn to_proto(http: UpstreamHttp, breaker: &CircuitBreaker) -> HashMap<String, Any> {
@@ -70,7 +70,6 @@ pub(super) fn from_proto(
         [
             upstream_http_protocol_options,
             http_filters,
-            outlier_detection,
             request_mirror_policies,
             hash_policy,
             retry_policy,

@@ -11,7 +11,7 @@ use snapshot::route::{DirectResponse, Forward};
 use snapshot::{Action, Route, RouteTable, VirtualHost, Weighted};
 
 use super::proto::{limit, no, number, refuse, to_limit};
-use super::{headers, matching, metadata, redirect, retry, rewrite};
+use super::{hash, headers, matching, metadata, redirect, retry, rewrite};
 use crate::rejected::Reason;
 
 /// Envoy's limit of an exchange where none is stated.
@@ -192,6 +192,7 @@ fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
         max_grpc_timeout: limit(forward.timeout),
         retry_policy: forward.retry.as_ref().map(retry::to_proto),
         host_rewrite_specifier: rewrite::authority_to_proto(forward.authority_rewrite.as_ref()),
+        hash_policy: forward.hash.iter().map(hash::to_proto).collect(),
         ..Default::default()
     };
     rewrite::path_to_proto(forward.path_rewrite.as_ref(), &mut action);
@@ -223,6 +224,7 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
         retry: message.retry_policy.map(retry::from_proto).transpose()?,
         path_rewrite: rewrite::path_from_proto(message.prefix_rewrite, message.regex_rewrite)?,
         authority_rewrite: rewrite::authority_from_proto(message.host_rewrite_specifier)?,
+        hash: hash::from_proto(message.hash_policy)?,
     })
 }
 
@@ -243,7 +245,6 @@ fn check_forward(message: &pb::RouteAction) -> Result<(), Reason> {
             request_mirror_policies,
             priority,
             rate_limits,
-            hash_policy,
             cors,
             grpc_timeout_offset,
             upgrade_configs,

@@ -86,7 +86,22 @@ fn what_would_change_behaviour_is_refused_by_its_field() {
     };
     assert_eq!(
         reason(Kind::Cluster, &cluster),
-        "CDS x: Cluster.outlier_detection: is not supported"
+        "CDS x: OutlierDetection.enforcing_success_rate other than 0: is not supported"
+    );
+
+    let ring = clusters::cluster::RingHashLbConfig {
+        minimum_ring_size: Some(envoy_types::pb::google::protobuf::UInt64Value { value: 2_000_000 }),
+        ..Default::default()
+    };
+    let cluster = clusters::Cluster {
+        name: "x".into(),
+        lb_policy: clusters::cluster::LbPolicy::RingHash.into(),
+        lb_config: Some(clusters::cluster::LbConfig::RingHashLbConfig(ring)),
+        ..Default::default()
+    };
+    assert_eq!(
+        reason(Kind::Cluster, &cluster),
+        "CDS x: RingHashLbConfig.minimum_ring_size above 1048576: is not supported"
     );
 
     let rewrite = routes::RouteAction {

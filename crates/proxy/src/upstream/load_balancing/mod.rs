@@ -71,7 +71,10 @@ pub(crate) fn pick<'m>(
         0 => return None,
         1 => 0,
         _ => match policy {
-            LoadBalancing::Random => random::pick(members, random.next()),
+            // A consistent choice without a key is any.
+            LoadBalancing::RingHash { .. } | LoadBalancing::Maglev { .. } | LoadBalancing::Random => {
+                random::pick(members, random.next())
+            }
             LoadBalancing::RoundRobin => round_robin::pick(members, cursor),
             LoadBalancing::LeastRequest => least_request::pick(members, [random.next(), random.next()]),
         },
