@@ -11,34 +11,42 @@
 pub mod chain;
 pub mod circuit_breaker;
 pub mod cluster;
+pub mod cors;
 pub mod endpoint;
+pub mod fault;
 pub mod filter;
 pub mod format;
 pub mod headers;
 pub mod listener;
 pub mod load_balancing;
+pub mod mirror;
 pub mod name;
 pub mod origin;
 pub mod outlier_detection;
 pub mod retry;
 pub mod route;
 pub mod set;
+pub mod share;
 
 pub use chain::{Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler};
 pub use circuit_breaker::CircuitBreaker;
 pub use cluster::{Cluster, Discovery};
+pub use cors::Cors;
 pub use endpoint::{Endpoint, Endpoints, Health, Locality, LocalityEndpoints};
+pub use fault::Fault;
 pub use filter::HttpFilter;
 pub use format::Format;
 pub use headers::{HeaderField, HeaderOperations, HeaderProblem};
 pub use listener::{Direction, Listener};
 pub use load_balancing::{HashKey, HashPolicy, LoadBalancing, LocalityBalancing, SlowStart};
+pub use mirror::Mirror;
 pub use name::{ClusterName, Host, ListenerName, Namespace, RouteTableName};
 pub use origin::Origin;
 pub use outlier_detection::OutlierDetection;
-pub use retry::Retry;
+pub use retry::{BackOff, Retry};
 pub use route::{Action, Route, RouteMatch, RouteTable, VirtualHost, Weighted};
 pub use set::{Diff, Named, Set};
+pub use share::Share;
 
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 //! reached nobody.
 
 use resources::istio::virtual_service::HttpRetry;
-use snapshot::Retry;
+use snapshot::{BackOff, Retry};
 
 use crate::timeout::timeout;
 
@@ -23,9 +23,9 @@ pub(crate) fn retry(settings: Option<&HttpRetry>) -> Option<Retry> {
         .map(str::trim)
         .filter(|condition| !condition.is_empty())
     {
-        match condition.parse() {
-            Ok(status) => status_codes.push(status),
-            Err(_) => on.push(condition.to_owned()),
+        match condition.parse().ok().filter(|status| is_known(*status)) {
+            Some(status) => status_codes.push(status),
+            None => on.push(condition.to_owned()),
         }
     }
     let by_status = "retriable-status-codes";
@@ -38,7 +38,17 @@ pub(crate) fn retry(settings: Option<&HttpRetry>) -> Option<Retry> {
         status_codes,
         per_try_timeout: timeout(settings.per_try_timeout),
         avoid_previous_hosts: settings.retry_ignore_previous_hosts.unwrap_or(true),
+        remote_localities: settings.retry_remote_localities.unwrap_or_default(),
+        back_off: settings
+            .backoff
+            .map_or_else(BackOff::default, |base| BackOff::from(base.0)),
     })
+}
+
+/// Whether a number is a status that has a name; Istio hands others to Envoy as words, which Envoy ignores.
+fn is_known(status: u16) -> bool {
+    matches!(status, 100..=103 | 200..=208 | 226 | 300..=305 | 307 | 308 | 400..=418 | 421..=426)
+        || matches!(status, 428 | 429 | 431 | 451 | 500..=508 | 510 | 511)
 }
 
 /// Retries from a sidecar to its own workload: a connection that the workload had closed, unnoticed, before the
@@ -47,9 +57,8 @@ pub(crate) fn inbound_retry() -> Retry {
     Retry {
         attempts: 2,
         on: vec!["reset-before-request".into()],
-        status_codes: Vec::new(),
-        per_try_timeout: None,
         avoid_previous_hosts: false,
+        ..Retry::default()
     }
 }
 

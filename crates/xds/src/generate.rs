@@ -10,6 +10,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use snapshot::cluster::{ServiceRef, UpstreamHttp};
 use snapshot::endpoint::Workload;
+use snapshot::fault::{Abort, AbortStatus, Delay};
 use snapshot::load_balancing::HashCookie;
 use snapshot::route::{
     DirectResponse, Forward, HeaderMatch, PathRewrite, QueryMatch, Redirect, RedirectPath, StringMatch,
@@ -66,17 +67,72 @@ fn retry() -> impl Strategy<Value = Retry> {
         vec("[a-z-]{1,12}", 0..4),
         vec(100..600u16, 0..3),
         of(limit()),
-        any::<bool>(),
+        any::<(bool, bool)>(),
+        prop_oneof![Just(BackOff::default()), back_off()],
     )
         .prop_map(
-            |(attempts, on, status_codes, per_try_timeout, avoid_previous_hosts)| Retry {
+            |(
+                attempts,
+                on,
+                status_codes,
+                per_try_timeout,
+                (avoid_previous_hosts, remote_localities),
+                back_off,
+            )| Retry {
                 attempts,
                 on,
                 status_codes,
                 per_try_timeout,
                 avoid_previous_hosts,
+                remote_localities,
+                back_off,
             },
         )
+}
+
+fn back_off() -> impl Strategy<Value = BackOff> {
+    (1..9_999u64, 0..9_999u64).prop_map(|(base, more)| BackOff {
+        base: Duration::from_millis(base),
+        longest: Duration::from_millis(base + more),
+    })
+}
+
+fn share() -> impl Strategy<Value = Share> {
+    (0..=1_000_000u32).prop_map(Share)
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let delay = (limit(), share()).prop_map(|(duration, share)| Delay { duration, share });
+    let status = prop_oneof![
+        (200..600u16).prop_map(AbortStatus::Http),
+        (0..17u32).prop_map(AbortStatus::Grpc),
+    ];
+    let abort = (status, share()).prop_map(|(status, share)| Abort { status, share });
+    (of(delay), of(abort)).prop_map(|(delay, abort)| Fault { delay, abort })
+}
+
+fn cors() -> impl Strategy<Value = Cors> {
+    let list = || "[a-z,]{0,9}";
+    let lists = (list(), list(), list(), "[0-9]{0,4}");
+    (vec(text(), 0..3), lists, any::<(bool, bool)>()).prop_map(
+        |(allow_origins, (allow_methods, allow_headers, expose_headers, max_age), flags)| Cors {
+            allow_origins,
+            allow_methods,
+            allow_headers,
+            expose_headers,
+            max_age,
+            allow_credentials: flags.0,
+            answer_unmatched_preflights: flags.1,
+        },
+    )
+}
+
+fn mirror() -> impl Strategy<Value = Mirror> {
+    (name(), share(), any::<bool>()).prop_map(|(cluster, share, shadow_suffix)| Mirror {
+        cluster: cluster.into(),
+        share,
+        shadow_suffix,
+    })
 }
 
 fn header_operations() -> impl Strategy<Value = HeaderOperations> {
@@ -149,25 +205,27 @@ fn hash() -> impl Strategy<Value = HashPolicy> {
 
 fn action() -> impl Strategy<Value = Action> {
     let rewrites = (of(path_rewrite()), of(name()));
+    let copies = (vec(mirror(), 0..2), any::<bool>());
     let forward = (
         vec(weighted(), 1..4),
         of(limit()),
         of(retry()),
         rewrites,
         vec(hash(), 0..3),
+        copies,
     )
-        .prop_map(
-            |(clusters, timeout, retry, (path_rewrite, authority_rewrite), hash)| {
-                Action::Forward(Forward {
-                    hash,
-                    timeout,
-                    retry,
-                    path_rewrite,
-                    authority_rewrite,
-                    ..Forward::to(clusters)
-                })
-            },
-        );
+        .prop_map(|(clusters, timeout, retry, rewrites, hash, copies)| {
+            Action::Forward(Forward {
+                hash,
+                timeout,
+                retry,
+                path_rewrite: rewrites.0,
+                authority_rewrite: rewrites.1,
+                mirrors: copies.0,
+                ignores_grpc_timeout: copies.1,
+                ..Forward::to(clusters)
+            })
+        });
     let respond = (200..600u16, "[a-z ]{0,9}")
         .prop_map(|(status, body)| Action::Respond(DirectResponse { status, body }));
     prop_oneof![forward, respond, redirect().prop_map(Action::Redirect)]
@@ -175,23 +233,31 @@ fn action() -> impl Strategy<Value = Action> {
 
 pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
     let operations = (header_operations(), header_operations());
-    let route = (name(), matches(), action(), operations, of(origin())).prop_map(
-        |(name, matches, action, (request_headers, response_headers), origin)| Route {
-            name,
-            matches,
-            request_headers,
-            response_headers,
-            origin,
-            ..Route::new(action)
+    let said = (of(fault()), of(cors()), "[a-z]{0,5}");
+    let route = (name(), matches(), action(), operations, said, of(origin())).prop_map(
+        |(name, matches, action, (request_headers, response_headers), (fault, cors, stat_prefix), origin)| {
+            Route {
+                name,
+                matches,
+                request_headers,
+                response_headers,
+                stat_prefix,
+                fault,
+                cors,
+                origin,
+                ..Route::new(action)
+            }
         },
     );
-    let host = (name(), vec("[a-z.*]{1,9}", 1..4), vec(route, 0..4)).prop_map(|(name, domains, routes)| {
-        VirtualHost {
+    let domains = vec("[a-z.*]{1,9}", 1..4);
+    let host = (name(), domains, vec(route, 0..4), any::<bool>()).prop_map(
+        |(name, domains, routes, without_attempt_count)| VirtualHost {
             name,
             domains,
+            without_attempt_count,
             routes,
-        }
-    });
+        },
+    );
     (name(), vec(host, 0..4)).prop_map(|(name, hosts)| RouteTable {
         name: name.into(),
         hosts,

@@ -197,6 +197,7 @@ fn table(name: &str, clusters: &[String], bad: bool, random: &mut StdRng) -> Rou
         name: name.into(),
         hosts: vec![VirtualHost {
             name: "all".into(),
+            without_attempt_count: false,
             domains: vec!["*".into()],
             routes: vec![route],
         }],

@@ -396,6 +396,7 @@ pub(super) fn forward(clusters: &[(&str, u32)]) -> Forward {
 pub(super) fn host(domain: &str, action: Action) -> VirtualHost {
     VirtualHost {
         name: domain.to_owned(),
+        without_attempt_count: false,
         domains: vec![domain.to_owned()],
         routes: vec![Route {
             name: "default".into(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::matcher::Conditions;
 use super::rewrite::CompiledRewrite;
 use super::{Action, PathRewrite, RedirectPath, RequestView, Route, RouteTable, VirtualHost, Weighted};
+use crate::cors::CompiledOrigins;
 
 type Domains = foldhash::HashMap<Box<[u8]>, usize>;
 
@@ -32,6 +33,7 @@ pub struct CompiledTable {
 struct CompiledRoute {
     conditions: Conditions,
     rewrite: Option<CompiledRewrite>,
+    origins: Option<CompiledOrigins>,
 }
 
 impl CompiledRoute {
@@ -41,6 +43,11 @@ impl CompiledRoute {
             conditions: Conditions::new(&route.matches)?,
             rewrite: rewrite
                 .map(|rewrite| CompiledRewrite::new(rewrite, route.matches.path.as_ref()))
+                .transpose()?,
+            origins: route
+                .cors
+                .as_ref()
+                .map(|cors| CompiledOrigins::new(&cors.allow_origins))
                 .transpose()?,
         })
     }
@@ -73,16 +80,22 @@ pub struct Found<'a> {
     pub host: &'a VirtualHost,
     /// The route.
     pub route: &'a Route,
-    rewrite: Option<&'a CompiledRewrite>,
+    compiled: Option<&'a CompiledRoute>,
 }
 
 impl Found<'_> {
     /// The path that the route makes of this one, query included.
     pub fn rewrite<'p>(&self, path_and_query: &'p str) -> Cow<'p, str> {
-        match self.rewrite {
+        match self.compiled.and_then(|route| route.rewrite.as_ref()) {
             Some(rewrite) => rewrite.rewrite(path_and_query),
             None => Cow::Borrowed(path_and_query),
         }
+    }
+
+    /// Whether scripts of that origin may call the route, as its [`crate::Cors`] says; without one nobody may.
+    pub fn allows_origin(&self, origin: &[u8]) -> bool {
+        let origins = self.compiled.and_then(|route| route.origins.as_ref());
+        origins.is_some_and(|origins| origins.allow(origin))
     }
 }
 
@@ -231,9 +244,7 @@ impl CompiledTable {
             route_position,
             host,
             route: &host.routes[route_position],
-            rewrite: self.routes[host_position][route_position]
-                .as_ref()
-                .and_then(|route| route.rewrite.as_ref()),
+            compiled: self.routes[host_position][route_position].as_ref(),
         })
     }
 }

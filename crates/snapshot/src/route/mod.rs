@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterName, HashPolicy, HeaderOperations, Named, Origin, Retry, RouteTableName};
+use crate::{
+    ClusterName, Cors, Fault, HashPolicy, HeaderOperations, Mirror, Named, Origin, Retry, RouteTableName,
+};
 
 pub use compiled::{CompiledTable, Found, RouteProblem, can_compile, host_without_port, pick};
 pub use matcher::{HeaderView, RequestView, compile_regex};
@@ -43,6 +45,9 @@ pub struct VirtualHost {
     pub name: String,
     /// Lower case, without port: `backend`, `*.shop`, `shop.*`, `*`.
     pub domains: Vec<String>,
+    /// The upstream is not told which try it gets, or is told what the proxy before said (Istio: inbound).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_attempt_count: bool,
     /// First match wins.
     pub routes: Vec<Route>,
 }
@@ -64,6 +69,15 @@ pub struct Route {
     /// Changes to the response, after those of the chosen target; a redirect or a direct response gets them too.
     #[serde(default, skip_serializing_if = "HeaderOperations::is_empty")]
     pub response_headers: HeaderOperations,
+    /// Prefix of statistics of their own for the requests it takes (Istio: `statPrefix`); empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stat_prefix: String,
+    /// Errors and delays made on purpose; before everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+    /// Answers for scripts of other origins; before the action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// The rule that made it; `None` for defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -78,6 +92,9 @@ impl Route {
             action,
             request_headers: HeaderOperations::default(),
             response_headers: HeaderOperations::default(),
+            stat_prefix: String::new(),
+            fault: None,
+            cors: None,
             origin: None,
         }
     }
@@ -100,7 +117,8 @@ pub enum Action {
 pub struct Forward {
     /// At least one; a weight of 0 receives nothing.
     pub clusters: Vec<Weighted>,
-    /// Limit of the whole exchange including retries; `None` is no limit (Istio's default).
+    /// Limit of the whole exchange including retries, from the end of the request on; `None` is no limit (Istio's
+    /// default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// Retries; `None` never retries.
@@ -115,6 +133,13 @@ pub struct Forward {
     /// Keys for clusters that choose consistently.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hash: Vec<HashPolicy>,
+    /// Who gets a copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
+    /// The deadline that a gRPC caller states does not count; otherwise it takes the place of `timeout`, which then
+    /// is its upper limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignores_grpc_timeout: bool,
 }
 
 impl Forward {
@@ -127,6 +152,8 @@ impl Forward {
             path_rewrite: None,
             authority_rewrite: None,
             hash: Vec::new(),
+            mirrors: Vec::new(),
+            ignores_grpc_timeout: false,
         }
     }
 }

@@ -72,6 +72,7 @@ fn table(hosts: &[HostOf<'_>]) -> (CompiledTable, Vec<RouteProblem>) {
         .enumerate()
         .map(|(number, (domains, matches))| VirtualHost {
             name: format!("host-{number}"),
+            without_attempt_count: false,
             domains: domains.iter().map(|domain| domain.to_string()).collect(),
             routes: matches
                 .iter()

@@ -100,7 +100,7 @@ fn is_dedicated(name: &str) -> bool {
 }
 
 /// `None` asks for presence, which users also write as the regular expression `*`.
-fn string_match(condition: &IstioMatch) -> Option<StringMatch> {
+pub(super) fn string_match(condition: &IstioMatch) -> Option<StringMatch> {
     Some(match condition.condition()? {
         Condition::Exact(text) => StringMatch::Exact(text.into()),
         Condition::Prefix(text) => StringMatch::Prefix(text.into()),

@@ -1,6 +1,9 @@
 //! Rules that users write, as routes.
 
+mod cors;
+mod fault;
 mod matching;
+mod mirror;
 mod redirect;
 mod rewrite;
 mod virtual_service;

@@ -8,7 +8,7 @@ use snapshot::route::{DirectResponse, Forward};
 use snapshot::{Action, ClusterName, Origin, Route, RouteMatch, Weighted};
 
 use super::matching::{Asked, conditions};
-use super::{redirect, rewrite};
+use super::{cors, fault, mirror, redirect, rewrite};
 use crate::destination::cluster_name;
 use crate::headers::changes;
 use crate::mesh::routes::IndexedRoutes;
@@ -27,7 +27,11 @@ pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listen
     for (index, rule) in virtual_service.object.spec.http.iter().enumerate() {
         let action = action(scope, rule, &meta.namespace, listener_port);
         let headers = changes(rule.headers.as_ref());
-        let mut add = |name: &str, matches: RouteMatch| {
+        let (fault, cors) = (
+            fault::fault(rule.fault.as_ref()),
+            cors::cors(rule.cors_policy.as_ref()),
+        );
+        let mut add = |name: &str, stat_prefix: &str, matches: RouteMatch| {
             let takes_all = matches == RouteMatch::default();
             routes.push(Route {
                 name: [rule.name.as_str(), name]
@@ -38,6 +42,9 @@ pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listen
                 matches,
                 request_headers: headers.request.clone(),
                 response_headers: headers.response.clone(),
+                stat_prefix: stat_prefix.to_owned(),
+                fault: fault.clone(),
+                cors: cors.clone(),
                 origin: Some(Origin {
                     resource: resource.clone(),
                     field: format!("spec.http[{index}]").into(),
@@ -48,10 +55,10 @@ pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listen
         };
         let applies = |matches: &&HttpMatch| Asked::from(*matches).applies(scope, listener_port);
         let takes_all = if rule.matches.is_empty() {
-            add("", RouteMatch::default())
+            add("", "", RouteMatch::default())
         } else {
             let mut matches = rule.matches.iter().filter(applies);
-            matches.any(|matches| add(&matches.name, conditions(matches)))
+            matches.any(|matches| add(&matches.name, &matches.stat_prefix, conditions(matches)))
         };
         if takes_all {
             break;
@@ -61,6 +68,10 @@ pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listen
 }
 
 fn action(scope: &Scope, rule: &HttpRoute, namespace: &str, listener_port: u16) -> Action {
+    if let Some(stated) = &rule.redirect {
+        return redirect::redirect(stated, listener_port)
+            .map_or_else(|| not_supported("redirectCode"), Action::Redirect);
+    }
     if let Some(response) = &rule.direct_response {
         let body = response.body.as_ref().and_then(HttpBody::text);
         let status = u16::try_from(response.status).unwrap_or(500);
@@ -68,10 +79,6 @@ fn action(scope: &Scope, rule: &HttpRoute, namespace: &str, listener_port: u16) 
             status,
             body: body.unwrap_or_default(),
         });
-    }
-    if let Some(stated) = &rule.redirect {
-        return redirect::redirect(stated, listener_port)
-            .map_or_else(|| not_supported("redirectCode"), Action::Redirect);
     }
     if rule.route.is_empty() {
         return not_supported("delegate");
@@ -83,6 +90,9 @@ fn action(scope: &Scope, rule: &HttpRoute, namespace: &str, listener_port: u16) 
         path_rewrite: rewrite::path(rule.rewrite.as_ref()),
         authority_rewrite: rewrite::authority(rule.rewrite.as_ref())
             .or_else(|| changes(rule.headers.as_ref()).authority),
+        mirrors: mirror::mirrors(rule, |target| {
+            cluster_name(scope, target, namespace, listener_port)
+        }),
         ..Forward::to(weighted(&rule.route, to))
     })
 }

@@ -117,6 +117,7 @@ fn http(chain: &str, host: &str, cluster: ClusterName, retry: Option<Retry>) -> 
         hosts: vec![VirtualHost {
             name: host.into(),
             domains: vec!["*".into()],
+            without_attempt_count: true,
             routes: vec![default_route("default", cluster, retry)],
         }],
     };

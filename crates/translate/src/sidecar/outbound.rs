@@ -163,6 +163,7 @@ fn add_detected(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapsh
     }
     let only_host = VirtualHost {
         name: table.to_string(),
+        without_attempt_count: false,
         domains: vec!["*".into()],
         routes: service_routes(scope, seen, port.port),
     };
@@ -207,6 +208,7 @@ fn route_table(scope: &Scope, port: u16, aliases: &BTreeMap<&Host, Vec<Host>>) -
         let aliases = aliases.get(&seen.service.host).map_or(&[][..], Vec::as_slice);
         hosts.push(VirtualHost {
             name: format!("{}:{port}", seen.service.host),
+            without_attempt_count: false,
             domains: domains(&seen.service, aliases, &scope.namespace),
             routes: service_routes(scope, seen, port),
         });
@@ -216,6 +218,7 @@ fn route_table(scope: &Scope, port: u16, aliases: &BTreeMap<&Host, Vec<Host>>) -
     }
     hosts.push(VirtualHost {
         name: "allow_any".into(),
+        without_attempt_count: false,
         domains: vec!["*".into()],
         routes: vec![default_route("allow_any", ClusterName::PASSTHROUGH.into(), None)],
     });
@@ -249,6 +252,7 @@ fn unknown_hosts(scope: &Scope, port: u16) -> Vec<VirtualHost> {
                 let domains = host_domains(host, &scope.namespace);
                 hosts.push(VirtualHost {
                     name: format!("{host}:{port}"),
+                    without_attempt_count: false,
                     domains,
                     routes,
                 });

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use envoy_types::pb::google::protobuf::{Any, Struct};
@@ -9,8 +11,8 @@ use pb::http_filter::ConfigType;
 use prost::Message;
 use snapshot::HttpFilter;
 
-use super::Dialect;
 use super::proto::{pack, unpack};
+use super::{Dialect, cors, fault};
 use crate::rejected::Reason;
 
 const ROUTER: &str = "envoy.filters.http.router";
@@ -33,7 +35,8 @@ impl prost::Name for TypedStruct {
     }
 }
 
-/// The filters with the router at their end. Envoy is spared those that only our proxy has.
+/// The filters, those that do what routes say, and the router at their end. Envoy is spared those that only our
+/// proxy has.
 pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::HttpFilter> {
     let ours = filters
         .iter()
@@ -41,8 +44,12 @@ pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::Http
         .map(|filter| match filter {
             HttpFilter::Stats => marker(STATS),
         });
-    ours.chain([http_filter(ROUTER, pack(Router::default()))])
-        .collect()
+    let every_chain = [
+        http_filter(fault::FILTER, pack(HttpFault::default())),
+        http_filter(cors::FILTER, pack(Cors {})),
+        http_filter(ROUTER, pack(Router::default())),
+    ];
+    ours.chain(every_chain).collect()
 }
 
 pub(super) fn from_proto(mut messages: Vec<pb::HttpFilter>) -> Result<Vec<HttpFilter>, Reason> {
@@ -61,8 +68,7 @@ pub(super) fn from_proto(mut messages: Vec<pb::HttpFilter>) -> Result<Vec<HttpFi
         .collect()
 }
 
-/// `None` for filters that shape statistics only, or that do nothing unless a route says so (and such routes are
-/// refused where they are read).
+/// `None` for filters that shape statistics only, or that do what routes say: then it is read there.
 fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason> {
     if message.disabled {
         return Ok(None);
@@ -71,7 +77,7 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
         STATS => check_marker(message).map(|()| Some(HttpFilter::Stats)),
         "istio.stats" => Ok(Some(HttpFilter::Stats)),
         "istio.metadata_exchange" | "istio.alpn" | "envoy.filters.http.grpc_stats" => Ok(None),
-        "envoy.filters.http.cors" | "envoy.filters.http.fault" if is_empty(message) => Ok(None),
+        cors::FILTER | fault::FILTER if is_empty(message) => Ok(None),
         _ if message.is_optional => Ok(None),
         other => Err(Reason::unsupported(format!(
             "HttpConnectionManager.http_filters {other:?}"

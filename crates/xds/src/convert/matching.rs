@@ -145,7 +145,7 @@ fn query_from_proto(message: pb::QueryParameterMatcher) -> Result<QueryMatch, Re
     })
 }
 
-fn text_to_proto(value: &StringMatch) -> StringMatcher {
+pub(super) fn text_to_proto(value: &StringMatch) -> StringMatcher {
     let pattern = match value {
         StringMatch::Exact(text) => MatchPattern::Exact(text.clone()),
         StringMatch::Prefix(text) => MatchPattern::Prefix(text.clone()),
@@ -157,7 +157,7 @@ fn text_to_proto(value: &StringMatch) -> StringMatcher {
     }
 }
 
-fn text_from_proto(message: StringMatcher) -> Result<StringMatch, Reason> {
+pub(super) fn text_from_proto(message: StringMatcher) -> Result<StringMatch, Reason> {
     refuse!(message, "StringMatcher", [ignore_case]);
     match message.match_pattern {
         Some(MatchPattern::Exact(text)) => Ok(StringMatch::Exact(text)),

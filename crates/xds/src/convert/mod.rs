@@ -11,7 +11,9 @@
 mod chain;
 mod circuit_breaker;
 mod cluster;
+mod cors;
 mod endpoint;
+mod fault;
 mod filter;
 mod hash;
 mod headers;
@@ -20,6 +22,7 @@ mod listener;
 mod load_balancing;
 mod matching;
 mod metadata;
+mod mirror;
 mod node;
 mod outlier_detection;
 mod proto;
@@ -27,6 +30,7 @@ mod redirect;
 mod retry;
 mod rewrite;
 mod route;
+mod share;
 
 #[cfg(test)]
 mod tests;

@@ -1,17 +1,19 @@
 //! Route tables ⇄ `config.route.v3.RouteConfiguration`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::route::v3 as pb;
+use envoy_types::pb::google::protobuf::Any;
 use pb::route_action::ClusterSpecifier;
 use pb::weighted_cluster::ClusterWeight;
 use snapshot::route::{DirectResponse, Forward};
 use snapshot::{Action, Route, RouteTable, VirtualHost, Weighted};
 
-use super::proto::{limit, no, number, refuse, to_limit};
-use super::{hash, headers, matching, metadata, redirect, retry, rewrite};
+use super::proto::{limit, no, number, pack, refuse, to_limit, unpack};
+use super::{cors, fault, hash, headers, matching, metadata, mirror, redirect, retry, rewrite};
 use crate::rejected::Reason;
 
 /// Envoy's limit of an exchange where none is stated.
@@ -82,7 +84,7 @@ fn host_to_proto(host: &VirtualHost) -> pb::VirtualHost {
             .filter(|route| snapshot::route::can_compile(route))
             .map(route_to_proto)
             .collect(),
-        include_request_attempt_count: true,
+        include_request_attempt_count: !host.without_attempt_count,
         ..Default::default()
     }
 }
@@ -112,6 +114,7 @@ fn host_from_proto(message: pb::VirtualHost) -> Result<VirtualHost, Reason> {
     );
     Ok(VirtualHost {
         name: message.name,
+        without_attempt_count: !message.include_request_attempt_count,
         domains: message
             .domains
             .iter()
@@ -142,13 +145,41 @@ fn route_to_proto(route: &Route) -> pb::Route {
         request_headers_to_remove: request.remove,
         response_headers_to_add: response.add,
         response_headers_to_remove: response.remove,
+        stat_prefix: route.stat_prefix.clone(),
+        typed_per_filter_config: filters_to_proto(route),
         ..Default::default()
     }
 }
 
-/// `decorator`, `tracing` and `stat_prefix` shape traces and statistics only.
+/// What a route says to the filters before it.
+fn filters_to_proto(route: &Route) -> HashMap<String, Any> {
+    let fault = route
+        .fault
+        .as_ref()
+        .map(|fault| (fault::FILTER, pack(fault::to_proto(fault))));
+    let cors = route
+        .cors
+        .as_ref()
+        .map(|cors| (cors::FILTER, pack(cors::to_proto(cors))));
+    let both = fault.into_iter().chain(cors);
+    both.map(|(name, config)| (name.to_owned(), config)).collect()
+}
+
+fn filters_from_proto(configs: &HashMap<String, Any>, route: &mut Route) -> Result<(), Reason> {
+    for (name, config) in configs {
+        let field = format!("Route.typed_per_filter_config {name:?}");
+        match name.as_str() {
+            fault::FILTER => route.fault = Some(fault::from_proto(unpack(config, &field)?)?),
+            cors::FILTER => route.cors = cors::from_proto(unpack(config, &field)?)?,
+            _ => return Err(Reason::unsupported(field)),
+        }
+    }
+    Ok(())
+}
+
+/// `decorator` and `tracing` shape traces only.
 fn route_from_proto(message: pb::Route) -> Result<Route, Reason> {
-    refuse!(message, "Route", [typed_per_filter_config, route_specifiers]);
+    refuse!(message, "Route", [route_specifiers]);
     let action = match message.action {
         Some(pb::route::Action::Route(action)) => Action::Forward(forward_from_proto(action)?),
         Some(pb::route::Action::DirectResponse(response)) => Action::Respond(response_from_proto(response)?),
@@ -159,10 +190,9 @@ fn route_from_proto(message: pb::Route) -> Result<Route, Reason> {
         }
         None => return Err(Reason::missing("Route.action")),
     };
-    Ok(Route {
+    let mut route = Route {
         name: message.name,
         matches: matching::from_proto(message.r#match.unwrap_or_default())?,
-        action,
         request_headers: headers::from_proto(
             message.request_headers_to_add,
             &message.request_headers_to_remove,
@@ -171,8 +201,12 @@ fn route_from_proto(message: pb::Route) -> Result<Route, Reason> {
             message.response_headers_to_add,
             &message.response_headers_to_remove,
         )?,
+        stat_prefix: message.stat_prefix,
         origin: metadata::origin(message.metadata.as_ref()),
-    })
+        ..Route::new(action)
+    };
+    filters_from_proto(&message.typed_per_filter_config, &mut route)?;
+    Ok(route)
 }
 
 fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
@@ -189,10 +223,11 @@ fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
         cluster_specifier: Some(clusters),
         timeout: limit(forward.timeout),
         // The deadline of a gRPC caller may shorten the limit, never lengthen it; Istio says it in this old field.
-        max_grpc_timeout: limit(forward.timeout),
+        max_grpc_timeout: limit(forward.timeout).filter(|_| !forward.ignores_grpc_timeout),
         retry_policy: forward.retry.as_ref().map(retry::to_proto),
         host_rewrite_specifier: rewrite::authority_to_proto(forward.authority_rewrite.as_ref()),
         hash_policy: forward.hash.iter().map(hash::to_proto).collect(),
+        request_mirror_policies: forward.mirrors.iter().map(mirror::to_proto).collect(),
         ..Default::default()
     };
     rewrite::path_to_proto(forward.path_rewrite.as_ref(), &mut action);
@@ -202,6 +237,15 @@ fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
 fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
     check_forward(&message)?;
     let timeout = to_limit(message.timeout, ROUTE_TIMEOUT, "RouteAction.timeout")?;
+    let ignores_grpc_timeout = message.max_grpc_timeout.is_none();
+    if !ignores_grpc_timeout {
+        let field = "RouteAction.max_grpc_timeout";
+        if to_limit(message.max_grpc_timeout, Duration::ZERO, field)? != timeout {
+            return Err(Reason::unsupported(
+                "RouteAction.max_grpc_timeout other than timeout",
+            ));
+        }
+    }
     if let Some(stream) = message.max_stream_duration {
         let field = "MaxStreamDuration.max_stream_duration";
         let longest = to_limit(stream.max_stream_duration, Duration::ZERO, field)?;
@@ -225,6 +269,12 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
         path_rewrite: rewrite::path_from_proto(message.prefix_rewrite, message.regex_rewrite)?,
         authority_rewrite: rewrite::authority_from_proto(message.host_rewrite_specifier)?,
         hash: hash::from_proto(message.hash_policy)?,
+        mirrors: message
+            .request_mirror_policies
+            .into_iter()
+            .map(mirror::from_proto)
+            .collect::<Result<_, _>>()?,
+        ignores_grpc_timeout,
     })
 }
 
@@ -242,7 +292,6 @@ fn check_forward(message: &pb::RouteAction) -> Result<(), Reason> {
             idle_timeout,
             early_data_policy,
             retry_policy_typed_config,
-            request_mirror_policies,
             priority,
             rate_limits,
             cors,
