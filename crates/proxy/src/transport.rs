@@ -18,6 +18,9 @@ pub(crate) type WriteHalf = tokio::net::tcp::OwnedWriteHalf;
 /// Longest time without a byte on a connection in use, and longest idle time of one that is kept (Envoy: 1 h).
 pub(crate) const SILENCE: Duration = Duration::from_secs(3600);
 
+/// Time for the connections of a listener that is gone (Istio: `--drain-time-s`).
+pub(crate) const DRAIN: Duration = Duration::from_secs(45);
+
 /// A connection as it came from `accept` or `connect`, with what has been read from it while sniffing.
 #[derive(Debug)]
 pub(crate) struct Transport {

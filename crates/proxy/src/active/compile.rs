@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::HashMap;
 use snapshot::route::CompiledTable;
@@ -26,6 +27,7 @@ pub(crate) struct Compiled {
 /// A listener, with chains by port.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    facts: Arc<snapshot::Listener>,
     pub(crate) direction: Direction,
     detect_http: bool,
     use_original_destination: bool,
@@ -37,18 +39,39 @@ pub(crate) struct Listener {
 /// Chains with the protocols that they take; none means all.
 type Candidates = Vec<(Vec<String>, Chain)>;
 
-/// What happens to a connection. A connection keeps its chain while it lives.
+/// What happens to a connection. A connection keeps its chain while it lives, and drains when the chain is retired.
 #[derive(Clone, Debug)]
 pub(crate) enum Chain {
     Http(Arc<HttpChain>),
-    Tcp(Arc<TcpHandler>),
+    Tcp(Arc<TcpChain>),
+}
+
+/// Whether a chain is in no Snapshot any more. Said once, read by its connections without a lock.
+#[derive(Debug, Default)]
+pub(crate) struct Retired(AtomicBool);
+
+impl Retired {
+    /// Whether it is.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How a chain forwards opaque bytes.
+#[derive(Debug)]
+pub(crate) struct TcpChain {
+    name: String,
+    pub(crate) handler: TcpHandler,
+    pub(crate) retired: Retired,
 }
 
 /// How a chain serves HTTP.
 #[derive(Debug)]
 pub(crate) struct HttpChain {
+    name: String,
     pub(crate) handler: HttpHandler,
     pub(crate) direction: Direction,
+    pub(crate) retired: Retired,
     /// The table that belongs to this chain alone; others are found by name in the Snapshot of each request.
     inline: Option<Arc<CompiledTable>>,
 }
@@ -72,7 +95,11 @@ impl Compiled {
             snapshot: snapshot.clone(),
         };
         for facts in snapshot.listeners.iter() {
-            let listener = Arc::new(Listener::new(facts));
+            let known = before.and_then(|before| before.named(facts));
+            let listener = match known {
+                Some(known) if Arc::ptr_eq(&known.facts, facts) => known.clone(),
+                known => Arc::new(Listener::new(facts, known.map(AsRef::as_ref))),
+            };
             if facts.bind {
                 compiled.capturing[facts.direction as usize] = Some(listener);
             } else if facts.address.ip().is_unspecified() {
@@ -81,7 +108,42 @@ impl Compiled {
                 compiled.by_address.insert(facts.address, listener);
             }
         }
+        if let Some(before) = before {
+            before.retire_what_is_not_in(&compiled);
+        }
         compiled
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        let capturing = self.capturing.iter().flatten();
+        capturing
+            .chain(self.by_address.values())
+            .chain(self.by_port.values())
+    }
+
+    /// The listener of that name, where it was.
+    fn named(&self, facts: &snapshot::Listener) -> Option<&Arc<Listener>> {
+        let place = if facts.bind {
+            self.capturing[facts.direction as usize].as_ref()
+        } else if facts.address.ip().is_unspecified() {
+            self.by_port.get(&facts.address.port())
+        } else {
+            self.by_address.get(&facts.address)
+        };
+        place.filter(|listener| listener.facts.name == facts.name)
+    }
+
+    /// Tells the chains that `next` does not have.
+    fn retire_what_is_not_in(&self, next: &Compiled) {
+        let stay: foldhash::HashSet<_> = next
+            .listeners()
+            .flat_map(|listener| listener.chains())
+            .map(Chain::address)
+            .collect();
+        let chains = self.listeners().flat_map(|listener| listener.chains());
+        chains
+            .filter(|chain| !stay.contains(&chain.address()))
+            .for_each(Chain::retire);
     }
 
     /// The listener for a connection on its way to `destination`: the exact address, then the port, then the one
@@ -118,34 +180,74 @@ fn compile_table(table: &Arc<RouteTable>) -> Arc<CompiledTable> {
     Arc::new(compiled)
 }
 
+impl Chain {
+    fn retired(&self) -> &Retired {
+        match self {
+            Chain::Http(chain) => &chain.retired,
+            Chain::Tcp(chain) => &chain.retired,
+        }
+    }
+
+    fn retire(&self) {
+        self.retired().0.store(true, Ordering::Relaxed);
+    }
+
+    /// What tells it from all others.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self.retired()).addr()
+    }
+}
+
 impl Listener {
-    fn new(facts: &snapshot::Listener) -> Self {
+    /// Chains that are as they were in `before` are taken over, with their connections.
+    fn new(facts: &Arc<snapshot::Listener>, before: Option<&Listener>) -> Self {
+        let compile = |chain: &snapshot::Chain| {
+            before
+                .filter(|before| before.direction == facts.direction)
+                .and_then(|before| before.compiled_before(chain))
+                .unwrap_or_else(|| compile_chain(chain, facts.direction))
+        };
         let mut listener = Self {
+            facts: facts.clone(),
             direction: facts.direction,
             detect_http: facts.detect_http,
             use_original_destination: facts.use_original_destination,
             by_port: HashMap::default(),
             any_port: Vec::new(),
-            default: facts
-                .default_chain
-                .as_ref()
-                .map(|chain| compile_chain(&chain.handler, facts.direction)),
+            default: facts.default_chain.as_ref().map(compile),
         };
         for chain in &facts.chains {
             let ChainMatch {
                 destination_port,
                 application_protocols,
             } = &chain.matches;
-            let entry = (
-                application_protocols.clone(),
-                compile_chain(&chain.handler, facts.direction),
-            );
+            let entry = (application_protocols.clone(), compile(chain));
             match destination_port {
                 Some(port) => listener.by_port.entry(*port).or_default().push(entry),
                 None => listener.any_port.push(entry),
             }
         }
         listener
+    }
+
+    fn chains(&self) -> impl Iterator<Item = &Chain> {
+        let by_port = self.by_port.values().flatten();
+        let chosen = by_port.chain(&self.any_port).map(|(_, chain)| chain);
+        chosen.chain(&self.default)
+    }
+
+    /// The chain that was made of the same facts.
+    fn compiled_before(&self, chain: &snapshot::Chain) -> Option<Chain> {
+        let same = |known: &&Chain| match (known, &chain.handler) {
+            (Chain::Http(known), Handler::Http(handler)) => {
+                known.name == chain.name && known.handler == *handler
+            }
+            (Chain::Tcp(known), Handler::Tcp(handler)) => {
+                known.name == chain.name && known.handler == *handler
+            }
+            _ => false,
+        };
+        self.chains().find(same).cloned()
     }
 
     /// Whether the choice among the chains for that port depends on the first bytes.
@@ -178,9 +280,12 @@ impl Listener {
     }
 }
 
-fn compile_chain(handler: &Handler, direction: Direction) -> Chain {
-    match handler {
+fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
+    let (name, retired) = (chain.name.clone(), Retired::default());
+    match &chain.handler {
         Handler::Http(handler) => Chain::Http(Arc::new(HttpChain {
+            name,
+            retired,
             inline: match &handler.routes {
                 RouteSource::Inline(table) => Some(compile_table(table)),
                 RouteSource::Named(_) => None,
@@ -188,6 +293,10 @@ fn compile_chain(handler: &Handler, direction: Direction) -> Chain {
             handler: handler.clone(),
             direction,
         })),
-        Handler::Tcp(handler) => Chain::Tcp(Arc::new(handler.clone())),
+        Handler::Tcp(handler) => Chain::Tcp(Arc::new(TcpChain {
+            name,
+            retired,
+            handler: handler.clone(),
+        })),
     }
 }

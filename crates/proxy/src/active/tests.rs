@@ -45,7 +45,7 @@ fn chosen(compiled: &Compiled, destination: &str, protocol: Protocol) -> String 
     let destination: std::net::SocketAddr = destination.parse().unwrap();
     let listener = compiled.listener(Direction::Outbound, destination).unwrap();
     match listener.choose(destination.port(), protocol) {
-        Some(Chain::Tcp(handler)) => handler.cluster.to_string(),
+        Some(Chain::Tcp(chain)) => chain.handler.cluster.to_string(),
         other => panic!("{other:?}"),
     }
 }

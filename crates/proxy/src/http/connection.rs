@@ -1,7 +1,7 @@
 //! One downstream connection: HTTP/1.1 or HTTP/2 by its first bytes, then exchange after exchange until it ends.
 //!
-//! While the proxy drains, HTTP/1.1 responses say `connection: close` and HTTP/2 connections are told GOAWAY;
-//! nothing that a client has begun is cut off.
+//! While the proxy drains (inbound) or after the listener has gone, HTTP/1.1 responses say `connection: close` and
+//! HTTP/2 connections are told GOAWAY; nothing that a client has begun is cut off.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use daemon::clock;
+use snapshot::Direction;
 
 use super::codec::{self, CodecError, Reply, Source, h1, h2};
 use super::{exchange, forwarded, reply};
 use crate::active::compile::HttpChain;
 use crate::listen::accept::Ends;
-use crate::transport::{SILENCE, Transport};
+use crate::transport::{DRAIN, SILENCE, Transport};
 use crate::worker::Worker;
 
 /// Time for a head, from its first byte.
@@ -29,6 +30,14 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) chain: Arc<HttpChain>,
     pub(crate) ends: Ends,
+}
+
+impl Connection {
+    /// Whether it should end after what it serves now. A workload that terminates keeps its own calls to the end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.chain.retired.is_retired()
+            || (self.chain.direction == Direction::Inbound && self.worker.drain.began())
+    }
 }
 
 /// Serves a connection to its end.
@@ -63,7 +72,7 @@ async fn http1(connection: &Connection, transport: Transport) {
     let (read, write, read_ahead) = transport.split();
     let (mut reader, mut writer) = (h1::Reader::new(read, read_ahead), h1::Writer::new(write));
     loop {
-        if !matches!(clock::timeout(SILENCE, reader.wait()).await, Ok(Ok(()))) {
+        if !next_comes(connection, &mut reader).await {
             break;
         }
         let request = match clock::timeout(HEAD, reader.request()).await {
@@ -74,7 +83,7 @@ async fn http1(connection: &Connection, transport: Transport) {
                 break linger(&mut reader).await;
             }
         };
-        let mut keep_alive = reader.keep_alive() && !connection.worker.drain.began();
+        let mut keep_alive = reader.keep_alive() && !connection.is_draining();
         let method = request.method.clone();
         let reply = Reply::Http1 {
             writer: &mut writer,
@@ -86,6 +95,20 @@ async fn http1(connection: &Connection, transport: Transport) {
             // A close with unread bytes would be a reset, and might overtake the response.
             writer.close().await;
             break linger(&mut reader).await;
+        }
+    }
+}
+
+/// Waits for the next request. An idle connection ends in the drain time of its listener.
+async fn next_comes(connection: &Connection, reader: &mut h1::Reader) -> bool {
+    let begun = clock::now();
+    loop {
+        match clock::timeout(DRAIN, reader.wait()).await {
+            Ok(waited) => return waited.is_ok(),
+            Err(_) if connection.chain.retired.is_retired() || clock::now() - begun >= SILENCE => {
+                return false;
+            }
+            Err(_) => {}
         }
     }
 }
@@ -139,13 +162,18 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
         return;
     };
     let mut drain = connection.worker.drain.clone();
-    let mut draining = false;
+    let mut draining = connection.chain.direction == Direction::Outbound;
+    let mut last = clock::now();
     loop {
-        // Runs anew after every stream. Streams that are still open finish before the connection ends.
-        let idle = clock::sleep(SILENCE);
         tokio::select! {
             accepted = server.accept() => match accepted {
-                Some(Ok((request, respond))) => serve_stream(connection, request, respond),
+                Some(Ok((request, respond))) => {
+                    last = clock::now();
+                    if connection.is_draining() {
+                        server.graceful_shutdown();
+                    }
+                    serve_stream(connection, request, respond);
+                }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "HTTP/2 connection failed");
                     return;
@@ -156,7 +184,10 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
                 draining = true;
                 server.graceful_shutdown();
             }
-            () = idle => server.graceful_shutdown(),
+            // Streams that are still open finish before the connection ends.
+            () = clock::sleep(DRAIN) => if connection.is_draining() || clock::now() - last >= SILENCE {
+                server.graceful_shutdown();
+            },
         }
     }
 }

@@ -119,7 +119,7 @@ impl<'c> Exchange<'c> {
     async fn respond(&mut self, local: LocalReply) -> Result<(), RequestError> {
         let LocalReply { mut response, body } = local;
         forwarded::every_response(&mut response, &self.connection.worker, self.server_name());
-        if !self.request.length.is_empty() || self.connection.worker.drain.began() {
+        if !self.request.length.is_empty() || self.connection.is_draining() {
             // The rest of the request is not worth reading.
             self.reply.close_after();
         }

@@ -332,7 +332,7 @@ impl Conversation<'_> {
             self.change(response, record.begun);
             forwarded::every_response(response, worker, &chain.handler.server_name);
         }
-        if worker.drain.began() {
+        if self.connection.is_draining() {
             reply.close_after();
         }
         record.status = Some(response.status);

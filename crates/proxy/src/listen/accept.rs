@@ -107,7 +107,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, ends: Ends) {
             let connection = http::connection::Connection { worker, chain, ends };
             http::connection::serve(Rc::new(connection), transport).await;
         }
-        Some(Chain::Tcp(handler)) => tcp::forward::serve(&worker, &handler, ends, transport).await,
+        Some(Chain::Tcp(chain)) => tcp::forward::serve(&worker, &chain, ends, transport).await,
         None => tracing::debug!(destination = %ends.destination, "no chain takes the connection"),
     }
 }

@@ -10,15 +10,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 use daemon::clock::{self, Instant};
 use futures_util::poll;
+use snapshot::Direction;
 use snapshot::cluster::ServiceRef;
-use snapshot::{Direction, TcpHandler};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::active::compile::{Retired, TcpChain};
 use crate::error::UpstreamError;
 use crate::http::exchange::special_name;
 use crate::listen::accept::Ends;
 use crate::telemetry::metrics::{Destination, Label};
-use crate::transport::{ReadHalf, SILENCE, Transport, WriteHalf};
+use crate::transport::{DRAIN, ReadHalf, SILENCE, Transport, WriteHalf};
 use crate::upstream::circuit_breaker::{Resource, share};
 use crate::upstream::{Cluster, Endpoint, pool};
 use crate::worker::Worker;
@@ -27,9 +28,12 @@ use crate::worker::Worker;
 const PIECE: usize = 16 * 1024;
 /// Tries to connect (Envoy: `max_connect_attempts`).
 const CONNECTS: usize = 3;
+/// How often a connection looks whether its chain was retired.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: &Rc<Worker>, handler: &TcpHandler, ends: Ends, client: Transport) {
+pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, client: Transport) {
+    let handler = &chain.handler;
     let Some(active) = worker.active() else { return };
     let Some(cluster) = active.cluster(&handler.cluster).cloned() else {
         tracing::debug!(cluster = %handler.cluster, "no such cluster");
@@ -53,7 +57,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, handler: &TcpHandler, ends: Ends,
     let _in_flight = endpoint.pool.begin_request();
     let label = label(worker, &cluster, &endpoint, ends.direction);
     worker.metrics.tcp(label, |series| series.opened += 1);
-    let moved = relay(client, upstream, handler.idle_timeout.unwrap_or(SILENCE)).await;
+    let moved = relay(client, upstream, chain).await;
     worker.metrics.tcp(label, |series| {
         series.closed += 1;
         series.received += moved.up;
@@ -101,7 +105,8 @@ struct Moved {
     down: u64,
 }
 
-async fn relay(client: Transport, upstream: Transport, idle: Duration) -> Moved {
+async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Moved {
+    let idle = chain.handler.idle_timeout.unwrap_or(SILENCE);
     let (client_read, client_write, read_ahead) = client.split();
     let (upstream_read, upstream_write, _) = upstream.split();
     let (up, down, last) = (Cell::new(0), Cell::new(0), Cell::new(clock::now()));
@@ -112,13 +117,24 @@ async fn relay(client: Transport, upstream: Transport, idle: Duration) -> Moved 
     };
     let upward = pump(client_read, upstream_write, read_ahead, way(&up));
     let downward = pump(upstream_read, client_write, BytesMut::new(), way(&down));
-    if let Err(error) = futures_util::future::try_join(upward, downward).await {
-        tracing::debug!(%error, "connection ended");
+    tokio::select! {
+        moved = futures_util::future::try_join(upward, downward) => if let Err(error) = moved {
+            tracing::debug!(%error, "connection ended");
+        },
+        () = drained(&chain.retired) => tracing::debug!("connection closed: its listener is gone"),
     }
     Moved {
         up: up.get(),
         down: down.get(),
     }
+}
+
+/// Becomes ready when the chain was retired and its connections have had their time.
+async fn drained(retired: &Retired) {
+    while !retired.is_retired() {
+        clock::sleep(LOOK).await;
+    }
+    clock::sleep(DRAIN).await;
 }
 
 /// What one direction reports, and what it knows of the other.

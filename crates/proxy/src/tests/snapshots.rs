@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::clock;
-use snapshot::Action;
+use snapshot::{Action, Health};
 
 use super::world::{Backend, PATIENCE, World, all_to, cluster, forward, host, snapshot};
 
@@ -100,30 +100,84 @@ async fn ready_means_that_a_snapshot_is_in_force() {
 }
 
 #[tokio::test]
-async fn while_it_drains_connections_are_told_to_close_and_requests_are_served() {
+async fn while_it_drains_inbound_connections_are_told_to_close_and_outbound_ones_stay() {
     let backend = Backend::saying("hi").await;
     let world = World::start(all_to(&[backend.address])).await;
-    let mut client = world.connect().await;
-    assert_eq!(client.call(GET).await.header("connection"), None);
+    let (mut inbound, mut outbound) = (world.connect_inbound().await, world.connect().await);
+    assert_eq!(inbound.call(GET).await.header("connection"), None);
     world.running.drain.begin();
     let wait = async { while world.page("admin", "/ready").await.status == 200 {} };
     clock::timeout(PATIENCE, wait).await.unwrap();
-    let answer = client.call(GET).await;
+    let answer = inbound.call(GET).await;
     assert_eq!(
         (answer.body.as_str(), answer.header("connection")),
         ("hi", Some("close"))
     );
-    assert_eq!(client.rest().await, "");
-    assert_eq!(
-        world.call(GET).await.body,
-        "hi",
-        "new connections work until the end"
-    );
+    assert_eq!(inbound.rest().await, "");
+    for mut new in [world.connect_inbound().await, world.connect().await] {
+        assert_eq!(new.call(GET).await.body, "hi", "connections work until the end");
+    }
+    for _ in 0..2 {
+        let answer = outbound.call(GET).await;
+        assert_eq!((answer.body.as_str(), answer.header("connection")), ("hi", None));
+    }
     assert!(
         clock::timeout(PATIENCE, world.running.stop(Duration::ZERO))
             .await
             .is_ok()
     );
+}
+
+#[tokio::test]
+async fn connections_of_a_listener_that_left_finish_their_request_and_close() {
+    let backend = Backend::saying("hi").await;
+    let with = all_to(&[backend.address]);
+    let mut without = with.clone();
+    without.listeners.remove("0.0.0.0_80");
+    let world = World::start(with.clone()).await;
+    let mut client = world.connect().await;
+    // A snapshot with the same listener leaves its connections alone, also when it was made anew.
+    let mut same = with.clone();
+    let listener = with.listeners.get("0.0.0.0_80").unwrap().as_ref().clone();
+    same.listeners.insert(listener);
+    for snapshot in [with, same] {
+        world.snapshots.send_replace(Some(Arc::new(snapshot)));
+        assert_eq!(client.call(GET).await.header("connection"), None);
+    }
+    world.snapshots.send_replace(Some(Arc::new(without)));
+    let told = async {
+        loop {
+            let answer = client.call(GET).await;
+            assert_eq!(answer.body, "hi");
+            if answer.header("connection") == Some("close") {
+                return;
+            }
+        }
+    };
+    clock::timeout(PATIENCE, told).await.unwrap();
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn idle_connections_to_an_endpoint_that_drains_are_closed() {
+    let backend = Backend::saying("hi").await;
+    let world = World::start(all_to(&[backend.address])).await;
+    assert_eq!(world.call(GET).await.body, "hi");
+    let mut draining = all_to(&[backend.address]);
+    let mut endpoints = draining.endpoints.get("a").unwrap().as_ref().clone();
+    endpoints.localities[0].endpoints[0].health = Health::Draining;
+    draining.endpoints.insert(endpoints);
+    world.snapshots.send_replace(Some(Arc::new(draining)));
+    clock::timeout(PATIENCE, backend.until_open(0)).await.unwrap();
+    // It comes back: its connections are kept again.
+    world
+        .snapshots
+        .send_replace(Some(Arc::new(all_to(&[backend.address]))));
+    let served = async { while world.call(GET).await.status != 200 {} };
+    clock::timeout(PATIENCE, served).await.unwrap();
+    let before = backend.connections();
+    world.call(GET).await;
+    assert_eq!(backend.connections(), before);
 }
 
 #[tokio::test]

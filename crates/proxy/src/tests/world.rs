@@ -271,6 +271,7 @@ pub(super) struct Backend {
     pub(super) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
+    open: watch::Sender<usize>,
     tasks: Tasks,
 }
 
@@ -281,15 +282,19 @@ impl Backend {
             address: listener.local_addr().unwrap(),
             connections: Arc::default(),
             requests: Arc::default(),
+            open: watch::channel(0).0,
             tasks: Tasks::new(),
         };
         let (answer, owner) = (Arc::new(answer), backend.tasks.clone());
         let (connections, requests) = (backend.connections.clone(), backend.requests.clone());
+        let open = backend.open.clone();
         backend.tasks.spawn("backend", async move {
             while let Ok((stream, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let (answer, requests) = (answer.clone(), requests.clone());
+                let open = Open::new(open.clone());
                 owner.spawn("backend connection", async move {
+                    let _open = open;
                     let mut client = Client {
                         stream,
                         read: Vec::new(),
@@ -317,12 +322,34 @@ impl Backend {
         Self::start(move |_| ok(body)).await
     }
 
+    /// Waits until that many connections are open.
+    pub(super) async fn until_open(&self, count: usize) {
+        let mut open = self.open.subscribe();
+        open.wait_for(|open| *open == count).await.unwrap();
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     pub(super) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts a connection while it is open.
+struct Open(watch::Sender<usize>);
+
+impl Open {
+    fn new(count: watch::Sender<usize>) -> Self {
+        count.send_modify(|open| *open += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
     }
 }
 

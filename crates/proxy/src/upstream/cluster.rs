@@ -1,7 +1,7 @@
 //! A cluster of one worker: the facts of the Snapshot, and beside them what lives on when the next one comes.
 //!
 //! An endpoint's pool survives as long as some Snapshot names its address in this cluster; the pool of one that
-//! vanished gives up its idle connections, and those in use close after their request.
+//! vanished or drains gives up its idle connections, and those in use close after their request.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -220,12 +220,17 @@ impl Endpoint {
             Some(old) if *old.workload == fact.workload => old.workload.clone(),
             _ => Arc::new(fact.workload.clone()),
         };
+        let pool: Rc<Pool> = known.map(|old| old.pool.clone()).unwrap_or_default();
+        match fact.health {
+            Health::Draining => pool.retire(),
+            Health::Healthy | Health::Unhealthy => pool.revive(),
+        }
         Self {
             address: fact.address,
             weight: fact.weight.max(1),
             health: fact.health,
             workload,
-            pool: known.map(|old| old.pool.clone()).unwrap_or_default(),
+            pool,
             label: Cell::default(),
         }
     }

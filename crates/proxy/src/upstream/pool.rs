@@ -82,7 +82,12 @@ impl Pool {
         self.in_flight.get() > 0 || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty()
     }
 
-    /// The endpoint is gone: nothing is kept any more.
+    /// The endpoint is wanted again.
+    pub(crate) fn revive(&self) {
+        self.retired.set(false);
+    }
+
+    /// The endpoint is gone, or going: nothing is kept any more.
     pub(crate) fn retire(&self) {
         self.retired.set(true);
         self.idle.borrow_mut().clear();
