@@ -68,12 +68,30 @@ pub(crate) const SUITES: &[Suite] = &[
             Need::ProgramOrVariable("envoy", "ENVOY"),
         ],
     },
+    Suite {
+        name: COMPAT,
+        about: "a table of calls through our proxy and through stock Envoy: same resources, same outcomes",
+        package: "amime",
+        target: "compat",
+        needs: &[
+            Need::Root("because Envoy runs as a user of its own"),
+            Need::ProgramOrVariable("envoy", "ENVOY"),
+        ],
+    },
 ];
+
+/// The suite that takes names of features after its own.
+const COMPAT: &str = "compat";
 
 /// `cargo xtask test [NAME...]`.
 pub(crate) fn test(names: &[String]) -> Result<()> {
     if names.is_empty() {
         return cargo(&["test", "--workspace"]);
+    }
+    if let Some((COMPAT, features)) = names.split_first().map(|(name, rest)| (name.as_str(), rest))
+        && !features.iter().any(|name| is_suite(name))
+    {
+        return compat(features);
     }
     for name in names {
         match SUITES.iter().find(|suite| suite.name == name) {
@@ -83,6 +101,19 @@ pub(crate) fn test(names: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_suite(name: &str) -> bool {
+    SUITES.iter().any(|suite| suite.name == name)
+}
+
+/// The table of calls, or the files and cases of it whose names contain one of these words.
+fn compat(features: &[String]) -> Result<()> {
+    let suite = SUITES.iter().find(|suite| suite.name == COMPAT);
+    run_with(
+        suite.expect("it is listed"),
+        &[("AMIME_COMPAT", &features.join(","))],
+    )
 }
 
 fn list() {
@@ -97,11 +128,15 @@ fn list() {
 }
 
 fn run(suite: &Suite) -> Result<()> {
+    run_with(suite, &[])
+}
+
+fn run_with(suite: &Suite, variables: &[(&str, &str)]) -> Result<()> {
     if let Some(why) = suite.needs_root().filter(|_| !is_root()) {
         bail!("suite {} needs root, {why}", suite.name);
     }
     suite.check_programs()?;
-    cargo(&[
+    let arguments = [
         "test",
         "-p",
         suite.package,
@@ -110,7 +145,8 @@ fn run(suite: &Suite) -> Result<()> {
         "--",
         "--test-threads=1",
         "--nocapture",
-    ])
+    ];
+    cargo_with(&arguments, variables)
 }
 
 impl Suite {

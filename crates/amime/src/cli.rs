@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    apply, controller, delete, demo, down, exec, get, install, logs, proxy, redirect, up, version,
+    apply, bootstrap, controller, delete, demo, down, exec, get, install, logs, proxy, redirect, up, version,
 };
 
 #[derive(Parser)]
@@ -68,6 +68,9 @@ enum Command {
     Proxy(proxy::Arguments),
     /// Redirect a pod's connections to its proxy (what the init container runs)
     Redirect(redirect::Arguments),
+    /// Write the bootstrap file of another proxy (what the init container of an Envoy runs)
+    #[command(hide = true)]
+    Bootstrap(bootstrap::Arguments),
     /// Print the version
     Version,
 }
@@ -107,6 +110,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Controller(arguments) => controller::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Redirect(arguments) => redirect::run(&arguments),
+        Command::Bootstrap(arguments) => bootstrap::run(&arguments),
         Command::Version => version::run(),
     }
 }

@@ -23,6 +23,10 @@ const INDEX: &[(&str, &str)] = &[
     ("/debug/endpointz", "endpoints by service"),
     ("/debug/registryz", "services"),
     ("/debug/syncz", "which proxy has what"),
+    (
+        "/debug/worldz",
+        "number of the latest picture of the mesh, and every object in it: uid and generation",
+    ),
 ];
 
 /// The pages.
@@ -55,6 +59,7 @@ pub fn routes(pusher: &Pusher, ready: &Ready) -> Routes {
         .get("/debug/registryz", of_world(services))
         .get("/debug/configz", of_world(objects))
         .get("/debug/endpointz", of_world(endpoints))
+        .get("/debug/worldz", of_world(world))
         .get("/debug/config_dump", guarded(dump))
 }
 
@@ -192,6 +197,16 @@ fn objects(world: &World) -> Value {
         })
     };
     world.mesh.resources().filter(istio).map(row).collect()
+}
+
+fn world(world: &World) -> Value {
+    let row = |resource: &Resource| {
+        let (key, meta) = (resource.key(), resource.meta());
+        let name = format!("{}/{}/{}", key.kind.as_str(), meta.namespace, meta.name);
+        (name, json!({"uid": meta.uid, "generation": meta.generation}))
+    };
+    let objects: BTreeMap<String, Value> = world.mesh.resources().map(row).collect();
+    json!({"number": world.number, "objects": objects})
 }
 
 fn config_dump(found: Option<Connection>, call: &Call) -> Reply {

@@ -26,14 +26,15 @@ pub(crate) fn follow(settings: &Settings, tasks: &Tasks) -> watch::Receiver<Opti
         trust: Some(discovery.root.clone()),
         token: existing(&discovery.token),
         mark: settings.capture.mark,
-        node: node(&settings.node),
+        node: introduction(&settings.node),
     };
     tasks.spawn("discovery", transport::follow(session, snapshots, events));
     tasks.spawn("discovery events", tell(log));
     receiver
 }
 
-fn node(node: &Node) -> xds::Node {
+/// How a proxy introduces itself to the controller.
+pub fn introduction(node: &Node) -> xds::Node {
     let workload = node.workload();
     let mut metadata = node.metadata.clone();
     let mut put = |name: &str, value: &str| {

@@ -30,6 +30,7 @@ use daemon::{Drain, Running, Tasks, drain};
 use snapshot::Snapshot;
 use tokio::sync::{Notify, mpsc, watch};
 
+pub use discovery::introduction;
 pub use listen::original_dst::OriginalDestination;
 pub use settings::Settings;
 

@@ -6,6 +6,7 @@
 mod bookinfo;
 mod call;
 mod client;
+mod compat;
 mod curl;
 mod echo;
 mod echo_basic;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use crate::{
-    bookinfo, curl, echo, echo_basic, echo_client, fortio, gunicorn, helloworld, httpbin, nc, tcp_echo,
+    bookinfo, compat, curl, echo, echo_basic, echo_client, fortio, gunicorn, helloworld, httpbin, nc,
+    tcp_echo,
 };
 
 /// One sample program.
@@ -204,6 +205,16 @@ pub const PROGRAMS: &[Program] = &[
             Image::new("us-central1-docker.pkg.dev/k8s-staging-images/gateway-api/echo-basic"),
         ],
         run: echo_basic::run,
+    },
+    Program {
+        name: "compat-backend",
+        images: &[Image::new("compat-backend")],
+        run: compat::backend,
+    },
+    Program {
+        name: "compat-caller",
+        images: &[Image::new("compat-caller")],
+        run: compat::caller,
     },
 ];
 

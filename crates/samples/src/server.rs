@@ -184,7 +184,7 @@ where
 
 /// Runs HTTP/2 streams on this thread.
 #[derive(Clone)]
-struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub(crate) mod apply;
+pub(crate) mod bootstrap;
 pub(crate) mod controller;
 pub(crate) mod delete;
 pub(crate) mod demo;

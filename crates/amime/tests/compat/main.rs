@@ -1,0 +1,46 @@
+//! Stock Envoy as the oracle: one controller, two client pods that are equal but for their sidecar (Amime's proxy and
+//! Envoy), one table of calls in `tests/compat/table`, and every outcome compared.
+//!
+//! Needs root and Envoy 1.40, on `PATH` or where `ENVOY` says. Run with `cargo xtask test compat [FEATURE...]`; the
+//! form of the table is described in `tests/compat/README.md`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test: it fails by panic, prints its figures, and has no runtime of the product's"
+)]
+
+mod api;
+mod callers;
+mod certificates;
+mod compare;
+mod differences;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod outcome;
+mod run;
+mod shares;
+mod table;
+mod world;
+
+use std::path::{Path, PathBuf};
+
+/// The folder of the table, the world and what goes with them.
+fn place() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/compat")
+}
+
+#[test]
+fn every_call_of_the_table_ends_as_it_does_through_envoy() {
+    let wanted = std::env::var("AMIME_COMPAT").unwrap_or_default();
+    let features = table::read(&wanted);
+    let differences = differences::read();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(async {
+        let mut world = world::World::start().await;
+        let report = run::all(&mut world, &features, &differences).await;
+        println!("{report}");
+        assert!(report.passed(wanted.is_empty()), "see above");
+    });
+}

@@ -1,0 +1,349 @@
+//! Goes through the table: objects in, calls through both proxies at the same time, outcomes compared, objects out.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::compare::{self, Ending};
+use crate::differences::Difference;
+use crate::outcome;
+use crate::shares;
+use crate::table::{Call, Case, Feature};
+use crate::world::{Side, World};
+
+/// A disagreement is looked at again: a push that was acknowledged may need a moment to reach a worker, and the
+/// machine may be busy.
+const AGAIN: usize = 2;
+const MOMENT: Duration = Duration::from_millis(300);
+/// Repetitions that tell chance from intent when only the chosen upstream differs.
+const MANY: usize = 40;
+
+#[derive(Default)]
+pub(crate) struct Report {
+    calls: usize,
+    requests: usize,
+    agreed: usize,
+    agreed_later: usize,
+    listed: Vec<(usize, String)>,
+    failures: Vec<String>,
+    never_seen: Vec<String>,
+    took: Duration,
+}
+
+impl Report {
+    /// Listed differences that were not seen count when the whole table was run.
+    pub(crate) fn passed(&self, whole: bool) -> bool {
+        self.failures.is_empty() && (!whole || self.never_seen.is_empty())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for failure in &self.failures {
+            writeln!(formatter, "{failure}\n")?;
+        }
+        for (index, line) in &self.listed {
+            writeln!(formatter, "listed difference {}: {line}", index + 1)?;
+        }
+        for line in &self.never_seen {
+            writeln!(formatter, "listed, but no such difference was seen: {line}")?;
+        }
+        let used: std::collections::BTreeSet<usize> = self.listed.iter().map(|(index, _)| *index).collect();
+        write!(
+            formatter,
+            "compat: {} calls ({} requests through each proxy) in {} s: {} agreements ({} when asked again), \
+             {} listed differences in {} calls, {} failures",
+            self.calls,
+            self.requests,
+            self.took.as_secs(),
+            self.agreed,
+            self.agreed_later,
+            used.len(),
+            self.listed.len(),
+            self.failures.len()
+        )
+    }
+}
+
+pub(crate) async fn all(world: &mut World, features: &[Feature], differences: &[Difference]) -> Report {
+    let begun = std::time::Instant::now();
+    let mut report = Report::default();
+    let mut present = Vec::new();
+    for feature in features {
+        let (calls, failures) = (report.calls, report.failures.len());
+        for case in &feature.cases {
+            let place = format!("{}: {}", feature.name, case.name);
+            match world.change(&present, &case.apply).await {
+                Ok(made) => present = made,
+                Err(problem) => {
+                    present = Vec::new();
+                    report.calls += case.calls.len();
+                    report.failures.push(format!("{place}\n  {problem}"));
+                    continue;
+                }
+            }
+            of_case(world, &place, case, differences, &mut report).await;
+        }
+        let (calls, failures) = (report.calls - calls, report.failures.len() - failures);
+        println!("{:24} {calls:4} calls, {failures} failures", feature.name);
+    }
+    let _ = world.change(&present, &[]).await;
+    let seen: Vec<usize> = report.listed.iter().map(|(index, _)| *index).collect();
+    let unseen = differences
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !seen.contains(index));
+    report.never_seen = unseen
+        .map(|(_, difference)| difference.r#where.join(", "))
+        .collect();
+    report.took = begun.elapsed();
+    report
+}
+
+async fn of_case(
+    world: &mut World,
+    place: &str,
+    case: &Case,
+    differences: &[Difference],
+    report: &mut Report,
+) {
+    for call in &case.calls {
+        report.calls += 1;
+        report.requests += call.times();
+        let mut problems = Vec::new();
+        for again in 0..=AGAIN {
+            if again > 0 {
+                sleep(MOMENT).await;
+            }
+            let verdict = judge(world, call, report.calls).await;
+            problems = verdict.problems;
+            let fields: Vec<&str> = verdict.differs.iter().map(|[name, ..]| name.as_str()).collect();
+            let shown = table_of(&verdict.differs);
+            if problems.is_empty() && fields.is_empty() {
+                report.agreed += 1;
+                report.agreed_later += usize::from(again > 0);
+                break;
+            }
+            let explained = differences
+                .iter()
+                .position(|difference| difference.explains(place, &fields));
+            if let Some(index) = explained.filter(|_| problems.is_empty() && again == AGAIN) {
+                report.listed.push((index, format!("{place} › {}", call.line())));
+                break;
+            }
+            problems.extend(shown);
+        }
+        if !problems.is_empty() {
+            let problems: Vec<String> = problems.iter().map(|line| format!("    {line}")).collect();
+            report
+                .failures
+                .push(format!("{place}\n  {}\n{}", call.line(), problems.join("\n")));
+        }
+    }
+}
+
+fn table_of(differs: &[[String; 3]]) -> Vec<String> {
+    let line = |[name, amime, envoy]: &[String; 3]| {
+        let indent = " ".repeat(name.len());
+        format!("{name}  amime: {amime}\n    {indent}  envoy: {envoy}")
+    };
+    differs.iter().map(line).collect()
+}
+
+struct Verdict {
+    problems: Vec<String>,
+    differs: Vec<[String; 3]>,
+}
+
+async fn judge(world: &mut World, call: &Call, number: usize) -> Verdict {
+    let (amime, envoy) = perform(world, call, number).await;
+    let mut problems = Vec::new();
+    for (side, ending) in [(Side::Amime, &amime), (Side::Envoy, &envoy)] {
+        let unmet = compare::unmet(&call.expect, ending);
+        problems.extend(unmet.into_iter().map(|line| format!("{}: {line}", side.name())));
+    }
+    let mut differs = compare::differences(call, &amime, &envoy);
+    // Nothing but the choice among several: that may be chance.
+    if matches!(differs.as_slice(), [[name, ..]] if name == "upstream") {
+        let many = Call {
+            repeat: Some(MANY),
+            parallel: None,
+            ..call.clone()
+        };
+        if let (Ending::Many(one), Ending::Many(other)) = perform(world, &many, number).await
+            && shares::alike(&one, &other)
+        {
+            differs.clear();
+        }
+    }
+    Verdict { problems, differs }
+}
+
+async fn perform(world: &mut World, call: &Call, number: usize) -> (Ending, Ending) {
+    let calls = Side::BOTH.map(|side| prepared(world, call, side, number));
+    let told = match call.from.as_deref() {
+        Some("outside") => [
+            world.outside.call(&calls[0]).await,
+            world.outside.call(&calls[1]).await,
+        ],
+        from => {
+            let (amime, envoy) = world.pair(from.unwrap_or("shop"));
+            tokio::join!(amime.call(&calls[0]), envoy.call(&calls[1])).into()
+        }
+    };
+    let mut arrived = world.arrivals().await;
+    // Mirrored requests and tries that were given up may still be on their way.
+    for _ in 0..10 {
+        let count = |side| of_side(&arrived, side, number).len();
+        let expected = call
+            .expect
+            .arrivals
+            .is_none_or(|wanted| Side::BOTH.iter().all(|side| count(*side) >= wanted));
+        if call.times() > 1 || expected && count(Side::Amime) == count(Side::Envoy) {
+            break;
+        }
+        sleep(MOMENT / 6).await;
+        arrived.extend(world.arrivals().await);
+    }
+    let [amime, envoy] =
+        [0, 1].map(|index| ending(&told[index], &of_side(&arrived, Side::BOTH[index], number)));
+    (amime, envoy)
+}
+
+fn mark(side: Side, number: usize) -> String {
+    format!("{}-{number}", side.name())
+}
+
+fn of_side(arrived: &[Value], side: Side, number: usize) -> Vec<&Value> {
+    let mark = mark(side, number);
+    arrived
+        .iter()
+        .filter(|record| record["headers"]["x-call"][0] == mark.as_str())
+        .collect()
+}
+
+fn ending(told: &Value, arrived: &[&Value]) -> Ending {
+    match told["sequence"].as_array() {
+        Some(words) => Ending::Many(
+            words
+                .iter()
+                .map(|word| word.as_str().unwrap_or_default().to_owned())
+                .collect(),
+        ),
+        None => Ending::Once(
+            outcome::of(told, arrived),
+            told["ms"].as_u64().unwrap_or_default(),
+        ),
+    }
+}
+
+/// A call of the table in the caller's words.
+fn prepared(world: &World, call: &Call, side: Side, number: usize) -> Value {
+    let (verb, target) = call.what();
+    let mark = mark(side, number);
+    let kind = match verb {
+        "grpc" => "grpc",
+        "tcp" | "tls" => "tcp",
+        "raw" => "raw",
+        "websocket" | "CONNECT" => "upgrade",
+        _ => "http",
+    };
+    let (secure, rest) = match target.split_once("://") {
+        Some((scheme, rest)) if kind != "raw" => (matches!(scheme, "https" | "wss"), rest),
+        _ => (verb == "tls", target),
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(at) if kind != "raw" => rest.split_at(at),
+        _ => (rest, "/"),
+    };
+    let named = call.headers.iter().flat_map(|(name, value)| match value {
+        Value::Array(values) => values.iter().map(|value| (name.clone(), text(value))).collect(),
+        value => vec![(name.clone(), text(value))],
+    });
+    let is_host = |name: &str| name.eq_ignore_ascii_case("host");
+    let mut headers: Vec<(String, String)> = named.collect();
+    let host = headers
+        .iter()
+        .find(|(name, _)| is_host(name))
+        .map(|(_, value)| value.clone());
+    headers.retain(|(name, _)| !is_host(name));
+    if matches!(kind, "http" | "grpc" | "upgrade") {
+        headers.push(("x-call".to_owned(), mark.clone()));
+    }
+    if verb == "websocket" {
+        headers.extend(
+            [
+                ("connection", "Upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-version", "13"),
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+    }
+    let method = match verb {
+        "websocket" => "GET",
+        "grpc" => "POST",
+        method => method,
+    };
+    let default = if secure { "443" } else { "80" };
+    let address = call.dial.clone().unwrap_or_else(|| {
+        if kind == "raw" {
+            "backend:9090".into()
+        } else {
+            authority.to_owned()
+        }
+    });
+    let address = if address.contains(':') {
+        address
+    } else {
+        format!("{address}:{default}")
+    };
+    let address = dialled(world, call, &address, side);
+    let body = if kind == "raw" {
+        target.replace("$MARK", &mark)
+    } else {
+        call.body.clone().unwrap_or_default()
+    };
+    let sni = call
+        .sni
+        .clone()
+        .or_else(|| Some(authority.split(':').next()?.to_owned()))
+        .filter(|_| secure);
+    json!({
+        "kind": kind,
+        "address": address,
+        "sni": sni,
+        "http": call.http.as_ref().map(text).unwrap_or_default(),
+        "method": method,
+        "authority": host.unwrap_or_else(|| authority.to_owned()),
+        "target": if method == "CONNECT" { authority } else { path },
+        "headers": headers,
+        "body": body,
+        "send": call.send,
+        "client_first": call.client_first,
+        "repeat": call.repeat.unwrap_or(1),
+        "parallel": call.parallel.unwrap_or(1),
+        "one_connection": call.one_connection,
+        "deadline_ms": call.deadline.unwrap_or(15_000),
+    })
+}
+
+/// `guarded` from outside is the pod behind that side's proxy.
+fn dialled(world: &World, call: &Call, address: &str, side: Side) -> String {
+    match (call.from.as_deref(), address.split_once(':')) {
+        (Some("outside"), Some(("guarded", port))) => {
+            format!(
+                "{}:{port}",
+                world.address(&format!("shop/guarded-{}", side.name()))
+            )
+        }
+        _ => address.to_owned(),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

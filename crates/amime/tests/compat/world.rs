@@ -1,0 +1,400 @@
+//! The cluster of the table: backends, callers, and for each sidecar of Amime its twin with Envoy.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Map, Value, json};
+use tokio::time::sleep;
+
+use crate::api::{Api, name, text};
+use crate::callers::Caller;
+use crate::harness::Local;
+use crate::{certificates, place};
+
+/// For pods to start, in a build without optimisation.
+const START: Duration = Duration::from_secs(120);
+/// For both proxies to have what was applied.
+const KNOWN: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
+/// Where the backends tell what arrived, and where the controller tells what it knows.
+const SEEN: u16 = 9099;
+const DEBUG: &str = "127.0.0.1:8080";
+const KINDS: [&str; 4] = ["cluster", "endpoint", "listener", "route"];
+
+/// Whose proxy a call goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    Amime,
+    Envoy,
+}
+
+impl Side {
+    pub(crate) const BOTH: [Self; 2] = [Self::Amime, Self::Envoy];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Amime => "amime",
+            Self::Envoy => "envoy",
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) api: Api,
+    callers: BTreeMap<(String, Side), Caller>,
+    /// Not part of the mesh.
+    pub(crate) outside: Caller,
+    controller: Caller,
+    /// Addresses of pods, by namespace and name.
+    addresses: BTreeMap<String, String>,
+    /// Where to ask what arrived, and the last record that was told.
+    seen: BTreeMap<String, u64>,
+    /// Last: everything above needs it.
+    _local: Local,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let program = std::env::var_os("ENVOY").map_or_else(|| on_path("envoy"), PathBuf::from);
+        let local = Local::up(&["--image", &format!("compat-envoy={}", program.display())]);
+        let api = Api::new(connect(&local).await);
+        let objects = read_world();
+        let made = certificates::make();
+        for object in objects.iter().filter(|object| object["kind"] == "Namespace") {
+            api.create(object).await.unwrap();
+        }
+        for namespace in ["shop", "far"] {
+            api.create(&certificates::secret(namespace, &made)).await.unwrap();
+        }
+        let rest: Vec<&Value> = objects
+            .iter()
+            .filter(|object| object["kind"] != "Namespace")
+            .collect();
+        for object in &rest {
+            when_accounts_are_there(&api, object).await;
+        }
+        let mut pods: Vec<Value> = Vec::new();
+        for object in rest.iter().filter(|object| object["kind"] == "Pod") {
+            let running = ready(&api, object).await;
+            if text(object, "name").ends_with("-amime") {
+                pods.push(api.create(&twin(&running)).await.unwrap());
+            }
+            pods.push(running);
+        }
+        let mut addresses = BTreeMap::new();
+        for pod in &pods {
+            let running = ready(&api, pod).await;
+            let address = running["status"]["podIP"].as_str().unwrap().to_owned();
+            addresses.insert(
+                format!("{}/{}", text(pod, "namespace"), text(pod, "name")),
+                address,
+            );
+        }
+        Self::connected(local, api, addresses).await
+    }
+
+    async fn connected(local: Local, api: Api, addresses: BTreeMap<String, String>) -> Self {
+        let client = api.client();
+        let mut callers = BTreeMap::new();
+        for namespace in ["shop", "far"] {
+            for side in Side::BOTH {
+                let pod = format!("client-{}", side.name());
+                let caller = Caller::start(&client, namespace, &pod, "app").await;
+                callers.insert((namespace.to_owned(), side), caller);
+            }
+        }
+        let controller = local.pod("istio-system", "app=istiod");
+        let seen = addresses
+            .iter()
+            .filter(|(pod, _)| !pod.contains("client-") && !pod.ends_with("outside"));
+        let mut world = Self {
+            callers,
+            outside: Caller::start(&client, "shop", "outside", "app").await,
+            controller: Caller::start(&client, "istio-system", &controller, "discovery").await,
+            seen: seen
+                .map(|(_, address)| (format!("{address}:{SEEN}"), 0))
+                .collect(),
+            addresses,
+            api,
+            _local: local,
+        };
+        world.settle(&BTreeMap::new(), &[]).await.unwrap();
+        world
+    }
+
+    pub(crate) fn address(&self, pod: &str) -> &str {
+        &self.addresses[pod]
+    }
+
+    /// Both callers of a namespace.
+    pub(crate) fn pair(&mut self, namespace: &str) -> (&mut Caller, &mut Caller) {
+        let mut found = self.callers.iter_mut().filter(|((of, _), _)| of == namespace);
+        let amime = found
+            .next()
+            .unwrap_or_else(|| panic!("from: {namespace}: nobody calls from there"));
+        (amime.1, found.next().unwrap().1)
+    }
+
+    /// Takes out what the case before put in, puts in what this one needs, and returns once both proxies have it.
+    pub(crate) async fn change(&mut self, old: &[Value], new: &[Value]) -> Result<Vec<Value>, String> {
+        for object in old {
+            self.api.delete(object).await;
+        }
+        let gone: Vec<String> = old.iter().map(name).collect();
+        let mut wanted = BTreeMap::new();
+        let mut made = Vec::new();
+        let mut failed = None;
+        for object in new {
+            let object = in_namespace(object);
+            match self.api.create(&object).await {
+                Ok(created) => {
+                    wanted.insert(name(&object), identity(&created["metadata"]));
+                    made.push(object);
+                }
+                Err(problem) => failed = Some(problem),
+            }
+        }
+        let settled = self.settle(&wanted, &gone).await;
+        match failed.map_or(settled, Err) {
+            Ok(()) => Ok(made),
+            Err(problem) => {
+                for object in &made {
+                    self.api.delete(object).await;
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    /// Waits until the controller knows what is wanted and nothing of what is gone, and every proxy has all of that.
+    async fn settle(&mut self, wanted: &BTreeMap<String, Value>, gone: &[String]) -> Result<(), String> {
+        let begun = Instant::now();
+        let known = |world: &Value| {
+            let objects = &world["objects"];
+            let lacking = wanted.iter().find(|(name, identity)| {
+                let watched = WATCHED.iter().any(|kind| name.starts_with(&format!("{kind}/")));
+                watched && objects[name.as_str()] != **identity
+            });
+            let left = gone
+                .iter()
+                .find(|name| !wanted.contains_key(*name) && objects.get(name.as_str()).is_some());
+            match (lacking, left) {
+                (Some((name, _)), _) => Err(format!("the controller does not know {name}")),
+                (_, Some(name)) => Err(format!("the controller still knows {name}")),
+                _ => Ok(world["number"].as_u64().unwrap_or_default()),
+            }
+        };
+        let mut number = None;
+        loop {
+            let problem = if number.is_none() {
+                let page = self
+                    .controller
+                    .page(DEBUG, "/debug/worldz")
+                    .await
+                    .unwrap_or_default();
+                known(&page).map(|found| number = Some(found)).err()
+            } else {
+                None
+            };
+            let problem = match (number, problem) {
+                (None, problem) => problem.unwrap_or_default(),
+                (Some(number), _) => {
+                    let rows = self
+                        .controller
+                        .page(DEBUG, "/debug/syncz")
+                        .await
+                        .unwrap_or_default();
+                    match behind(&rows, number, self.callers.len() + 2) {
+                        None => return Ok(()),
+                        Some(problem) => problem,
+                    }
+                }
+            };
+            if begun.elapsed() > KNOWN {
+                return Err(format!("after {} s {problem}", KNOWN.as_secs()));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// What arrived at any backend since this was asked last.
+    pub(crate) async fn arrivals(&mut self) -> Vec<Value> {
+        let mut all = Vec::new();
+        for (address, last) in &mut self.seen {
+            let page = self.outside.page(address, &format!("/{last}")).await;
+            let page = page.unwrap_or_else(|| panic!("{address} does not tell what arrived"));
+            *last = page["last"].as_u64().unwrap();
+            all.extend(page["records"].as_array().cloned().unwrap_or_default());
+        }
+        all
+    }
+}
+
+/// Kinds that the controller shows when it knows them.
+const WATCHED: [&str; 3] = ["VirtualService", "DestinationRule", "Service"];
+
+fn identity(metadata: &Value) -> Value {
+    json!({"uid": metadata["uid"], "generation": metadata.get("generation")})
+}
+
+/// Which proxy does not have the picture of that number yet.
+fn behind(rows: &Value, number: u64, proxies: usize) -> Option<String> {
+    let rows = rows.as_array()?;
+    if rows.len() < proxies {
+        return Some(format!("{} of {proxies} proxies are connected", rows.len()));
+    }
+    rows.iter().find_map(|row| {
+        let proxy = &row["proxy"];
+        let rejected = row["rejected"].as_array().filter(|list| !list.is_empty());
+        if let Some(rejected) = rejected {
+            return Some(format!("{proxy} refuses {rejected:?}"));
+        }
+        let waiting = KINDS
+            .iter()
+            .find(|kind| row[format!("{kind}_status")] != "SYNCED");
+        match waiting {
+            _ if row["world"].as_u64().unwrap_or_default() < number => {
+                Some(format!("{proxy} has an older picture"))
+            }
+            Some(kind) => Some(format!("{proxy}: {kind} is {}", row[format!("{kind}_status")])),
+            None => None,
+        }
+    })
+}
+
+async fn connect(local: &Local) -> kube::Client {
+    let read = Kubeconfig::read_from(local.kubeconfig()).unwrap();
+    let settings = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    kube::Client::try_from(settings.unwrap()).unwrap()
+}
+
+fn on_path(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).map(|folder| folder.join(program));
+    found
+        .find(|file| file.is_file())
+        .expect("envoy is on PATH, or ENVOY says where it is")
+}
+
+fn read_world() -> Vec<Value> {
+    let text = std::fs::read_to_string(place().join("world.yaml")).unwrap();
+    text.split("\n---")
+        .map(|document| {
+            serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("world.yaml: {error}\n{document}"))
+        })
+        .collect()
+}
+
+/// Namespace `shop` unless stated.
+fn in_namespace(object: &Value) -> Value {
+    let mut object = object.clone();
+    if text(&object, "namespace").is_empty() {
+        object["metadata"]["namespace"] = "shop".into();
+    }
+    object
+}
+
+/// Pods are refused until their namespace has its service account.
+async fn when_accounts_are_there(api: &Api, object: &Value) {
+    let begun = Instant::now();
+    while let Err(problem) = api.create(object).await {
+        assert!(begun.elapsed() < START, "{problem}");
+        sleep(POLL).await;
+    }
+}
+
+async fn ready(api: &Api, pod: &Value) -> Value {
+    let begun = Instant::now();
+    loop {
+        let found = api.get(pod).await.unwrap_or_default();
+        let conditions = found["status"]["conditions"].as_array();
+        let is_ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
+        if conditions.is_some_and(|all| all.iter().any(is_ready)) {
+            return found;
+        }
+        assert!(
+            begun.elapsed() < START,
+            "{} is not ready: {}",
+            name(pod),
+            found["status"]
+        );
+        sleep(POLL * 5).await;
+    }
+}
+
+/// The pod that injection made, with Envoy in the place of our proxy and everything else as it is.
+fn twin(pod: &Value) -> Value {
+    let given = &pod["metadata"];
+    let mut annotations = given["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.retain(|name, _| !name.starts_with("sidecar.istio.io/"));
+    annotations.insert("sidecar.istio.io/inject".to_owned(), "false".into());
+    let mut spec = pod["spec"].clone();
+    for field in ["nodeName", "tolerations"] {
+        spec.as_object_mut().unwrap().remove(field);
+    }
+    // The API server adds its own again.
+    let own = |item: &Value| {
+        item["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("kube-api-access"))
+    };
+    retain(&mut spec["volumes"], |volume| !own(volume));
+    for list in ["containers", "initContainers"] {
+        for container in spec[list].as_array_mut().into_iter().flatten() {
+            retain(&mut container["volumeMounts"], |mount| !own(mount));
+        }
+    }
+    let folder = json!({"name": "envoy", "mountPath": "/etc/istio/proxy"});
+    spec["volumes"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "envoy", "emptyDir": {}}));
+    let containers = spec["containers"].as_array_mut().unwrap();
+    let proxy = containers
+        .iter_mut()
+        .find(|container| container["name"] == "istio-proxy")
+        .unwrap();
+    proxy["volumeMounts"].as_array_mut().unwrap().push(folder);
+    let mut bootstrap = keep(
+        proxy,
+        &["image", "env", "volumeMounts", "securityContext", "resources"],
+    );
+    bootstrap["name"] = "envoy-bootstrap".into();
+    bootstrap["args"] = json!(["bootstrap", "envoy", "--output", "/etc/istio/proxy/envoy.json"]);
+    proxy["image"] = "compat-envoy".into();
+    proxy["args"] = json!([
+        "-c",
+        "/etc/istio/proxy/envoy.json",
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+        "--log-level",
+        "warning",
+        "--drain-time-s",
+        "45",
+    ]);
+    spec["initContainers"].as_array_mut().unwrap().push(bootstrap);
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": text(pod, "name").replace("-amime", "-envoy"), "namespace": given["namespace"],
+            "labels": given["labels"], "annotations": annotations,
+        },
+        "spec": spec,
+    })
+}
+
+fn retain(list: &mut Value, keep: impl Fn(&Value) -> bool) {
+    if let Some(list) = list.as_array_mut() {
+        list.retain(keep);
+    }
+}
+
+fn keep(object: &Value, fields: &[&str]) -> Value {
+    let kept = fields
+        .iter()
+        .filter_map(|field| Some(((*field).to_owned(), object.get(field)?.clone())));
+    Value::Object(kept.collect::<Map<_, _>>())
+}

@@ -1,0 +1,121 @@
+//! gRPC without generated code: messages are texts, framed as gRPC frames them.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming};
+use tokio::sync::mpsc;
+
+use super::body::{self, Body};
+use super::command::Command;
+
+/// A message with its frame.
+pub(super) fn frame(message: &[u8]) -> Bytes {
+    let mut framed = BytesMut::with_capacity(message.len() + 5);
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    framed.put_slice(message);
+    framed.freeze()
+}
+
+/// The messages in a piece of body, as texts; an incomplete one stays.
+pub(super) fn take(buffer: &mut BytesMut) -> Vec<String> {
+    let mut messages = Vec::new();
+    while buffer.len() >= 5 {
+        let length = u32::from_be_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]) as usize;
+        if buffer.len() < 5 + length {
+            break;
+        }
+        buffer.advance(5);
+        messages.push(String::from_utf8_lossy(&buffer.split_to(length)).into_owned());
+    }
+    messages
+}
+
+/// Answers by the name of the method: `Unary` and `ClientStream` tell once at the end, `ServerStream` three times,
+/// `Bidirectional` echoes each message as it comes. `told` is the first or only message.
+pub(super) fn answer(path: &str, told: String, body: Incoming, command: &Command) -> http::Response<Body> {
+    let method = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let code = match command {
+        Command::GrpcStatus(code) => *code,
+        Command::Status(503) => 14,
+        _ => 0,
+    };
+    let known = matches!(
+        method.as_str(),
+        "Unary" | "ClientStream" | "ServerStream" | "Bidirectional"
+    );
+    let code = if known { code } else { 12 };
+    let delay = match command {
+        Command::Delay(delay) => Some(*delay),
+        _ => None,
+    };
+    let (send, receive) = mpsc::channel(4);
+    tokio::task::spawn_local(async move {
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        talk(&method, told, body, code, send).await;
+    });
+    let mut reply = http::Response::new(body::of_pieces(receive));
+    reply
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static("application/grpc"));
+    reply
+}
+
+/// An error of sending means that the caller has gone.
+async fn talk(method: &str, told: String, mut body: Incoming, code: u32, send: mpsc::Sender<body::Piece>) {
+    let say = async |text: String| send.send(Ok(Frame::data(frame(text.as_bytes())))).await.is_ok();
+    let mut buffer = BytesMut::new();
+    let mut received = 0;
+    if code == 0 && method == "Bidirectional" && !say(told.clone()).await {
+        return;
+    }
+    while let Some(Ok(piece)) = body.frame().await {
+        if let Ok(data) = piece.into_data() {
+            buffer.extend_from_slice(&data);
+        }
+        for message in take(&mut buffer) {
+            received += 1;
+            if code == 0 && method == "Bidirectional" && !say(format!("echo {message}")).await {
+                return;
+            }
+        }
+    }
+    if code == 0 {
+        let texts = match method {
+            "Unary" => vec![told],
+            "ClientStream" => vec![told, format!("received {received}")],
+            "ServerStream" => vec![told, "second".into(), "third".into()],
+            _ => Vec::new(),
+        };
+        for text in texts {
+            if !say(text).await {
+                return;
+            }
+        }
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", code.into());
+    if code != 0 {
+        trailers.insert("grpc-message", http::HeaderValue::from_static("as asked"));
+    }
+    let _ = send.send(Ok(Frame::trailers(trailers))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_out_of_pieces_as_they_went_in() {
+        let mut buffer = BytesMut::new();
+        let whole = [frame(b"one"), frame(b""), frame(b"three")].concat();
+        buffer.extend_from_slice(&whole[..9]);
+        assert_eq!(take(&mut buffer), ["one"]);
+        buffer.extend_from_slice(&whole[9..]);
+        assert_eq!(take(&mut buffer), ["", "three"]);
+        assert!(buffer.is_empty());
+    }
+}

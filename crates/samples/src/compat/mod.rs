@@ -1,0 +1,16 @@
+//! The two programs between which proxies are compared: a backend that does what a request asks of it and tells what
+//! arrived, and a caller that makes calls as lists of JSON say and tells how each one ended.
+//!
+//! They stand in for no published image. The suite `compat` runs them in pods.
+
+mod backend;
+mod body;
+mod call;
+mod caller;
+mod command;
+mod grpc;
+mod seen;
+mod tls;
+
+pub(crate) use backend::run as backend;
+pub(crate) use caller::run as caller;
