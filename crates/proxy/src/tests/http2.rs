@@ -79,9 +79,11 @@ struct Answer {
 
 impl Client {
     async fn connect(world: &World) -> Self {
-        let stream = TcpStream::connect(world.running.addresses["outbound"])
-            .await
-            .unwrap();
+        Self::connect_to(world, "outbound").await
+    }
+
+    async fn connect_to(world: &World, listener: &'static str) -> Self {
+        let stream = TcpStream::connect(world.running.addresses[listener]).await.unwrap();
         let (send, connection) = h2::client::handshake(stream).await.unwrap();
         let tasks = Tasks::new();
         tasks.spawn("client", async move {
@@ -217,7 +219,7 @@ async fn grpc_passes_with_its_trailers_and_its_failures_are_grpc_too() {
 async fn a_draining_proxy_says_goaway_and_finishes_what_it_has() {
     let backend = Backend::saying("hi").await;
     let world = World::start(all_to(&[backend.address])).await;
-    let client = Client::connect(&world).await;
+    let client = Client::connect_to(&world, "inbound").await;
     assert_eq!(client.call("/", &[], None).await.body, b"hi");
     world.running.drain.begin();
     let refused = async {
