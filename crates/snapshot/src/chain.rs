@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterName, HttpFilter, RouteTable, RouteTableName};
+use crate::{ClusterName, HttpFilter, HttpTimeouts, RouteTable, RouteTableName};
 
 /// One way to handle a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct HttpHandler {
     /// Longest silence on a stream; `None` is no limit (Istio's default for sidecars).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_idle_timeout: Option<Duration>,
+    /// Other limits in time.
+    #[serde(default, skip_serializing_if = "HttpTimeouts::is_default")]
+    pub timeouts: HttpTimeouts,
 }
 
 impl HttpHandler {
@@ -66,6 +69,7 @@ impl HttpHandler {
             filters: vec![HttpFilter::Stats],
             server_name: server_name.to_owned(),
             stream_idle_timeout: None,
+            timeouts: HttpTimeouts::default(),
         }
     }
 }
@@ -87,12 +91,15 @@ pub struct TcpHandler {
     pub stat_prefix: String,
     /// Where the bytes go.
     pub cluster: ClusterName,
-    /// Longest silence in both directions; `None` is Envoy's hour.
+    /// Longest silence in both directions; `None` is Envoy's hour, zero is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
     /// The address of the client is the key for clusters that choose consistently.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hash_source_address: bool,
+    /// Longest life of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connection_duration: Option<Duration>,
 }
 
 impl TcpHandler {
@@ -103,6 +110,7 @@ impl TcpHandler {
             cluster,
             idle_timeout: None,
             hash_source_address: false,
+            max_connection_duration: None,
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CircuitBreaker, ClusterName, LoadBalancing, LocalityBalancing, Named, Origin, OutlierDetection, SlowStart,
+    CircuitBreaker, ClusterName, Http2Options, LoadBalancing, LocalityBalancing, Named, Origin,
+    OutlierDetection, SlowStart, TcpKeepalive,
 };
 
 /// One upstream group.
@@ -39,6 +40,12 @@ pub struct Cluster {
     /// Limits.
     #[serde(default)]
     pub circuit_breaker: CircuitBreaker,
+    /// TCP keepalive of connections; `None` leaves it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// HTTP/2 on connections.
+    #[serde(default, skip_serializing_if = "Http2Options::is_default")]
+    pub http2: Http2Options,
     /// Source address of connections; inbound clusters use 127.0.0.6, so that capture rules can tell the
     /// proxy's connections to its own workload from the workload's calls to itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +72,8 @@ impl Cluster {
             http: UpstreamHttp::default(),
             connect_timeout: Duration::from_secs(10),
             circuit_breaker: CircuitBreaker::default(),
+            tcp_keepalive: None,
+            http2: Http2Options::default(),
             source_address: None,
             service: None,
             origin: None,

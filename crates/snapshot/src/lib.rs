@@ -11,6 +11,7 @@
 pub mod chain;
 pub mod circuit_breaker;
 pub mod cluster;
+pub mod connection_pool;
 pub mod cors;
 pub mod endpoint;
 pub mod fault;
@@ -27,10 +28,12 @@ pub mod retry;
 pub mod route;
 pub mod set;
 pub mod share;
+pub mod timeouts;
 
 pub use chain::{Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler};
-pub use circuit_breaker::CircuitBreaker;
+pub use circuit_breaker::{CircuitBreaker, RetryBudget};
 pub use cluster::{Cluster, Discovery};
+pub use connection_pool::{Http2Keepalive, Http2Options, TcpKeepalive};
 pub use cors::Cors;
 pub use endpoint::{Endpoint, Endpoints, Health, Locality, LocalityEndpoints};
 pub use fault::Fault;
@@ -47,6 +50,7 @@ pub use retry::{BackOff, Retry};
 pub use route::{Action, Route, RouteMatch, RouteTable, VirtualHost, Weighted};
 pub use set::{Diff, Named, Set};
 pub use share::Share;
+pub use timeouts::{GrpcTimeout, HttpTimeouts};
 
 use serde::{Deserialize, Serialize};
 

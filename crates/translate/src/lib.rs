@@ -11,6 +11,8 @@
 //! | what would happen to a call | [`explain`] |
 
 pub mod analyze;
+mod circuit_breaker;
+mod connection_pool;
 mod destination;
 pub mod explain;
 mod headers;

@@ -205,24 +205,26 @@ fn hash() -> impl Strategy<Value = HashPolicy> {
 
 fn action() -> impl Strategy<Value = Action> {
     let rewrites = (of(path_rewrite()), of(name()));
-    let copies = (vec(mirror(), 0..2), any::<bool>());
     let forward = (
         vec(weighted(), 1..4),
-        of(limit()),
+        route_timeouts(),
         of(retry()),
         rewrites,
         vec(hash(), 0..3),
-        copies,
+        vec(mirror(), 0..2),
     )
-        .prop_map(|(clusters, timeout, retry, rewrites, hash, copies)| {
+        .prop_map(|(clusters, timeouts, retry, rewrites, hash, mirrors)| {
+            let (timeout, grpc_timeout, idle_timeout, max_stream_duration) = timeouts;
             Action::Forward(Forward {
                 hash,
                 timeout,
+                grpc_timeout,
+                idle_timeout,
+                max_stream_duration,
                 retry,
                 path_rewrite: rewrites.0,
                 authority_rewrite: rewrites.1,
-                mirrors: copies.0,
-                ignores_grpc_timeout: copies.1,
+                mirrors,
                 ..Forward::to(clusters)
             })
         });
@@ -269,28 +271,30 @@ fn handler() -> impl Strategy<Value = Handler> {
         name().prop_map(|name| RouteSource::Named(name.into())),
         route_table().prop_map(|table| RouteSource::Inline(Arc::new(table))),
     ];
-    let filters = vec(Just(HttpFilter::Stats), 0..2);
-    let http = (name(), routes, filters, name(), of(limit())).prop_map(
-        |(stat_prefix, routes, filters, server_name, stream_idle_timeout)| {
+    let filter = prop_oneof![Just(HttpFilter::Stats), Just(HttpFilter::GrpcWeb)];
+    let http = (name(), routes, vec(filter, 0..2), name(), of(limit()), timeouts()).prop_map(
+        |(stat_prefix, routes, filters, server_name, stream_idle_timeout, timeouts)| {
             Handler::Http(HttpHandler {
                 stat_prefix,
                 routes,
                 filters,
                 server_name,
                 stream_idle_timeout,
+                timeouts,
             })
         },
     );
-    let tcp = (name(), name(), of(limit()), any::<bool>()).prop_map(
-        |(stat_prefix, cluster, idle_timeout, hash)| {
-            Handler::Tcp(TcpHandler {
-                stat_prefix,
-                cluster: cluster.into(),
-                idle_timeout,
-                hash_source_address: hash,
-            })
-        },
-    );
+    let limits = (of(limit()), of(limit()));
+    let tcp = (name(), name(), limits, any::<bool>()).prop_map(|(stat_prefix, cluster, limits, hash)| {
+        let (idle_timeout, max_connection_duration) = limits;
+        Handler::Tcp(TcpHandler {
+            stat_prefix,
+            cluster: cluster.into(),
+            idle_timeout,
+            max_connection_duration,
+            hash_source_address: hash,
+        })
+    });
     prop_oneof![http, tcp]
 }
 
@@ -345,14 +349,32 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
 }
 
 fn circuit_breaker() -> impl Strategy<Value = CircuitBreaker> {
-    (count(), count(), count(), count(), count(), of(limit())).prop_map(
-        |(connections, pending, requests, retries, per_connection, idle_timeout)| CircuitBreaker {
+    let budget =
+        (0.0..100.0, any::<u32>(), of(limit())).prop_map(|(percent, min_retry_concurrency, interval)| {
+            RetryBudget {
+                percent,
+                min_retry_concurrency,
+                interval,
+            }
+        });
+    let (counts, limits) = (
+        (count(), count(), count(), count(), count()),
+        (of(limit()), of(limit())),
+    );
+    (counts, limits, of(budget)).prop_map(
+        |(
+            (connections, pending, requests, retries, per_connection),
+            (idle_timeout, max_connection_duration),
+            retry_budget,
+        )| CircuitBreaker {
             max_connections: connections,
             max_pending_requests: pending,
             max_requests: requests,
             max_retries: retries,
             max_requests_per_connection: per_connection,
             idle_timeout,
+            retry_budget,
+            max_connection_duration,
         },
     )
 }
@@ -446,9 +468,9 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         Just((Discovery::OriginalDestination, LoadBalancing::default().into())),
     ];
     let http = prop_oneof![
-        Just(UpstreamHttp::Http1),
-        Just(UpstreamHttp::Http2),
-        Just(UpstreamHttp::Downstream)
+        Just((UpstreamHttp::Http1, Http2Options::default())),
+        http2_options().prop_map(|options| (UpstreamHttp::Http2, options)),
+        http2_options().prop_map(|options| (UpstreamHttp::Downstream, options)),
     ];
     let service = (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceRef {
         host,
@@ -460,9 +482,10 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         of(service),
         of(origin()),
         of(outlier_detection()),
+        of(tcp_keepalive()),
     );
     (name(), discovery, http, limit(), circuit_breaker(), facts).prop_map(
-        |(name, (discovery, balancing), http, connect_timeout, circuit_breaker, facts)| Cluster {
+        |(name, (discovery, balancing), (http, http2), connect_timeout, circuit_breaker, facts)| Cluster {
             name: name.into(),
             discovery,
             load_balancing: balancing.policy,
@@ -473,6 +496,8 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
             http,
             connect_timeout,
             circuit_breaker,
+            tcp_keepalive: facts.4,
+            http2,
             source_address: facts.0,
             service: facts.1,
             origin: facts.2,
@@ -524,5 +549,45 @@ pub(crate) fn endpoints() -> impl Strategy<Value = Endpoints> {
     (name(), vec(group, 0..3)).prop_map(|(cluster, localities)| Endpoints {
         cluster: cluster.into(),
         localities,
+    })
+}
+
+fn timeouts() -> impl Strategy<Value = HttpTimeouts> {
+    let limits = (of(limit()), of(limit()), of(limit()), of(limit()), of(limit()));
+    limits.prop_map(|(idle, connection, stream, request, request_head)| HttpTimeouts {
+        idle,
+        connection,
+        stream,
+        request,
+        request_head,
+    })
+}
+
+/// Timeout, deadline of gRPC callers, silence and life of a stream.
+fn route_timeouts()
+-> impl Strategy<Value = (Option<Duration>, GrpcTimeout, Option<Duration>, Option<Duration>)> {
+    let grpc = prop_oneof![
+        Just(GrpcTimeout::WithinTimeout),
+        limit().prop_map(GrpcTimeout::Within),
+        limit().prop_map(GrpcTimeout::OfStream),
+        Just(GrpcTimeout::Ignored),
+    ];
+    (of(limit()), grpc, of(limit()), of(limit()))
+}
+
+fn tcp_keepalive() -> impl Strategy<Value = TcpKeepalive> {
+    (count(), count(), count()).prop_map(|(probes, time, interval)| TcpKeepalive {
+        probes,
+        time,
+        interval,
+    })
+}
+
+fn http2_options() -> impl Strategy<Value = Http2Options> {
+    let keepalive =
+        (of(limit()), limit()).prop_map(|(interval, timeout)| Http2Keepalive { interval, timeout });
+    (count(), of(keepalive)).prop_map(|(max_concurrent_streams, keepalive)| Http2Options {
+        max_concurrent_streams,
+        keepalive,
     })
 }

@@ -7,13 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use resources::istio::has_wildcard;
 use snapshot::chain::RouteSource;
 use snapshot::{
-    Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpHandler, Listener, Retry, Route,
-    RouteTable, RouteTableName, Snapshot, VirtualHost,
+    Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpFilter, HttpHandler, Listener, Retry,
+    Route, RouteTable, RouteTableName, Snapshot, TcpHandler, VirtualHost,
 };
 
 use super::hosts::{domains, host_domains};
 use super::{OUTBOUND_PORT, default_route, detected_http, tcp};
 use crate::Protocol;
+use crate::connection_pool;
 use crate::mesh::routes::specificity;
 use crate::mesh::services::ServicePort;
 use crate::routes::{http_routes, tcp_cluster};
@@ -26,7 +27,8 @@ const UNKNOWN_HOSTS_PORT: u16 = 80;
 
 pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     snapshot.listeners.insert(virtual_outbound());
-    let mut http_ports = BTreeSet::new();
+    // Whether a service speaks gRPC-Web there.
+    let mut http_ports = BTreeMap::new();
     for seen in scope
         .services
         .iter()
@@ -34,7 +36,8 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     {
         for port in &seen.service.ports {
             match port.protocol {
-                Protocol::Http | Protocol::Http2 => drop(http_ports.insert(port.port)),
+                Protocol::Http | Protocol::Http2 => drop(http_ports.entry(port.port).or_insert(false)),
+                Protocol::GrpcWeb => drop(http_ports.insert(port.port, true)),
                 Protocol::Tcp | Protocol::Tls => add_tcp(scope, seen, port, snapshot),
                 Protocol::Unknown if seen.service.is_headless => add_tcp(scope, seen, port, snapshot),
                 Protocol::Unknown => add_detected(scope, seen, port, snapshot),
@@ -43,8 +46,8 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         }
     }
     let aliases = aliases(scope);
-    for port in http_ports {
-        snapshot.listeners.insert(wildcard_http(port));
+    for (port, grpc_web) in http_ports {
+        snapshot.listeners.insert(wildcard_http(port, grpc_web));
         snapshot.routes.insert(route_table(scope, port, &aliases));
     }
 }
@@ -76,20 +79,23 @@ fn virtual_outbound() -> Listener {
 }
 
 /// The listener that all HTTP services with that port share: requests are told apart by their host.
-fn wildcard_http(port: u16) -> Listener {
+fn wildcard_http(port: u16, grpc_web: bool) -> Listener {
     let name = format!("0.0.0.0_{port}");
-    let handler = http(&name, port.to_string().into());
+    let mut handler = http(&name, port.to_string().into());
+    if grpc_web {
+        handler.filters.insert(0, HttpFilter::GrpcWeb);
+    }
     let chain = Chain {
         name: name.clone(),
         matches: ChainMatch::default(),
-        handler,
+        handler: Handler::Http(handler),
     };
     virtual_listener(name, SocketAddr::new(ANY, port), vec![], chain)
 }
 
-fn http(listener: &str, table: RouteTableName) -> Handler {
+fn http(listener: &str, table: RouteTableName) -> HttpHandler {
     let stat_prefix = format!("outbound_{listener}");
-    Handler::Http(HttpHandler::new(stat_prefix, RouteSource::Named(table), "envoy"))
+    HttpHandler::new(stat_prefix, RouteSource::Named(table), "envoy")
 }
 
 fn virtual_listener(name: String, address: SocketAddr, chains: Vec<Chain>, default_chain: Chain) -> Listener {
@@ -110,9 +116,21 @@ fn opaque_cluster(scope: &Scope, seen: &VisibleService, port: &ServicePort) -> C
     by_rule.unwrap_or_else(|| ClusterName::outbound(port.port, "", &seen.service.host))
 }
 
+/// What happens there, as the policy of the service says that it leads to.
+fn opaque(scope: &Scope, seen: &VisibleService, port: &ServicePort) -> Handler {
+    let mut handler = TcpHandler::to(opaque_cluster(scope, seen, port));
+    let service = handler
+        .cluster
+        .parts()
+        .and_then(|parts| scope.service(parts.host));
+    let policy = service.and_then(|service| service.policy.as_deref());
+    connection_pool::apply_to_tcp(policy, &mut handler);
+    Handler::Tcp(handler)
+}
+
 /// A listener for each address of the service; without address of its own, for each of its endpoints.
 fn add_tcp(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: &mut Snapshot) {
-    let cluster = opaque_cluster(scope, seen, port);
+    let handler = opaque(scope, seen, port);
     let addresses: BTreeSet<IpAddr> = if seen.service.is_headless {
         let members = seen
             .members
@@ -127,7 +145,7 @@ fn add_tcp(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: &
         let chain = Chain {
             name: name.clone(),
             matches: ChainMatch::default(),
-            handler: tcp(cluster.clone()),
+            handler: handler.clone(),
         };
         insert_unless_taken(
             snapshot,
@@ -148,12 +166,12 @@ fn add_detected(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapsh
                 application_protocols: detected_http(),
                 ..ChainMatch::default()
             },
-            handler: http(&name, table.clone()),
+            handler: Handler::Http(http(&name, table.clone())),
         };
         let otherwise = Chain {
             name: name.clone(),
             matches: ChainMatch::default(),
-            handler: tcp(opaque_cluster(scope, seen, port)),
+            handler: opaque(scope, seen, port),
         };
         let address = SocketAddr::new(*address, port.port);
         insert_unless_taken(

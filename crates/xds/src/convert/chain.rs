@@ -15,7 +15,7 @@ use super::proto::{
     aggregated, check_aggregated, duration, is, limit, no, number, pack, refuse, to_duration, to_limit,
     unpack, yes,
 };
-use super::{Dialect, filter, hash, route};
+use super::{Dialect, filter, hash, route, timeouts};
 use crate::rejected::Reason;
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
@@ -126,7 +126,7 @@ fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManag
         }),
         RouteSource::Inline(table) => RouteSpecifier::RouteConfig(route::to_proto(table)),
     };
-    HttpConnectionManager {
+    let mut message = HttpConnectionManager {
         stat_prefix: handler.stat_prefix.clone(),
         route_specifier: Some(routes),
         http_filters: filter::to_proto(&handler.filters, dialect),
@@ -138,12 +138,17 @@ fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManag
             upgrade_type: WEBSOCKET.into(),
             ..Default::default()
         }],
+        // Istio leaves the answer to `expect: 100-continue` to the workload.
+        proxy_100_continue: true,
         ..Default::default()
-    }
+    };
+    timeouts::to_proto(&handler.timeouts, &mut message);
+    message
 }
 
 fn http_from_proto(message: HttpConnectionManager) -> Result<HttpHandler, Reason> {
     check_unsupported(&message)?;
+    let timeouts = timeouts::from_proto(&message)?;
     let routes = match message.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => {
             check_aggregated(rds.config_source, "Rds.config_source")?;
@@ -168,6 +173,7 @@ fn http_from_proto(message: HttpConnectionManager) -> Result<HttpHandler, Reason
             STREAM_IDLE_TIMEOUT,
             "HttpConnectionManager.stream_idle_timeout",
         )?,
+        timeouts,
     })
 }
 
@@ -182,8 +188,6 @@ fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
             server_header_transformation,
             scheme_header_transformation,
             max_request_headers_kb,
-            request_timeout,
-            request_headers_timeout,
             xff_num_trusted_hops,
             original_ip_detection_extensions,
             early_header_mutation_extensions,
@@ -225,6 +229,7 @@ fn tcp_to_proto(handler: &TcpHandler) -> tcp::TcpProxy {
         )),
         idle_timeout: handler.idle_timeout.and_then(duration),
         hash_policy: hash::source_address_to_proto(handler.hash_source_address),
+        max_downstream_connection_duration: handler.max_connection_duration.and_then(duration),
         ..Default::default()
     }
 }
@@ -241,7 +246,6 @@ fn tcp_from_proto(message: tcp::TcpProxy) -> Result<TcpHandler, Reason> {
             max_connect_attempts,
             backoff_options,
             tunneling_config,
-            max_downstream_connection_duration,
             proxy_protocol_tlvs,
             upstream_connect_mode,
         ]
@@ -261,5 +265,9 @@ fn tcp_from_proto(message: tcp::TcpProxy) -> Result<TcpHandler, Reason> {
             .map(|value| to_duration(value, "TcpProxy.idle_timeout"))
             .transpose()?,
         hash_source_address: hash::source_address_from_proto(&message.hash_policy)?,
+        max_connection_duration: message
+            .max_downstream_connection_duration
+            .map(|value| to_duration(value, "TcpProxy.max_downstream_connection_duration"))
+            .transpose()?,
     })
 }

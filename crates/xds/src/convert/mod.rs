@@ -11,6 +11,7 @@
 mod chain;
 mod circuit_breaker;
 mod cluster;
+mod connection_pool;
 mod cors;
 mod endpoint;
 mod fault;
@@ -31,6 +32,7 @@ mod retry;
 mod rewrite;
 mod route;
 mod share;
+mod timeouts;
 
 #[cfg(test)]
 mod tests;
