@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CircuitBreaker, ClusterName, Http2Options, LoadBalancing, LocalityBalancing, Named, Origin,
-    OutlierDetection, SlowStart, TcpKeepalive,
+    CircuitBreaker, ClientTls, ClusterName, Http2Options, LoadBalancing, LocalityBalancing, Named, Origin,
+    OutlierDetection, ProxyProtocol, SlowStart, TcpKeepalive,
 };
 
 /// One upstream group.
@@ -50,6 +50,12 @@ pub struct Cluster {
     /// proxy's connections to its own workload from the workload's calls to itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_address: Option<IpAddr>,
+    /// TLS to members; `None` is plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClientTls>,
+    /// Connections to members begin with a PROXY protocol header that names the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// The service this cluster stands for, for metrics; `None` for the special clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
@@ -75,6 +81,8 @@ impl Cluster {
             tcp_keepalive: None,
             http2: Http2Options::default(),
             source_address: None,
+            tls: None,
+            proxy_protocol: None,
             service: None,
             origin: None,
         }

@@ -284,27 +284,57 @@ fn handler() -> impl Strategy<Value = Handler> {
             })
         },
     );
-    let limits = (of(limit()), of(limit()));
-    let tcp = (name(), name(), limits, any::<bool>()).prop_map(|(stat_prefix, cluster, limits, hash)| {
-        let (idle_timeout, max_connection_duration) = limits;
-        Handler::Tcp(TcpHandler {
-            stat_prefix,
-            cluster: cluster.into(),
-            idle_timeout,
-            max_connection_duration,
-            hash_source_address: hash,
-        })
+    prop_oneof![http, tcp_handler().prop_map(Handler::Tcp)]
+}
+
+fn tcp_handler() -> impl Strategy<Value = TcpHandler> {
+    let weighted = (name(), 1..101u32).prop_map(|(cluster, weight)| WeightedCluster {
+        cluster: cluster.into(),
+        weight,
     });
-    prop_oneof![http, tcp]
+    let target = prop_oneof![
+        name().prop_map(|cluster| TcpTarget::Cluster(cluster.into())),
+        vec(weighted, 1..4).prop_map(TcpTarget::Clusters),
+    ];
+    let tunnel = (name(), any::<bool>()).prop_map(|(target, post)| Tunnel { target, post });
+    (
+        name(),
+        target,
+        (of(limit()), of(limit())),
+        of(1..9u32),
+        of(tunnel),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(stat_prefix, target, limits, max_connect_attempts, tunnel, hash_source_address)| TcpHandler {
+                hash_source_address,
+                idle_timeout: limits.0,
+                max_connection_duration: limits.1,
+                max_connect_attempts,
+                tunnel,
+                ..TcpHandler::new(stat_prefix, target)
+            },
+        )
 }
 
 fn chain() -> impl Strategy<Value = Chain> {
     let protocols = vec(prop_oneof!["http/1.1", "h2c"], 0..3);
-    (name(), of(any::<u16>()), protocols, handler()).prop_map(
-        |(name, destination_port, application_protocols, handler)| Chain {
+    let subnet = (any::<IpAddr>(), 0..=32u8)
+        .prop_map(|(address, length)| Subnet::new(address, length).expect("short enough for both"));
+    let transport = prop_oneof![
+        Just(None),
+        Just(Some(TransportProtocol::RawBuffer)),
+        Just(Some(TransportProtocol::Tls))
+    ];
+    let of_tls = (vec(subnet, 0..3), vec(name(), 0..3), transport);
+    (name(), of(any::<u16>()), of_tls, protocols, handler()).prop_map(
+        |(name, destination_port, of_tls, application_protocols, handler)| Chain {
             name,
             matches: ChainMatch {
                 destination_port,
+                destination_subnets: of_tls.0,
+                server_names: of_tls.1,
+                transport_protocol: of_tls.2,
                 application_protocols,
             },
             handler,
@@ -318,7 +348,7 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 
 pub(crate) fn listener() -> impl Strategy<Value = Listener> {
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
-    let flags = any::<(bool, bool, bool)>();
+    let flags = any::<(bool, bool, bool, bool)>();
     (
         name(),
         address(),
@@ -331,7 +361,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
             |(
                 name,
                 address,
-                (bind, use_original_destination, detect_http),
+                (bind, use_original_destination, detect_http, detect_tls),
                 direction,
                 chains,
                 default_chain,
@@ -342,6 +372,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
                 use_original_destination,
                 direction,
                 detect_http,
+                detect_tls,
                 chains,
                 default_chain,
             },
@@ -454,6 +485,29 @@ fn outlier_detection() -> impl Strategy<Value = OutlierDetection> {
     )
 }
 
+fn client_tls() -> impl Strategy<Value = ClientTls> {
+    let path = || "/[a-z]{1,9}";
+    let trust = prop_oneof![
+        Just(Trust::Anybody),
+        Just(Trust::System),
+        path().prop_map(Trust::File)
+    ];
+    let names = ("[a-z.]{0,9}", vec(name(), 0..3), vec(name(), 0..3));
+    let certificate = (path(), path()).prop_map(|(chain, key)| CertificateFiles { chain, key });
+    (names, any::<(bool, bool)>(), trust, of(path()), of(certificate)).prop_map(
+        |(names, flags, trust, revocation_list, certificate)| ClientTls {
+            server_name: names.0,
+            request_names_server: flags.0,
+            trust,
+            verify_request_host: flags.1,
+            subject_alt_names: names.1,
+            revocation_list,
+            certificate,
+            application_protocols: names.2,
+        },
+    )
+}
+
 pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
     let plain = prop_oneof![
         Just(LoadBalancing::LeastRequest),
@@ -484,25 +538,46 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         of(outlier_detection()),
         of(tcp_keepalive()),
     );
-    (name(), discovery, http, limit(), circuit_breaker(), facts).prop_map(
-        |(name, (discovery, balancing), (http, http2), connect_timeout, circuit_breaker, facts)| Cluster {
-            name: name.into(),
-            discovery,
-            load_balancing: balancing.policy,
-            slow_start: balancing.slow_start,
-            locality: balancing.locality,
-            panic_percent: balancing.panic_percent,
-            outlier_detection: facts.3,
-            http,
-            connect_timeout,
-            circuit_breaker,
-            tcp_keepalive: facts.4,
-            http2,
-            source_address: facts.0,
-            service: facts.1,
-            origin: facts.2,
-        },
+    let proxy_protocol = prop_oneof![Just(ProxyProtocol::V1), Just(ProxyProtocol::V2)];
+    let transport = (of(client_tls()), of(proxy_protocol));
+    (
+        name(),
+        discovery,
+        http,
+        limit(),
+        circuit_breaker(),
+        facts,
+        transport,
     )
+        .prop_map(
+            |(
+                name,
+                (discovery, balancing),
+                (http, http2),
+                connect_timeout,
+                circuit_breaker,
+                facts,
+                transport,
+            )| Cluster {
+                name: name.into(),
+                discovery,
+                load_balancing: balancing.policy,
+                slow_start: balancing.slow_start,
+                locality: balancing.locality,
+                panic_percent: balancing.panic_percent,
+                outlier_detection: facts.3,
+                http,
+                connect_timeout,
+                circuit_breaker,
+                tcp_keepalive: facts.4,
+                http2,
+                source_address: facts.0,
+                tls: transport.0,
+                proxy_protocol: transport.1,
+                service: facts.1,
+                origin: facts.2,
+            },
+        )
 }
 
 fn workload() -> impl Strategy<Value = Workload> {

@@ -83,7 +83,9 @@ impl Client {
     }
 
     async fn connect_to(world: &World, listener: &'static str) -> Self {
-        let stream = TcpStream::connect(world.running.addresses[listener]).await.unwrap();
+        let stream = TcpStream::connect(world.running.addresses[listener])
+            .await
+            .unwrap();
         let (send, connection) = h2::client::handshake(stream).await.unwrap();
         let tasks = Tasks::new();
         tasks.spawn("client", async move {
@@ -248,9 +250,13 @@ async fn what_is_kept_for_one_connection_is_small() {
     let listener = compiled
         .listener(snapshot::Direction::Outbound, destination)
         .unwrap();
-    let Some(crate::active::compile::Chain::Http(chain)) =
-        listener.choose(80, crate::listen::sniff::Protocol::Other)
-    else {
+    let arrival = snapshot::Arrival {
+        destination,
+        server_name: "",
+        transport_protocol: snapshot::TransportProtocol::RawBuffer,
+        application_protocols: &[],
+    };
+    let Some(crate::active::compile::Chain::Http(chain)) = listener.choose(&arrival) else {
         panic!("the listener serves HTTP")
     };
     let ends = crate::listen::accept::Ends {

@@ -2,7 +2,7 @@
 //! A field leaves this file in the change that makes it work.
 
 use resources::istio::destination_rule::{ClientTls, LoadBalancer, OutlierDetection, TlsMode, TrafficPolicy};
-use resources::istio::virtual_service::{Headers, HttpRedirect, HttpRoute, TcpRoute};
+use resources::istio::virtual_service::{Headers, HttpRedirect, HttpRoute};
 use resources::istio::{ALL_GATEWAYS_MESH, Percent};
 use resources::{Code, DestinationRule, Key, Problem, VirtualService};
 
@@ -46,12 +46,6 @@ pub(super) fn of_virtual_service(key: &Key, object: &VirtualService, problems: &
     }
     for (index, rule) in spec.http.iter().enumerate() {
         of_http(&mut notes, &format!("spec.http[{index}]"), rule);
-    }
-    for index in 0..spec.tls.len() {
-        notes.note_if(true, format!("spec.tls[{index}]"));
-    }
-    for (index, rule) in spec.tcp.iter().enumerate() {
-        of_tcp(&mut notes, &format!("spec.tcp[{index}]"), rule);
     }
 }
 
@@ -124,21 +118,6 @@ fn of_headers(notes: &mut Notes<'_>, field: &str, headers: Option<&Headers>) {
     }
 }
 
-fn of_tcp(notes: &mut Notes<'_>, field: &str, rule: &TcpRoute) {
-    let weighted = rule.route.iter().filter(|target| target.weight > 0).count() > 1;
-    notes.note_effect_if(
-        weighted,
-        format!("{field}.route"),
-        "the target with the largest weight takes everything",
-    );
-    for (index, matches) in rule.matches.iter().enumerate() {
-        notes.note_if(
-            !matches.destination_subnets.is_empty(),
-            format!("{field}.match[{index}].destinationSubnets"),
-        );
-    }
-}
-
 pub(super) fn of_destination_rule(key: &Key, object: &DestinationRule, problems: &mut Vec<Problem>) {
     let mut notes = Notes { key, problems };
     let top = object
@@ -172,8 +151,6 @@ fn of_policy(notes: &mut Notes<'_>, field: &str, policy: &TrafficPolicy) {
             tls: policy.tls.as_ref(),
         },
     );
-    notes.note_if(policy.tunnel.is_some(), format!("{field}.tunnel"));
-    notes.note_if(policy.proxy_protocol.is_some(), format!("{field}.proxyProtocol"));
     for (index, port) in policy.port_level_settings.iter().enumerate() {
         of_blocks(
             notes,
@@ -219,7 +196,18 @@ fn of_blocks(notes: &mut Notes<'_>, field: &str, blocks: &Blocks<'_>) {
         blocks.outlier_detection.is_some(),
         format!("{field}.outlierDetection"),
     );
-    // Without TLS is how traffic goes today, so asking for that is no disappointment.
-    let tls = blocks.tls.is_some_and(|tls| tls.mode != Some(TlsMode::Disable));
-    notes.note_effect_if(tls, format!("{field}.tls"), "connections are not encrypted");
+    if let Some(tls) = blocks.tls {
+        of_tls(notes, &format!("{field}.tls"), tls);
+    }
+}
+
+fn of_tls(notes: &mut Notes<'_>, field: &str, tls: &ClientTls) {
+    let unencrypted = "connections are not encrypted";
+    let mesh = tls.mode == Some(TlsMode::IstioMutual);
+    notes.note_effect_if(mesh, format!("{field}.mode"), unencrypted);
+    notes.note_effect_if(
+        !tls.credential_name.is_empty(),
+        format!("{field}.credentialName"),
+        unencrypted,
+    );
 }

@@ -15,7 +15,9 @@ use crate::Protocol;
 use crate::connection_pool;
 use crate::load_balancing::{discovery, load_balancing};
 use crate::mesh::services::{ServicePort, contains_all};
+use crate::proxy_protocol::proxy_protocol;
 use crate::scope::{Scope, VisibleService};
+use crate::tls::client_tls;
 use crate::traffic_policy::Effective;
 
 /// How long an idle connection to a place that nobody declared is kept.
@@ -64,12 +66,14 @@ fn add_cluster(seen: &VisibleService, port: &ServicePort, subset: Option<&Subset
         connect_timeout: CONNECT_TIMEOUT,
         service: Some(seen.service.reference()),
         origin: origin(seen),
+        proxy_protocol: proxy_protocol(effective.proxy_protocol),
         ..Cluster::new(
             name.clone(),
             discovery(effective.load_balancer, seen.service.is_headless),
         )
     };
     connection_pool::apply(&effective, Direction::Outbound, &mut cluster);
+    cluster.tls = client_tls(effective.tls, cluster.http);
     if cluster.discovery == Discovery::Endpoints {
         snapshot.endpoints.insert(endpoints(seen, port, subset, name));
     }

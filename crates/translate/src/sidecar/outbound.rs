@@ -8,16 +8,15 @@ use resources::istio::has_wildcard;
 use snapshot::chain::RouteSource;
 use snapshot::{
     Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpFilter, HttpHandler, Listener, Retry,
-    Route, RouteTable, RouteTableName, Snapshot, TcpHandler, VirtualHost,
+    Route, RouteTable, RouteTableName, Snapshot, VirtualHost,
 };
 
 use super::hosts::{domains, host_domains};
 use super::{OUTBOUND_PORT, default_route, detected_http, tcp};
 use crate::Protocol;
-use crate::connection_pool;
 use crate::mesh::routes::specificity;
 use crate::mesh::services::ServicePort;
-use crate::routes::{http_routes, tcp_cluster};
+use crate::routes::{http_routes, opaque_routes};
 use crate::scope::{Scope, VisibleService};
 
 const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -99,38 +98,52 @@ fn http(listener: &str, table: RouteTableName) -> HttpHandler {
 }
 
 fn virtual_listener(name: String, address: SocketAddr, chains: Vec<Chain>, default_chain: Chain) -> Listener {
+    let asks = |asks: fn(&ChainMatch) -> bool| chains.iter().any(|chain| asks(&chain.matches));
     Listener {
-        detect_http: !chains.is_empty(),
+        detect_http: asks(|matches| !matches.application_protocols.is_empty()),
+        detect_tls: asks(|matches| !matches.server_names.is_empty()),
         chains,
         default_chain: Some(default_chain),
         ..Listener::new(name.into(), address, Direction::Outbound)
     }
 }
 
-/// Where connections to a port go that is not HTTP.
-fn opaque_cluster(scope: &Scope, seen: &VisibleService, port: &ServicePort) -> ClusterName {
-    let by_rule = seen
-        .routes
-        .as_ref()
-        .and_then(|routes| tcp_cluster(scope, routes, port.port));
-    by_rule.unwrap_or_else(|| ClusterName::outbound(port.port, "", &seen.service.host))
-}
-
-/// What happens there, as the policy of the service says that it leads to.
-fn opaque(scope: &Scope, seen: &VisibleService, port: &ServicePort) -> Handler {
-    let mut handler = TcpHandler::to(opaque_cluster(scope, seen, port));
-    let service = handler
-        .cluster
-        .parts()
-        .and_then(|parts| scope.service(parts.host));
-    let policy = service.and_then(|service| service.policy.as_deref());
-    connection_pool::apply_to_tcp(policy, &mut handler);
-    Handler::Tcp(handler)
+/// Chains for the connections to a port that are not HTTP, and the one for the rest. What nobody wants passes
+/// through, as it would if the mesh did not know the address.
+fn opaque_chains(
+    scope: &Scope,
+    seen: &VisibleService,
+    port: &ServicePort,
+    listener: &str,
+) -> (Vec<Chain>, Chain) {
+    let (all, some): (Vec<_>, Vec<_>) = opaque_routes(scope, seen, port)
+        .into_iter()
+        .partition(|(matches, _)| *matches == ChainMatch::default());
+    let chains = some
+        .into_iter()
+        .enumerate()
+        .map(|(index, (matches, handler))| Chain {
+            name: format!("{listener}-{index}"),
+            matches,
+            handler: Handler::Tcp(handler),
+        });
+    let default = match all.into_iter().next() {
+        Some((matches, handler)) => Chain {
+            name: listener.to_owned(),
+            matches,
+            handler: Handler::Tcp(handler),
+        },
+        None => Chain {
+            name: "PassthroughFilterChain".into(),
+            matches: ChainMatch::default(),
+            handler: tcp(ClusterName::PASSTHROUGH.into()),
+        },
+    };
+    (chains.collect(), default)
 }
 
 /// A listener for each address of the service; without address of its own, for each of its endpoints.
 fn add_tcp(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: &mut Snapshot) {
-    let handler = opaque(scope, seen, port);
     let addresses: BTreeSet<IpAddr> = if seen.service.is_headless {
         let members = seen
             .members
@@ -142,15 +155,9 @@ fn add_tcp(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: &
     };
     for address in addresses {
         let name = format!("{address}_{}", port.port);
-        let chain = Chain {
-            name: name.clone(),
-            matches: ChainMatch::default(),
-            handler: handler.clone(),
-        };
-        insert_unless_taken(
-            snapshot,
-            virtual_listener(name, SocketAddr::new(address, port.port), vec![], chain),
-        );
+        let (chains, default) = opaque_chains(scope, seen, port, &name);
+        let address = SocketAddr::new(address, port.port);
+        insert_unless_taken(snapshot, virtual_listener(name, address, chains, default));
     }
 }
 
@@ -168,16 +175,10 @@ fn add_detected(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapsh
             },
             handler: Handler::Http(http(&name, table.clone())),
         };
-        let otherwise = Chain {
-            name: name.clone(),
-            matches: ChainMatch::default(),
-            handler: opaque(scope, seen, port),
-        };
+        let (mut chains, default) = opaque_chains(scope, seen, port, &name);
+        chains.push(detected);
         let address = SocketAddr::new(*address, port.port);
-        insert_unless_taken(
-            snapshot,
-            virtual_listener(name, address, vec![detected], otherwise),
-        );
+        insert_unless_taken(snapshot, virtual_listener(name, address, chains, default));
     }
     let only_host = VirtualHost {
         name: table.to_string(),

@@ -12,6 +12,7 @@ use snapshot::{CircuitBreaker, Cluster, Http2Options};
 
 use super::connection_pool::{http2_from_proto, http2_to_proto};
 use super::proto::{duration, number, pack, refuse, to_duration, unpack};
+use super::tls;
 use crate::rejected::Reason;
 
 pub(super) const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -19,6 +20,7 @@ pub(super) const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOpt
 /// Absent where Envoy's defaults say the same.
 pub(super) fn to_proto(cluster: &Cluster) -> HashMap<String, Any> {
     let (http, breaker) = (cluster.http, &cluster.circuit_breaker);
+    let of_tls = tls::http_options(cluster.tls.as_ref());
     let common = core::HttpProtocolOptions {
         idle_timeout: breaker.idle_timeout.and_then(duration),
         max_requests_per_connection: breaker.max_requests_per_connection.and_then(number),
@@ -26,7 +28,7 @@ pub(super) fn to_proto(cluster: &Cluster) -> HashMap<String, Any> {
         ..Default::default()
     };
     let plain = common == core::HttpProtocolOptions::default();
-    if plain && http == UpstreamHttp::Http1 {
+    if plain && of_tls.is_none() && http == UpstreamHttp::Http1 {
         return HashMap::new();
     }
     let explicit = |protocol| {
@@ -48,6 +50,7 @@ pub(super) fn to_proto(cluster: &Cluster) -> HashMap<String, Any> {
         }
     };
     let options = pb::HttpProtocolOptions {
+        upstream_http_protocol_options: of_tls,
         common_http_protocol_options: (!plain).then_some(common),
         upstream_protocol_options: Some(protocol),
         ..Default::default()
@@ -72,13 +75,7 @@ pub(super) fn from_proto(
     refuse!(
         message,
         "HttpProtocolOptions",
-        [
-            upstream_http_protocol_options,
-            http_filters,
-            request_mirror_policies,
-            hash_policy,
-            retry_policy,
-        ]
+        [http_filters, request_mirror_policies, hash_policy, retry_policy,]
     );
     if let Some(common) = message.common_http_protocol_options {
         refuse!(

@@ -33,6 +33,7 @@ mod rewrite;
 mod route;
 mod share;
 mod timeouts;
+mod tls;
 
 #[cfg(test)]
 mod tests;
