@@ -4,6 +4,7 @@ mod as_user;
 mod bench;
 mod check;
 mod command;
+mod r#gen;
 mod soak;
 mod suites;
 mod tidy;
@@ -42,6 +43,12 @@ enum Command {
         /// Only cases whose path contains this
         feature: Option<String>,
     },
+    /// Makes the committed descriptions of Envoy's messages from the package envoy-types
+    Gen {
+        /// Only compares what is committed
+        #[arg(long)]
+        check: bool,
+    },
     /// Long runs with faults thrown in: crash
     Soak {
         /// Which one (`list` prints them)
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
         Command::Test { names, as_user: true } => as_user::test(&names),
         Command::Test { names, .. } => suites::test(&names),
         Command::Bless { feature } => suites::bless(feature.as_deref()),
+        Command::Gen { check } => r#gen::run(check),
         Command::Soak { name } => soak::run(name.as_deref()),
         Command::Bench { scenario } => bench::run(scenario.as_deref()),
     };

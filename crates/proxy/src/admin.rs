@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::active::Compiled;
-use crate::settings::{Listen, Node};
+use crate::settings::Node;
 use crate::telemetry::metrics::Report;
 use crate::telemetry::prometheus;
 use crate::worker::Question;
@@ -36,27 +36,19 @@ pub(crate) struct Pages {
 /// Serves the pages until the end, also while the proxy drains. Gives the bound addresses.
 pub(crate) async fn start(
     pages: Pages,
-    listen: &Listen,
+    listen: &[(&'static str, SocketAddr)],
     tasks: &Tasks,
 ) -> Result<BTreeMap<&'static str, SocketAddr>> {
     let pages = Arc::new(pages);
     let (never, stay) = drain::channel();
-    let servers = [
-        (
-            "admin",
-            listen.admin,
-            pages.clone().admin().merge(pages.clone().metrics()),
-        ),
-        (
-            "agent",
-            listen.agent,
-            pages.clone().agent().merge(pages.clone().metrics()),
-        ),
-        ("health", listen.health, pages.clone().health()),
-        ("metrics", listen.metrics, pages.clone().metrics()),
-    ];
     let mut addresses = BTreeMap::new();
-    for (name, address, routes) in servers {
+    for (name, address) in listen.iter().copied() {
+        let routes = match name {
+            "admin" => pages.clone().admin().merge(pages.clone().metrics()),
+            "agent" => pages.clone().agent().merge(pages.clone().metrics()),
+            "health" => pages.clone().health(),
+            _ => pages.clone().metrics(),
+        };
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address}"))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use daemon::Tasks;
-use snapshot::{Locality, Snapshot};
+use snapshot::Snapshot;
 use tokio::sync::{mpsc, watch};
 use xds::transport::{self, Event};
 
@@ -58,11 +58,11 @@ pub fn introduction(node: &Node) -> xds::Node {
         agent: xds::Node::AMIME.to_owned(),
         labels: node.labels.clone(),
         metadata,
-        locality: Locality::default(),
+        ..xds::Node::default()
     }
 }
 
-async fn tell(mut events: mpsc::Receiver<Event>) {
+pub(crate) async fn tell(mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
         match event {
             Event::Connected => tracing::info!(target: "ads", "connected to the controller"),

@@ -13,7 +13,9 @@ mod listen;
 mod probe;
 mod random;
 pub mod redirect;
+mod resolve;
 pub mod settings;
+mod standalone;
 mod sys;
 mod tcp;
 mod telemetry;
@@ -21,20 +23,24 @@ mod transport;
 mod upstream;
 mod worker;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use daemon::ready::Ready;
 use daemon::runtimes::Workers;
 use daemon::{Drain, Running, Tasks, drain};
-use snapshot::Snapshot;
+use snapshot::{Direction, Snapshot};
 use tokio::sync::{Notify, mpsc, watch};
+use xds::bootstrap::Bootstrap;
 
 pub use discovery::introduction;
 pub use listen::original_dst::OriginalDestination;
 pub use settings::Settings;
 
 use active::Compiled;
+use listen::doors::{Door, Doors};
 use probe::Probe;
 use worker::{Inbox, Worker};
 
@@ -58,7 +64,22 @@ pub async fn start(settings: Settings) -> Result<Running> {
         snapshots,
         original_destination: OriginalDestination::Kernel,
     };
-    start_parts(settings, parts, tasks).await
+    let layout = Layout::sidecar(&settings)?;
+    start_parts(layout, parts, tasks).await
+}
+
+/// Starts a proxy that runs from an Envoy bootstrap file. Where a listener cannot be opened, nothing starts.
+///
+/// # Errors
+/// When an address cannot be bound, or the system refuses a thread.
+pub async fn start_bootstrap(bootstrap: Bootstrap, workers: usize) -> Result<Running> {
+    let tasks = Tasks::new();
+    let layout = standalone::layout(&bootstrap, workers)?;
+    let parts = Parts {
+        snapshots: standalone::follow(bootstrap, &tasks)?,
+        original_destination: OriginalDestination::Kernel,
+    };
+    start_parts(layout, parts, tasks).await
 }
 
 /// Starts a proxy with given parts.
@@ -66,17 +87,56 @@ pub async fn start(settings: Settings) -> Result<Running> {
 /// # Errors
 /// When an address cannot be bound, or the system refuses a thread.
 pub async fn start_with(settings: Settings, parts: Parts) -> Result<Running> {
-    start_parts(settings, parts, Tasks::new()).await
+    let layout = Layout::sidecar(&settings)?;
+    start_parts(layout, parts, Tasks::new()).await
 }
 
-async fn start_parts(settings: Settings, parts: Parts, tasks: Tasks) -> Result<Running> {
-    let workers = settings.workers.max(1);
-    let outbound = listen::bind::bind(settings.listen.outbound, workers)?;
-    let inbound = listen::bind::bind(settings.listen.inbound, workers)?;
-    let mut addresses = std::collections::BTreeMap::new();
-    addresses.insert("outbound", outbound[0].local_addr()?);
-    addresses.insert("inbound", inbound[0].local_addr()?);
+/// What distinguishes a sidecar from a proxy with a bootstrap file. All the rest is the same.
+struct Layout {
+    node: settings::Node,
+    capture: settings::Capture,
+    workers: usize,
+    doors: Doors,
+    /// Whether each listener of a Snapshot that wants a socket gets one.
+    follows: bool,
+    /// Where which pages are.
+    pages: Vec<(&'static str, SocketAddr)>,
+    addresses: BTreeMap<&'static str, SocketAddr>,
+}
 
+impl Layout {
+    fn sidecar(settings: &Settings) -> Result<Self> {
+        let (workers, listen) = (settings.workers.max(1), &settings.listen);
+        let mut doors = Doors::new(workers);
+        let mut addresses = BTreeMap::new();
+        for (name, address, direction) in [
+            ("outbound", listen.outbound, Direction::Outbound),
+            ("inbound", listen.inbound, Direction::Inbound),
+        ] {
+            addresses.insert(name, doors.open(name, &Door::Captured(direction), address)?);
+        }
+        Ok(Self {
+            node: settings.node.clone(),
+            capture: settings.capture,
+            workers,
+            doors,
+            follows: false,
+            pages: listen.pages().to_vec(),
+            addresses,
+        })
+    }
+}
+
+async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Running> {
+    let Layout {
+        node,
+        capture,
+        workers,
+        mut doors,
+        follows,
+        pages: page_addresses,
+        mut addresses,
+    } = layout;
     let (trigger, outer) = drain::channel();
     let (inner_trigger, inner) = drain::channel();
     let drain_wanted = Arc::new(Notify::new());
@@ -87,31 +147,41 @@ async fn start_parts(settings: Settings, parts: Parts, tasks: Tasks) -> Result<R
 
     let worker_settings = worker::Settings {
         workers,
-        mark: settings.capture.mark,
-        workload: Arc::new(settings.node.workload()),
+        mark: capture.mark,
+        workload: Arc::new(node.workload()),
         probe: probe.clone(),
     };
     let mut questions = Vec::with_capacity(workers);
-    let inboxes = outbound.into_iter().zip(inbound).map(|(outbound, inbound)| {
+    let mut openings = Vec::with_capacity(workers);
+    let inboxes = doors.fresh().into_iter().map(|open| {
         let (sender, receiver) = mpsc::channel(8);
         questions.push(sender);
+        let (opening, doors) = mpsc::channel(open.len().max(8));
+        for open in open {
+            opening.try_send(open).expect("the channel was made to hold them");
+        }
+        openings.push(opening);
         let (snapshots, destinations) = (compiled_receiver.clone(), parts.original_destination.clone());
         let in_force = in_force_sender.clone();
         Inbox {
             snapshots,
             questions: receiver,
-            outbound,
-            inbound,
+            doors,
             destinations,
             in_force,
         }
     });
-    start_workers(worker_settings, inboxes.collect(), &tasks, &inner)?;
+    let inboxes = inboxes.collect();
+    start_workers(worker_settings, inboxes, &tasks, &inner)?;
+    match follows {
+        true => tasks.spawn("doors", doors.keep_following(compiled_receiver.clone(), openings)),
+        false => tasks.spawn("doors", doors.keep()),
+    }
 
     tasks.spawn("compile", compile(parts.snapshots, compiled));
     tasks.spawn(
         "ready",
-        become_ready(ready.clone(), in_force, workers, settings.capture, probe),
+        become_ready(ready.clone(), in_force, workers, capture, probe),
     );
     let draining = ready.clone();
     let (wanted, owner) = (drain_wanted.clone(), tasks.clone());
@@ -127,10 +197,10 @@ async fn start_parts(settings: Settings, parts: Parts, tasks: Tasks) -> Result<R
         questions,
         snapshots: compiled_receiver,
         drain_wanted,
-        node: settings.node,
+        node,
     };
     addresses.extend(
-        admin::start(pages, &settings.listen, &tasks)
+        admin::start(pages, &page_addresses, &tasks)
             .await
             .context("cannot start admin pages")?,
     );

@@ -208,6 +208,16 @@ impl Discovery {
 }
 
 impl Listen {
+    /// Where which pages are.
+    pub(crate) fn pages(&self) -> [(&'static str, SocketAddr); 4] {
+        [
+            ("admin", self.admin),
+            ("agent", self.agent),
+            ("health", self.health),
+            ("metrics", self.metrics),
+        ]
+    }
+
     fn read(lookup: Lookup<'_>, proxy: &ProxyConfig) -> Result<Self> {
         let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
         let port = |name: &str, or: u16| match lookup(name) {

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::{Drain, Tasks, clock};
+use snapshot::Health;
 use snapshot::endpoint::Workload;
-use snapshot::{Direction, Health};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::active::{Active, Compiled};
 use crate::http::date::DateCache;
-use crate::listen::accept::accept;
+use crate::listen::accept::{Entrance, accept};
+use crate::listen::doors::{Door, Open};
 use crate::listen::original_dst::OriginalDestination;
 use crate::probe::Probe;
 use crate::random::Random;
@@ -43,8 +44,7 @@ pub(crate) struct Settings {
 pub(crate) struct Inbox {
     pub(crate) snapshots: watch::Receiver<Option<Arc<Compiled>>>,
     pub(crate) questions: mpsc::Receiver<Question>,
-    pub(crate) outbound: std::net::TcpListener,
-    pub(crate) inbound: std::net::TcpListener,
+    pub(crate) doors: mpsc::Receiver<Open>,
     pub(crate) destinations: OriginalDestination,
     /// Told when the first Snapshot is in force here.
     pub(crate) in_force: mpsc::Sender<()>,
@@ -68,6 +68,8 @@ pub(crate) struct Worker {
     pub(crate) date: DateCache,
     active: RefCell<Option<Rc<Active>>>,
     arrived: Notify,
+    /// Doors whose listener is not in force yet.
+    waiting: RefCell<Vec<Open>>,
 }
 
 impl Worker {
@@ -81,6 +83,7 @@ impl Worker {
             date: DateCache::default(),
             active: RefCell::default(),
             arrived: Notify::new(),
+            waiting: RefCell::default(),
         })
     }
 
@@ -89,22 +92,14 @@ impl Worker {
         let Inbox {
             snapshots,
             questions,
-            outbound,
-            inbound,
+            doors,
             destinations,
             in_force,
         } = inbox;
-        for (socket, direction) in [(outbound, Direction::Outbound), (inbound, Direction::Inbound)] {
-            match TcpListener::from_std(socket) {
-                Ok(listener) => {
-                    let accepting = accept(self.clone(), listener, direction, destinations.clone());
-                    self.tasks.spawn_local("accept", accepting);
-                }
-                Err(error) => tracing::error!(%error, ?direction, "cannot listen"),
-            }
-        }
         self.tasks
-            .spawn_local("snapshots", self.clone().follow(snapshots, in_force));
+            .spawn_local("doors", self.clone().open_doors(doors, destinations.clone()));
+        let following = self.clone().follow(snapshots, in_force, destinations);
+        self.tasks.spawn_local("snapshots", following);
         self.tasks
             .spawn_local("questions", self.clone().answer(questions));
         self.tasks.spawn_local("sweep", self.clone().sweep());
@@ -129,6 +124,7 @@ impl Worker {
         self: Rc<Self>,
         mut snapshots: watch::Receiver<Option<Arc<Compiled>>>,
         in_force: mpsc::Sender<()>,
+        destinations: OriginalDestination,
     ) {
         loop {
             let latest = snapshots.borrow_and_update().clone();
@@ -136,6 +132,7 @@ impl Worker {
                 let before = self.active();
                 let next = Active::adopt(compiled, before.as_deref());
                 self.active.replace(Some(next));
+                self.accept_waiting(&destinations);
                 if before.is_none() {
                     self.arrived.notify_one();
                     let _ = in_force.send(()).await;
@@ -143,6 +140,39 @@ impl Worker {
             }
             if snapshots.changed().await.is_err() {
                 return;
+            }
+        }
+    }
+
+    async fn open_doors(self: Rc<Self>, mut doors: mpsc::Receiver<Open>, destinations: OriginalDestination) {
+        while let Some(open) = doors.recv().await {
+            self.waiting.borrow_mut().push(open);
+            self.accept_waiting(&destinations);
+        }
+    }
+
+    /// Begins to accept at each door behind which there is somebody. What is captured waits inside.
+    fn accept_waiting(self: &Rc<Self>, destinations: &OriginalDestination) {
+        let active = self.active();
+        let inhabited = |open: &mut Open| match &open.door {
+            Door::Captured(_) => true,
+            Door::Own(name) => active
+                .as_ref()
+                .is_some_and(|active| active.compiled.bound(name).is_some()),
+        };
+        let ready: Vec<_> = self.waiting.borrow_mut().extract_if(.., inhabited).collect();
+        for Open { door, socket, shut } in ready {
+            match TcpListener::from_std(socket) {
+                Ok(listener) => {
+                    let accepting = accept(
+                        self.clone(),
+                        listener,
+                        Entrance { door, shut },
+                        destinations.clone(),
+                    );
+                    self.tasks.spawn_local("accept", accepting);
+                }
+                Err(error) => tracing::error!(%error, ?door, "cannot listen"),
             }
         }
     }

@@ -30,6 +30,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Whether a socket is bound. Virtual listeners receive their connections from the one that captured them.
     pub bind: bool,
+    /// Clients address this listener itself: what it accepts was going to its own address. `false` means that
+    /// connections arrive captured, on their way to somewhere else.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub direct: bool,
     /// Hand connections to the virtual listener of their original destination first.
     #[serde(default, skip_serializing_if = "is_false")]
     pub use_original_destination: bool,
@@ -39,11 +43,7 @@ pub struct Listener {
     /// [`crate::ChainMatch::application_protocols`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub detect_http: bool,
-    /// Read the ClientHello of connections that begin with TLS, for chains that match on
-    /// [`crate::ChainMatch::server_names`] or [`crate::ChainMatch::transport_protocol`].
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub detect_tls: bool,
-    /// Tried by specificity (see [`crate::chain_table`]), not by order.
+    /// Tried by specificity (port, then application protocol), not by order.
     pub chains: Vec<Chain>,
     /// When no chain matches. Without one the connection is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,10 +57,10 @@ impl Listener {
             name,
             address,
             bind: false,
+            direct: false,
             use_original_destination: false,
             direction,
             detect_http: false,
-            detect_tls: false,
             chains: Vec::new(),
             default_chain: None,
         }

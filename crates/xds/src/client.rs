@@ -19,6 +19,7 @@ use crate::{Kind, Node, Rejected};
 #[derive(Debug)]
 pub struct Client {
     node: Node,
+    fixed: Fixed,
     have: Snapshot,
     states: [State; 4],
     changed: bool,
@@ -36,6 +37,19 @@ struct State {
     awaited: BTreeSet<Arc<str>>,
 }
 
+/// What a proxy has from elsewhere, and keeps whatever the server says; and what it asks for besides.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fixed {
+    /// Static resources.
+    pub snapshot: Snapshot,
+    /// Clusters in it whose members somebody else finds.
+    pub resolved: BTreeSet<ClusterName>,
+    /// Whether clusters come from the server.
+    pub clusters: bool,
+    /// Whether listeners come from the server.
+    pub listeners: bool,
+}
+
 /// What follows from a message of the server.
 #[derive(Debug, Default)]
 pub struct Step {
@@ -50,12 +64,37 @@ pub struct Step {
 impl Client {
     /// A proxy that has nothing.
     pub fn new(node: Node) -> Self {
-        Self {
+        let all = Fixed {
+            clusters: true,
+            listeners: true,
+            ..Fixed::default()
+        };
+        Self::beside(node, all)
+    }
+
+    /// A proxy that has resources of its own, and asks for what they name.
+    pub fn beside(node: Node, fixed: Fixed) -> Self {
+        let mut client = Self {
             node,
-            have: Snapshot::default(),
+            have: fixed.snapshot.clone(),
+            fixed,
             states: Default::default(),
             changed: false,
+        };
+        for (kind, names) in [
+            (Kind::Endpoints, client.named_endpoints()),
+            (Kind::Routes, client.named_tables()),
+        ] {
+            let state = client.state_mut(kind);
+            state.awaited.clone_from(&names);
+            state.names = names;
         }
+        client
+    }
+
+    /// What can be put in force before the server says anything: resources of its own that need none of others.
+    pub fn beginning(&self) -> Option<Arc<Snapshot>> {
+        (!self.have.listeners.is_empty() && !self.waits()).then(|| Arc::new(self.have.clone()))
     }
 
     /// The messages that open a stream; with the versions that an earlier stream left.
@@ -63,7 +102,7 @@ impl Client {
         let mut node = Some(self.node.to_proto());
         let wanted = Kind::ALL
             .into_iter()
-            .filter(|kind| kind.wildcard() || !self.state(*kind).names.is_empty());
+            .filter(|kind| self.takes_all(*kind) || !self.state(*kind).names.is_empty());
         wanted
             .map(|kind| {
                 let state = self.state(kind);
@@ -131,9 +170,30 @@ impl Client {
         &mut self.states[kind.index()]
     }
 
+    /// Whether every resource of that kind is taken.
+    fn takes_all(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Cluster => self.fixed.clusters,
+            Kind::Listener => self.fixed.listeners,
+            Kind::Endpoints | Kind::Routes => false,
+        }
+    }
+
+    /// Whether it is ours, and no server changes it.
+    fn is_fixed(&self, kind: Kind, name: &str) -> bool {
+        let ours = &self.fixed.snapshot;
+        match kind {
+            Kind::Cluster => ours.clusters.get(name).is_some(),
+            Kind::Listener => ours.listeners.get(name).is_some(),
+            Kind::Endpoints => ours.endpoints.get(name).is_some(),
+            Kind::Routes => ours.routes.get(name).is_some(),
+        }
+    }
+
     fn take(&mut self, kind: Kind, resource: &message::Resource) -> Result<(), Rejected> {
         let name = resource.name.as_str();
-        if !kind.wildcard() && !self.state(kind).names.contains(name) {
+        let wanted = self.takes_all(kind) || self.state(kind).names.contains(name);
+        if !wanted || self.is_fixed(kind, name) {
             return Ok(());
         }
         let decoded = match &resource.body {
@@ -176,6 +236,10 @@ impl Client {
         let state = self.state_mut(kind);
         state.versions.remove(name);
         state.awaited.remove(name);
+        if self.is_fixed(kind, name) {
+            return;
+        }
+        let state = self.state(kind);
         if state.names.contains(name) {
             self.insert_empty(kind, name);
         } else {
@@ -234,7 +298,11 @@ impl Client {
     }
 
     fn named_endpoints(&self) -> BTreeSet<Arc<str>> {
-        let by_name = |cluster: &&Arc<Cluster>| cluster.discovery == Discovery::Endpoints;
+        let by_name = |cluster: &&Arc<Cluster>| {
+            cluster.discovery == Discovery::Endpoints
+                && !self.fixed.resolved.contains(&cluster.name)
+                && !self.is_fixed(Kind::Endpoints, cluster.name())
+        };
         self.have
             .clusters
             .iter()
@@ -252,8 +320,8 @@ impl Client {
     }
 
     fn publish(&mut self) -> Option<Arc<Snapshot>> {
-        let complete =
-            self.state(Kind::Cluster).answered && self.state(Kind::Listener).answered && !self.waits();
+        let answered = |kind| !self.takes_all(kind) || self.state(kind).answered;
+        let complete = answered(Kind::Cluster) && answered(Kind::Listener) && !self.waits();
         (complete && std::mem::take(&mut self.changed)).then(|| Arc::new(self.have.clone()))
     }
 }

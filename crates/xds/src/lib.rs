@@ -8,6 +8,7 @@
 //! half-applied, and it never blocks a good one.
 #![deny(missing_docs)]
 
+pub mod bootstrap;
 pub mod client;
 pub mod convert;
 pub mod encoded;

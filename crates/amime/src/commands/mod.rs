@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod bootstrap;
+pub(crate) mod bootstrap_file;
 pub(crate) mod controller;
 pub(crate) mod delete;
 pub(crate) mod demo;

@@ -1,4 +1,5 @@
-//! `amime proxy`: the data plane beside a workload. Started by injection with Istio's flags.
+//! `amime proxy`: the data plane beside a workload. Started by injection with Istio's flags, or from an Envoy
+//! bootstrap file with Envoy's.
 
 use std::process::ExitCode;
 
@@ -6,6 +7,8 @@ use anyhow::{Context, Result};
 use daemon::logs::{self, Format, Target};
 use daemon::{drain, runtimes};
 use proxy::settings::Settings;
+
+use super::bootstrap_file;
 
 /// Run the proxy beside a workload
 #[derive(Debug, clap::Args)]
@@ -36,6 +39,8 @@ pub(crate) struct Arguments {
     /// Write the log as JSON
     #[arg(long = "log_as_json")]
     log_as_json: bool,
+    #[command(flatten)]
+    bootstrap: bootstrap_file::Flags,
 }
 
 /// Envoy's names for its parts, and where the lines of ours come from.
@@ -63,6 +68,9 @@ const DATA_PATH: [&str; 5] = [
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.bootstrap.are_given() {
+        return bootstrap_file::run(&arguments.bootstrap);
+    }
     let (filter, unknown) = arguments.log_filter();
     let format = if arguments.log_as_json {
         Format::Json
@@ -135,7 +143,7 @@ impl Arguments {
 }
 
 /// Envoy's names for levels in the words of the filter.
-fn level(name: &str) -> &str {
+pub(super) fn level(name: &str) -> &str {
     match name {
         "warning" => "warn",
         "critical" => "error",

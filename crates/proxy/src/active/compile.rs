@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::HashMap;
-use snapshot::chain_table::{Arrival, Asked, ChainTable};
 use snapshot::route::CompiledTable;
 use snapshot::{
-    Direction, Handler, HttpHandler, RouteSource, RouteTable, RouteTableName, Snapshot, TcpHandler,
+    ChainMatch, Direction, Handler, HttpHandler, ListenerName, RouteSource, RouteTable, RouteTableName,
+    Snapshot, TcpHandler,
 };
+
+use crate::listen::sniff::Protocol;
 
 /// A Snapshot in the form that answers questions of the data path.
 #[derive(Debug)]
@@ -20,21 +22,26 @@ pub(crate) struct Compiled {
     capturing: [Option<Arc<Listener>>; 2],
     by_address: HashMap<SocketAddr, Arc<Listener>>,
     by_port: HashMap<u16, Arc<Listener>>,
+    /// Listeners with a socket, by name.
+    bound: HashMap<ListenerName, Arc<Listener>>,
 }
 
-/// A listener, with its chains by what they match.
+/// A listener, with chains by port.
 #[derive(Debug)]
 pub(crate) struct Listener {
     facts: Arc<snapshot::Listener>,
     pub(crate) direction: Direction,
+    /// What it accepts was going to its own address.
+    pub(crate) direct: bool,
     detect_http: bool,
-    detect_tls: bool,
     use_original_destination: bool,
-    table: ChainTable,
-    /// In the order of the table's answers.
-    chains: Vec<Chain>,
+    by_port: HashMap<u16, Candidates>,
+    any_port: Candidates,
     default: Option<Chain>,
 }
+
+/// Chains with the protocols that they take; none means all.
+type Candidates = Vec<(Vec<String>, Chain)>;
 
 /// What happens to a connection. A connection keeps its chain while it lives, and drains when the chain is retired.
 #[derive(Clone, Debug)]
@@ -89,6 +96,7 @@ impl Compiled {
             capturing: [None, None],
             by_address: HashMap::default(),
             by_port: HashMap::default(),
+            bound: HashMap::default(),
             snapshot: snapshot.clone(),
         };
         for facts in snapshot.listeners.iter() {
@@ -98,6 +106,7 @@ impl Compiled {
                 known => Arc::new(Listener::new(facts, known.map(AsRef::as_ref))),
             };
             if facts.bind {
+                compiled.bound.insert(facts.name.clone(), listener.clone());
                 compiled.capturing[facts.direction as usize] = Some(listener);
             } else if facts.address.ip().is_unspecified() {
                 compiled.by_port.insert(facts.address.port(), listener);
@@ -112,16 +121,15 @@ impl Compiled {
     }
 
     fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
-        let capturing = self.capturing.iter().flatten();
-        capturing
-            .chain(self.by_address.values())
-            .chain(self.by_port.values())
+        // Those that capture have a socket, too.
+        let bound = self.bound.values();
+        bound.chain(self.by_address.values()).chain(self.by_port.values())
     }
 
     /// The listener of that name, where it was.
     fn named(&self, facts: &snapshot::Listener) -> Option<&Arc<Listener>> {
         let place = if facts.bind {
-            self.capturing[facts.direction as usize].as_ref()
+            self.bound.get(&facts.name)
         } else if facts.address.ip().is_unspecified() {
             self.by_port.get(&facts.address.port())
         } else {
@@ -147,16 +155,30 @@ impl Compiled {
     /// that captured it.
     pub(crate) fn listener(&self, direction: Direction, destination: SocketAddr) -> Option<&Arc<Listener>> {
         let capturing = self.capturing[direction as usize].as_ref()?;
+        Some(self.handed_on(capturing, destination))
+    }
+
+    /// The listener of that name that has a socket.
+    pub(crate) fn bound(&self, name: &ListenerName) -> Option<&Arc<Listener>> {
+        self.bound.get(name)
+    }
+
+    /// The listener for a connection that came in through another one.
+    pub(crate) fn handed_on<'l>(
+        &'l self,
+        capturing: &'l Arc<Listener>,
+        destination: SocketAddr,
+    ) -> &'l Arc<Listener> {
         if !capturing.use_original_destination {
-            return Some(capturing);
+            return capturing;
         }
         let virtual_one = self
             .by_address
             .get(&destination)
             .or_else(|| self.by_port.get(&destination.port()));
         virtual_one
-            .filter(|listener| listener.direction == direction)
-            .or(Some(capturing))
+            .filter(|listener| listener.direction == capturing.direction)
+            .unwrap_or(capturing)
     }
 
     /// The routes for a request of a chain.
@@ -204,20 +226,34 @@ impl Listener {
                 .and_then(|before| before.compiled_before(chain))
                 .unwrap_or_else(|| compile_chain(chain, facts.direction))
         };
-        Self {
+        let mut listener = Self {
             facts: facts.clone(),
             direction: facts.direction,
+            direct: facts.direct,
             detect_http: facts.detect_http,
-            detect_tls: facts.detect_tls,
             use_original_destination: facts.use_original_destination,
-            table: ChainTable::new(&facts.chains),
-            chains: facts.chains.iter().map(compile).collect(),
+            by_port: HashMap::default(),
+            any_port: Vec::new(),
             default: facts.default_chain.as_ref().map(compile),
+        };
+        for chain in &facts.chains {
+            let ChainMatch {
+                destination_port,
+                application_protocols,
+            } = &chain.matches;
+            let entry = (application_protocols.clone(), compile(chain));
+            match destination_port {
+                Some(port) => listener.by_port.entry(*port).or_default().push(entry),
+                None => listener.any_port.push(entry),
+            }
         }
+        listener
     }
 
     fn chains(&self) -> impl Iterator<Item = &Chain> {
-        self.chains.iter().chain(&self.default)
+        let by_port = self.by_port.values().flatten();
+        let chosen = by_port.chain(&self.any_port).map(|(_, chain)| chain);
+        chosen.chain(&self.default)
     }
 
     /// The chain that was made of the same facts.
@@ -234,20 +270,33 @@ impl Listener {
         self.chains().find(same).cloned()
     }
 
-    /// What has to be found out about a connection to choose its chain.
-    pub(crate) fn asked(&self, destination: SocketAddr) -> Asked {
-        let asked = self.table.asked(destination);
-        Asked {
-            // Protocols that a ClientHello offers are application protocols too.
-            tls: self.detect_tls && (asked.tls || asked.application_protocol),
-            application_protocol: self.detect_http && asked.application_protocol,
-        }
+    /// Whether the choice among the chains for that port depends on the first bytes.
+    pub(crate) fn must_sniff(&self, port: u16) -> bool {
+        self.detect_http
+            && self
+                .candidates(port)
+                .iter()
+                .any(|(protocols, _)| !protocols.is_empty())
     }
 
-    /// The chain for a connection.
-    pub(crate) fn choose(&self, arrival: &Arrival<'_>) -> Option<&Chain> {
-        let found = self.table.find(arrival).map(|position| &self.chains[position]);
-        found.or(self.default.as_ref())
+    /// The chain for a connection: by port first, then by protocol, and never back (as Envoy chooses).
+    pub(crate) fn choose(&self, port: u16, protocol: Protocol) -> Option<&Chain> {
+        let candidates = self.candidates(port);
+        let named = |protocols: &[String]| {
+            protocols
+                .iter()
+                .any(|name| Some(name.as_str()) == protocol.name())
+        };
+        candidates
+            .iter()
+            .find(|(protocols, _)| named(protocols))
+            .or_else(|| candidates.iter().find(|(protocols, _)| protocols.is_empty()))
+            .map(|(_, chain)| chain)
+            .or(self.default.as_ref())
+    }
+
+    fn candidates(&self, port: u16) -> &Candidates {
+        self.by_port.get(&port).unwrap_or(&self.any_port)
     }
 }
 

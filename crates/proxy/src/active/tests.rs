@@ -1,8 +1,7 @@
 //! Chains and listeners are chosen as Envoy chooses them; what lives on survives Snapshots.
 
 use snapshot::{
-    Arrival, Chain as Fact, ChainMatch, Direction, Handler, Listener as ListenerFact, Snapshot, TcpHandler,
-    TransportProtocol,
+    Chain as Fact, ChainMatch, Direction, Handler, Listener as ListenerFact, Snapshot, TcpHandler,
 };
 
 use super::Active;
@@ -15,9 +14,11 @@ fn chain(name: &str, port: Option<u16>, protocols: &[&str]) -> Fact {
         matches: ChainMatch {
             destination_port: port,
             application_protocols: protocols.iter().map(|name| (*name).to_owned()).collect(),
-            ..ChainMatch::default()
         },
-        handler: Handler::Tcp(TcpHandler::to(name.into())),
+        handler: Handler::Tcp(TcpHandler {
+            stat_prefix: String::new(),
+            ..TcpHandler::to(name.into())
+        }),
     }
 }
 
@@ -43,14 +44,8 @@ fn compiled(listeners: Vec<ListenerFact>) -> Compiled {
 fn chosen(compiled: &Compiled, destination: &str, protocol: Protocol) -> String {
     let destination: std::net::SocketAddr = destination.parse().unwrap();
     let listener = compiled.listener(Direction::Outbound, destination).unwrap();
-    let arrival = Arrival {
-        destination,
-        server_name: "",
-        transport_protocol: TransportProtocol::RawBuffer,
-        application_protocols: &protocol.name().into_iter().collect::<Vec<_>>(),
-    };
-    match listener.choose(&arrival) {
-        Some(Chain::Tcp(chain)) => chain.handler.stat_prefix.clone(),
+    match listener.choose(destination.port(), protocol) {
+        Some(Chain::Tcp(chain)) => chain.handler.cluster.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -95,16 +90,14 @@ fn chains_are_chosen_by_port_and_then_by_protocol_and_never_back() {
             "{port} {protocol:?}"
         );
     }
-    let asked = |destination: &str| {
-        let destination = destination.parse().unwrap();
-        let listener = compiled.listener(Direction::Outbound, destination).unwrap();
-        listener.asked(destination).application_protocol
-    };
+    let listener = compiled
+        .listener(Direction::Outbound, "10.0.0.1:9090".parse().unwrap())
+        .unwrap();
     assert!(
-        !asked("10.0.0.1:9090"),
+        !listener.must_sniff(9090),
         "the protocol would change nothing: a server may begin"
     );
-    assert!(asked("10.0.0.1:8080"));
+    assert!(listener.must_sniff(8080));
 }
 
 #[test]

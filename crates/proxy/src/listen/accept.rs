@@ -8,10 +8,11 @@ use std::time::Duration;
 use daemon::clock;
 use snapshot::Direction;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use super::inspect;
+use super::doors::Door;
 use super::original_dst::OriginalDestination;
+use super::sniff::{self, Protocol};
 use crate::active::compile::Chain;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -26,9 +27,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     listener: TcpListener,
-    direction: Direction,
+    entrance: Entrance,
     destinations: OriginalDestination,
 ) {
+    let Entrance { door, mut shut } = entrance;
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let permit = permits
@@ -36,24 +38,20 @@ pub(crate) async fn accept(
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = shut.changed() => return,
+        };
+        match accepted {
             Ok((stream, peer)) => {
-                let Some(destination) = destinations.of(direction, &stream, peer) else {
+                let Some(ends) = ends(&worker, &door, &destinations, (&stream, peer)) else {
                     tracing::debug!(%peer, "connection to our own listener refused: it would come back to us");
                     continue;
                 };
-                if worker.settings.probe.recognises(destination) {
+                if worker.settings.probe.recognises(ends.destination) {
                     continue;
                 }
-                let served = serve(
-                    worker.clone(),
-                    stream,
-                    Ends {
-                        peer,
-                        destination,
-                        direction,
-                    },
-                );
+                let served = serve(worker.clone(), stream, door.clone(), ends);
                 worker.tasks.spawn_local("connection", async move {
                     served.await;
                     drop(permit);
@@ -68,7 +66,14 @@ pub(crate) async fn accept(
     }
 }
 
-/// The two ends of a captured connection.
+/// What a socket is for, and until when it is open.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    pub(crate) door: Door,
+    pub(crate) shut: watch::Receiver<()>,
+}
+
+/// The two ends of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
     /// Who connected.
@@ -78,7 +83,35 @@ pub(crate) struct Ends {
     pub(crate) direction: Direction,
 }
 
-async fn serve(worker: Rc<Worker>, stream: TcpStream, ends: Ends) {
+/// Where a connection was going. `None` for one that was captured on its way to us, and for one that nobody wants.
+fn ends(
+    worker: &Worker,
+    door: &Door,
+    destinations: &OriginalDestination,
+    (stream, peer): (&TcpStream, SocketAddr),
+) -> Option<Ends> {
+    let (direction, destination) = match door {
+        Door::Captured(direction) => (*direction, destinations.of(*direction, stream, peer)?),
+        Door::Own(name) => {
+            let active = worker.active()?;
+            let listener = active.compiled.bound(name)?;
+            let captured = match listener.direct {
+                true => None,
+                false => destinations.of(listener.direction, stream, peer),
+            };
+            // What was not captured came for the listener itself.
+            let destination = captured.or_else(|| stream.local_addr().ok())?;
+            (listener.direction, destination)
+        }
+    };
+    Some(Ends {
+        peer,
+        destination,
+        direction,
+    })
+}
+
+async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, ends: Ends) {
     let mut transport = Transport::new(stream);
     if worker.active().is_none() {
         worker.wait_for_snapshot().await;
@@ -86,22 +119,24 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, ends: Ends) {
     // The connection keeps the chain that it is given now; its requests follow the routes of their own time.
     let chain = {
         let Some(active) = worker.active() else { return };
-        let Some(listener) = active
-            .compiled
-            .listener(ends.direction, ends.destination)
-            .cloned()
-        else {
+        let compiled = &active.compiled;
+        let listener = match &door {
+            Door::Captured(direction) => compiled.listener(*direction, ends.destination),
+            Door::Own(name) => compiled
+                .bound(name)
+                .map(|listener| compiled.handed_on(listener, ends.destination)),
+        };
+        let Some(listener) = listener.cloned() else {
             return;
         };
         drop(active);
-        let asked = listener.asked(ends.destination);
-        let Some(found) = inspect::inspect(&mut transport, asked).await else {
-            tracing::debug!(peer = %ends.peer, "the connection ended, or its ClientHello does not");
-            return;
+        let port = ends.destination.port();
+        let protocol = if listener.must_sniff(port) {
+            sniff::sniff(&mut transport).await
+        } else {
+            Protocol::Other
         };
-        let chain = found.with_arrival(ends, |arrival| listener.choose(arrival).cloned());
-        transport.learn_server_name(found.hello);
-        chain
+        listener.choose(port, protocol).cloned()
     };
     match chain {
         Some(Chain::Http(chain)) => {

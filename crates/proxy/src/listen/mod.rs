@@ -2,7 +2,6 @@
 
 pub(crate) mod accept;
 pub(crate) mod bind;
-pub(crate) mod client_hello;
-pub(crate) mod inspect;
+pub(crate) mod doors;
 pub(crate) mod original_dst;
 pub(crate) mod sniff;

@@ -26,8 +26,8 @@ use crate::worker::Worker;
 
 /// Piece in which bytes are moved.
 const PIECE: usize = 16 * 1024;
-/// Tries to connect, unless the handler has a number (Envoy: `max_connect_attempts`).
-const CONNECTS: u32 = 1;
+/// Tries to connect (Envoy: `max_connect_attempts`).
+const CONNECTS: usize = 3;
 /// How often a connection looks whether its chain was retired.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -35,9 +35,8 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, client: Transport) {
     let handler = &chain.handler;
     let Some(active) = worker.active() else { return };
-    let picked = handler.target.pick(worker.random.next());
-    let Some(cluster) = picked.and_then(|name| active.cluster(name)).cloned() else {
-        tracing::debug!(?picked, "no such cluster");
+    let Some(cluster) = active.cluster(&handler.cluster).cloned() else {
+        tracing::debug!(cluster = %handler.cluster, "no such cluster");
         return;
     };
     drop(active);
@@ -48,11 +47,10 @@ pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, cli
     let Some(_permit) = cluster.live.usage.take(Resource::Connections, limit) else {
         return;
     };
-    let attempts = handler.max_connect_attempts.unwrap_or(CONNECTS);
-    let (endpoint, upstream) = match connect(worker, &cluster, ends, attempts).await {
+    let (endpoint, upstream) = match connect(worker, &cluster, ends).await {
         Ok(connected) => connected,
         Err(error) => {
-            tracing::debug!(%error, cluster = %cluster.facts.name, server_name = ?client.server_name(), destination = %ends.destination, "connection closed");
+            tracing::debug!(%error, cluster = %handler.cluster, destination = %ends.destination, "connection closed");
             return;
         }
     };
@@ -71,14 +69,13 @@ async fn connect(
     worker: &Rc<Worker>,
     cluster: &Rc<Cluster>,
     ends: Ends,
-    attempts: u32,
 ) -> Result<(Rc<Endpoint>, Transport), UpstreamError> {
-    let mut tried = Vec::new();
+    let mut tried = Vec::with_capacity(CONNECTS);
     loop {
         let endpoint = cluster.pick(ends.destination, &tried, &worker.random)?;
         match pool::open(worker, cluster, &endpoint).await {
             Ok(transport) => return Ok((endpoint, transport)),
-            Err(error) if tried.len() + 1 >= attempts as usize => return Err(error),
+            Err(error) if tried.len() + 1 >= CONNECTS => return Err(error),
             Err(_) => tried.push(endpoint.address),
         }
     }

@@ -79,11 +79,7 @@ struct Answer {
 
 impl Client {
     async fn connect(world: &World) -> Self {
-        Self::connect_to(world, "outbound").await
-    }
-
-    async fn connect_to(world: &World, listener: &'static str) -> Self {
-        let stream = TcpStream::connect(world.running.addresses[listener])
+        let stream = TcpStream::connect(world.running.addresses["outbound"])
             .await
             .unwrap();
         let (send, connection) = h2::client::handshake(stream).await.unwrap();
@@ -221,7 +217,7 @@ async fn grpc_passes_with_its_trailers_and_its_failures_are_grpc_too() {
 async fn a_draining_proxy_says_goaway_and_finishes_what_it_has() {
     let backend = Backend::saying("hi").await;
     let world = World::start(all_to(&[backend.address])).await;
-    let client = Client::connect_to(&world, "inbound").await;
+    let client = Client::connect(&world).await;
     assert_eq!(client.call("/", &[], None).await.body, b"hi");
     world.running.drain.begin();
     let refused = async {
@@ -250,13 +246,9 @@ async fn what_is_kept_for_one_connection_is_small() {
     let listener = compiled
         .listener(snapshot::Direction::Outbound, destination)
         .unwrap();
-    let arrival = snapshot::Arrival {
-        destination,
-        server_name: "",
-        transport_protocol: snapshot::TransportProtocol::RawBuffer,
-        application_protocols: &[],
-    };
-    let Some(crate::active::compile::Chain::Http(chain)) = listener.choose(&arrival) else {
+    let Some(crate::active::compile::Chain::Http(chain)) =
+        listener.choose(80, crate::listen::sniff::Protocol::Other)
+    else {
         panic!("the listener serves HTTP")
     };
     let ends = crate::listen::accept::Ends {

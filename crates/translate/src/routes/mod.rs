@@ -4,11 +4,9 @@ mod cors;
 mod fault;
 mod matching;
 mod mirror;
-mod opaque;
 mod redirect;
 mod rewrite;
 mod virtual_service;
 
-pub(crate) use opaque::opaque_routes;
 pub(crate) use redirect::redirect;
-pub(crate) use virtual_service::http_routes;
+pub(crate) use virtual_service::{http_routes, tcp_cluster};

@@ -8,10 +8,10 @@
     reason = "old fields are read, because others still send them, or refused by name"
 )]
 
+pub(crate) mod bootstrap;
 mod chain;
 mod circuit_breaker;
 mod cluster;
-mod connection_pool;
 mod cors;
 mod endpoint;
 mod fault;
@@ -32,8 +32,6 @@ mod retry;
 mod rewrite;
 mod route;
 mod share;
-mod timeouts;
-mod tls;
 
 #[cfg(test)]
 mod tests;

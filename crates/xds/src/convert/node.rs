@@ -14,6 +14,8 @@ const LABELS: &str = "LABELS";
 pub struct Node {
     /// `sidecar~10.0.0.7~backend-0.shop~shop.svc.cluster.local`.
     pub id: String,
+    /// The service that it belongs to, for controllers that ask for it.
+    pub cluster: String,
     /// What it is: [`Node::AMIME`], or `envoy`.
     pub agent: String,
     /// Labels of its pod (`LABELS` of the metadata).
@@ -41,6 +43,7 @@ impl Node {
             .insert(LABELS.into(), Value { kind: Some(labels) });
         pb::Node {
             id: self.id.clone(),
+            cluster: self.cluster.clone(),
             metadata: Some(metadata),
             locality: Some(pb::Locality {
                 region: self.locality.region.clone(),
@@ -66,6 +69,7 @@ impl Node {
         let place = node.locality.clone().unwrap_or_default();
         Self {
             id: node.id.clone(),
+            cluster: node.cluster.clone(),
             agent: node.user_agent_name.clone(),
             labels,
             metadata: texts(metadata),
@@ -110,6 +114,7 @@ mod tests {
         let texts = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
         let node = Node {
             id: "sidecar~10.0.0.7~backend-0.shop~shop.svc.cluster.local".into(),
+            cluster: "backend.shop".into(),
             agent: Node::AMIME.into(),
             labels: texts(&[("app", "backend"), ("version", "v0")]),
             metadata: texts(&[("SERVICE_ACCOUNT", "default")]),

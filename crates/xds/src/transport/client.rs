@@ -17,7 +17,7 @@ use tonic::metadata::MetadataValue;
 use super::backoff::Backoff;
 use super::dial::{chain, connect};
 use super::{LARGEST_RESPONSE, METHOD};
-use crate::client::Step;
+use crate::client::{Fixed, Step};
 use crate::message::{Request, Response};
 use crate::{Client, Node, Rejected};
 
@@ -68,8 +68,32 @@ pub async fn follow(
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     events: mpsc::Sender<Event>,
 ) {
+    let client = Client::new(settings.node.clone());
+    keep_following(settings, client, snapshots, events).await;
+}
+
+/// The same for a proxy that has resources of its own beside those of the controller.
+pub async fn follow_beside(
+    settings: Settings,
+    fixed: Fixed,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    events: mpsc::Sender<Event>,
+) {
+    let client = Client::beside(settings.node.clone(), fixed);
+    if let Some(beginning) = client.beginning() {
+        snapshots.send_replace(Some(beginning));
+    }
+    keep_following(settings, client, snapshots, events).await;
+}
+
+async fn keep_following(
+    settings: Settings,
+    client: Client,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    events: mpsc::Sender<Event>,
+) {
     let mut session = Session {
-        client: Client::new(settings.node.clone()),
+        client,
         snapshots,
         events,
         backoff: Backoff::default(),

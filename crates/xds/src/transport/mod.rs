@@ -10,7 +10,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use client::{Event, Settings, follow};
+pub use client::{Event, Settings, follow, follow_beside};
 pub use server::{DeltaService, Session};
 
 const SERVICE: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";

@@ -1,0 +1,158 @@
+//! Files → what they say, or what is wrong with them.
+
+use super::*;
+
+const SMALL: &str = r"
+admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9901}}}
+static_resources:
+  listeners:
+  - name: front
+    address: {socket_address: {address: 127.0.0.1, port_value: 8080}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: front
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ['*']
+              routes:
+              - match: {prefix: /}
+                route: {cluster: backend}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: backend
+    load_assignment:
+      cluster_name: backend
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 9000}}}
+  - name: outside
+    type: STRICT_DNS
+    load_assignment:
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: example.org, port_value: 80}}}
+";
+
+fn problems(text: &str) -> Vec<String> {
+    decode(text)
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn a_small_file_is_read_with_envoys_defaults() {
+    let bootstrap = decode(SMALL).unwrap();
+    assert_eq!(bootstrap.admin, Some("127.0.0.1:9901".parse().unwrap()));
+    let listener = bootstrap.snapshot.listeners.get("front").unwrap();
+    assert!(listener.bind);
+    let endpoints = bootstrap.snapshot.endpoints.get("backend").unwrap();
+    assert_eq!(
+        endpoints.iter().next().unwrap().address,
+        "127.0.0.1:9000".parse().unwrap()
+    );
+    let Handler::Http(http) = &listener.chains[0].handler else {
+        panic!("HTTP")
+    };
+    assert_eq!(http.server_name, "envoy");
+    let cluster = bootstrap.snapshot.clusters.get("backend").unwrap();
+    assert_eq!(cluster.connect_timeout.as_secs(), 5);
+    assert_eq!(cluster.circuit_breaker.max_requests, Some(1024));
+    let [names] = bootstrap.names.as_slice() else {
+        panic!("one cluster with names")
+    };
+    assert_eq!(
+        (names.hosts.as_slice(), names.refresh.as_secs()),
+        (["example.org".to_owned()].as_slice(), 5)
+    );
+}
+
+#[test]
+fn every_problem_of_a_file_is_named_with_its_line() {
+    let text = SMALL
+        .replace("stat_prefix: front", "stat_prefix: front\n          stat_perfix: x")
+        .replace("route: {cluster: backend}", "route: {cluster: backend, cluster_not_found_response_code: NOT_FOUND, append_x_forwarded_host: true}")
+        .replace("- name: backend\n", "- name: backend\n    connect_timeout: soon\n    lb_policy: SOMETIMES\n");
+    let found = problems(&text);
+    assert_eq!(found.len(), 5, "{found:#?}");
+    assert!(
+        found[0].starts_with("line 13: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.stat_perfix: is no field of envoy.")
+            && found[0].ends_with("[AMI0102]"),
+        "{found:#?}"
+    );
+    assert!(
+        found[1].contains("line 20: ")
+            && found[1].contains("routes[0].route.append_x_forwarded_host: is not supported [AMI0103]"),
+        "{found:#?}"
+    );
+    assert!(
+        found[3].contains("clusters[0].connect_timeout: is no Duration"),
+        "{found:#?}"
+    );
+    assert!(
+        found[4].contains("clusters[0].lb_policy: must be one of ROUND_ROBIN, "),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn only_the_places_at_fault_are_named() {
+    let routes = "- match: {prefix: /a}
+                route: {cluster: backend, timeout: 5s}
+              - match: {prefix: /b}
+                route: {cluster: nobody, timeout: -5s}
+              - match: {prefix: /c}
+                redirect: {https_redirect: true}
+                typed_per_filter_config: {envoy.filters.http.lua: {'@type': type.googleapis.com/envoy.Lua}}";
+    let text = SMALL.replace(
+        "- match: {prefix: /}\n                route: {cluster: backend}",
+        routes,
+    );
+    let found = problems(&text);
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(
+        found[0].contains("routes[1].route.cluster: \"nobody\" is no cluster of this file"),
+        "{found:#?}"
+    );
+    assert!(
+        found[1].contains("routes[1].route.timeout: is not a positive duration"),
+        "{found:#?}"
+    );
+    assert!(
+        found[2].contains("envoy.filters.http.lua\"].@type: "),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn an_unknown_filter_is_refused_by_its_type() {
+    let text = SMALL.replace(
+        "extensions.filters.http.router.v3.Router",
+        "extensions.filters.http.lua.v3.Lua",
+    );
+    let found = problems(&text);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("http_filters[0].typed_config.@type: \"type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua\" is not supported"));
+}
+
+static DESCRIPTIONS: std::sync::LazyLock<Descriptions> = std::sync::LazyLock::new(Descriptions::load);
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "[a-z0-9 :{}\\[\\]\n'\"@.&*-]{0,80}") {
+        let _ = DESCRIPTIONS.decode(&text);
+    }
+
+    #[test]
+    fn a_damaged_file_is_read_or_refused(at in 0..SMALL.len(), with in "[ -~]{0,3}") {
+        let text = [&SMALL[..at], &with, &SMALL[at..]].concat();
+        let _ = DESCRIPTIONS.decode(&text);
+    }
+}
