@@ -246,7 +246,7 @@ mod tests {
                 "UT",
                 "upstream request timeout",
             ),
-            (RequestError::Refused(Refusal::Http10).into(), 426, "DPE", ""),
+            (RequestError::Refused(Refusal::Version).into(), 426, "DPE", ""),
             (
                 UpstreamError::Closed.into(),
                 503,

@@ -125,11 +125,11 @@ async fn refuse(connection: &Connection, writer: &mut h1::Writer, error: &CodecE
         &connection.worker,
         &connection.chain.handler.server_name,
     );
-    if *refusal == h1::Refusal::Http10 {
+    if *refusal == h1::Refusal::Version {
         local.response.fields.push("upgrade", b"HTTP/1.1");
     }
     writer.response(&local.response, &http::Method::GET, false);
-    let _ = writer.end(None).await;
+    let _ = writer.end().await;
     writer.close().await;
 }
 

@@ -15,6 +15,7 @@ use snapshot::route::{Forward, Found};
 use snapshot::{Direction, Route, Weighted};
 
 use super::body::{Replay, RequestBody};
+use super::codec::h1::Refusal;
 use super::codec::{Answer, CodecError, Frame, Reply, Request, Response};
 use super::exchange::{Exchange, Record, grpc_status};
 use super::headers::Changes;
@@ -266,6 +267,9 @@ impl Conversation<'_> {
                 Err(_) => return Err(Failure::Upstream(UpstreamError::TryTimeout).into()),
             },
         };
+        if response.status == 101 && self.request.upgrade.is_none() {
+            return Err(Failure::Upstream(UpstreamError::Protocol(Refusal::SwitchUnasked)).into());
+        }
         let by_proxy = self.connection.chain.direction == Direction::Outbound;
         if by_proxy
             && forwarded::is_unprocessed(&response)

@@ -74,7 +74,7 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn chunks_and_trailers_pass_both_ways() {
+async fn chunks_pass_both_ways_and_their_trailers_do_not() {
     let backend = Backend::start(|request| {
         let body = request.rsplit("\r\n\r\n").next().unwrap();
         format!(
@@ -86,7 +86,7 @@ async fn chunks_and_trailers_pass_both_ways() {
     let world = World::start(all_to(&[backend.address])).await;
     let request = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\nx-end: 1\r\n\r\n";
     let answer = world.call(request).await;
-    assert_eq!(answer.body, "onetwo|x-end: 1|x-sum: 7");
+    assert_eq!(answer.body, "onetwo");
 }
 
 #[tokio::test]

@@ -97,11 +97,6 @@ impl Fields {
         self.spans.len()
     }
 
-    /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
     /// Size of names and values, for `istio_request_bytes`.
     pub(crate) fn size(&self) -> u64 {
         self.spans

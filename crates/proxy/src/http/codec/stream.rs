@@ -57,7 +57,7 @@ impl Sink<'_> {
 
     pub(crate) async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), CodecError> {
         match self {
-            Sink::Http1(writer) => writer.end(trailers).await,
+            Sink::Http1(writer) => writer.end().await,
             Sink::Http2(send) => send.end(trailers),
             Sink::Ended => Ok(()),
         }
@@ -149,7 +149,7 @@ impl Reply<'_> {
 
     pub(crate) async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), CodecError> {
         match self {
-            Reply::Http1 { writer, .. } => writer.end(trailers).await,
+            Reply::Http1 { writer, .. } => writer.end().await,
             Reply::Http2 { body: Some(send), .. } => send.end(trailers),
             Reply::Http2 { body: None, .. } => Ok(()),
         }

@@ -1,11 +1,12 @@
-//! From bytes to body: by length, by chunks with trailers, or until the connection closes. Sans-IO.
+//! From bytes to body: by length, by chunks, or until the connection closes. Sans-IO.
 //!
-//! Data is handed on as it arrives: a chunk need not be complete. Everything that is not data is bounded.
+//! Data is handed on as it arrives: a chunk need not be complete. Everything that is not data is bounded. Trailers
+//! are checked and left out, as by Envoy (`enable_trailers: false`): next to nobody expects fields behind a body, and
+//! what nobody expects nobody checks.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{MAX_FIELDS, Refusal};
-use crate::http::codec::Fields;
 
 /// Longest line with a chunk's size: 16 digits, and extensions.
 const MAX_SIZE_LINE: usize = 256;
@@ -22,7 +23,11 @@ pub(crate) enum Body {
     /// So many bytes are missing.
     Exact(u64),
     /// In chunks.
-    Chunked { next: Next, extensions: usize },
+    Chunked {
+        next: Next,
+        extensions: usize,
+        trailers: Trailers,
+    },
     /// Everything until the peer closes.
     UntilClose,
     /// After a switch of protocols: not HTTP any more.
@@ -38,11 +43,17 @@ pub(crate) enum Next {
     Trailers,
 }
 
+/// How much has been read of what follows the last chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Trailers {
+    bytes: usize,
+    fields: usize,
+}
+
 /// A step through a body.
 #[derive(Debug)]
 pub(crate) enum BodyEvent {
     Data(Bytes),
-    Trailers(Fields),
     End,
 }
 
@@ -59,6 +70,7 @@ impl Body {
         Body::Chunked {
             next: Next::Size,
             extensions: 0,
+            trailers: Trailers::default(),
         }
     }
 
@@ -94,7 +106,12 @@ impl Body {
 
     fn next_of_chunks(&mut self, buffer: &mut BytesMut) -> Result<Option<BodyEvent>, Refusal> {
         loop {
-            let Body::Chunked { next, extensions } = self else {
+            let Body::Chunked {
+                next,
+                extensions,
+                trailers,
+            } = self
+            else {
                 return Ok(Some(BodyEvent::End));
             };
             match next {
@@ -127,15 +144,11 @@ impl Body {
                     None if buffer.is_empty() || buffer[0] == b'\r' => return Ok(None),
                     _ => return Err(Refusal::ChunkEnd),
                 },
-                Next::Trailers => {
-                    let Some(fields) = trailers(buffer)? else {
-                        return Ok(None);
-                    };
-                    *self = Body::Done;
-                    if !fields.is_empty() {
-                        return Ok(Some(BodyEvent::Trailers(fields)));
-                    }
-                }
+                Next::Trailers => match trailers.line(buffer)? {
+                    Some(true) => *self = Body::Done,
+                    Some(false) => {}
+                    None => return Ok(None),
+                },
             }
         }
     }
@@ -191,56 +204,43 @@ fn size_line(buffer: &mut BytesMut) -> Result<Option<SizeLine>, Refusal> {
     Ok(Some(SizeLine { size, extension }))
 }
 
-/// The trailer section up to and with its empty line.
-fn trailers(buffer: &mut BytesMut) -> Result<Option<Fields>, Refusal> {
-    if buffer.starts_with(b"\r\n") {
-        buffer.advance(2);
-        return Ok(Some(Fields::default()));
-    }
-    let Some(end) = buffer
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .map(|start| start + 4)
-    else {
-        return if buffer.len() > MAX_TRAILERS {
-            Err(Refusal::HeadTooLarge)
-        } else {
-            Ok(None)
+impl Trailers {
+    /// Reads one line. Whether it was the last, empty one; `None` until more has arrived.
+    fn line(&mut self, buffer: &mut BytesMut) -> Result<Option<bool>, Refusal> {
+        let Some(feed) = buffer.iter().position(|byte| *byte == b'\n') else {
+            return if self.bytes + buffer.len() > MAX_TRAILERS {
+                Err(Refusal::HeadTooLarge)
+            } else {
+                Ok(None)
+            };
         };
-    };
-    let section = &buffer[..end];
-    let bare =
-        |(position, byte): (usize, &u8)| *byte == b'\n' && (position == 0 || section[position - 1] != b'\r');
-    if end > MAX_TRAILERS {
-        return Err(Refusal::HeadTooLarge);
-    }
-    if section.iter().enumerate().any(bare) {
-        return Err(Refusal::BareLineFeed);
-    }
-    let mut space = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let headers = match httparse::parse_headers(section, &mut space) {
-        Ok(httparse::Status::Complete((_, headers))) => headers,
-        _ => return Err(Refusal::Trailers),
-    };
-    let mut fields = Fields::with_capacity(section.len());
-    // RFC 9110, 6.5.1: a trailer must not change how a message is framed or routed.
-    let forbidden = [
-        "content-length",
-        "transfer-encoding",
-        "host",
-        "connection",
-        "te",
-        "upgrade",
-        "trailer",
-    ];
-    for header in headers.iter() {
-        if !forbidden
-            .iter()
-            .any(|name| header.name.eq_ignore_ascii_case(name))
-        {
-            fields.push(header.name, header.value);
+        self.bytes += feed + 1;
+        if self.bytes > MAX_TRAILERS {
+            return Err(Refusal::HeadTooLarge);
+        }
+        let line = buffer.split_to(feed + 1);
+        let field = line.strip_suffix(b"\r\n").ok_or(Refusal::BareLineFeed)?;
+        if field.is_empty() {
+            return Ok(Some(true));
+        }
+        self.fields += 1;
+        if self.fields > MAX_FIELDS {
+            return Err(Refusal::TooManyFields);
+        }
+        if is_field(field) {
+            Ok(Some(false))
+        } else {
+            Err(Refusal::Trailers)
         }
     }
-    buffer.advance(end);
-    Ok(Some(fields))
+}
+
+/// Whether a line is `name: value`, and not a fold of the one before.
+fn is_field(line: &[u8]) -> bool {
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+    match line.iter().position(|byte| *byte == b':') {
+        Some(colon) => colon > 0 && line[..colon].iter().all(token) && line[colon..].iter().all(text),
+        None => false,
+    }
 }

@@ -11,6 +11,46 @@ use super::{Body, MAX_FIELDS, MAX_HEAD, Refusal};
 use crate::http::codec::fields::members;
 use crate::http::codec::{Fields, Length, Request, Response, Version, has_body};
 
+/// The methods that Envoy serves. `get` is none: whoever allows or denies `GET` shall not be walked around.
+const METHODS: &[&str] = &[
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "ACL",
+    "BIND",
+    "CHECKOUT",
+    "COPY",
+    "LINK",
+    "LOCK",
+    "M-SEARCH",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MOVE",
+    "NOTIFY",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "SOURCE",
+    "SUBSCRIBE",
+    "UNBIND",
+    "UNLINK",
+    "UNLOCK",
+    "UNSUBSCRIBE",
+];
+/// Most fields that `connection` may name (Envoy).
+const MAX_NAMED: usize = 10;
+
 /// A head with what the connection must know.
 #[derive(Debug)]
 pub(crate) struct Head<T> {
@@ -94,15 +134,17 @@ fn parse_request(bytes: &[u8]) -> Result<Head<Request>, Refusal> {
     match parsed.parse(bytes) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(Refusal::RequestLine),
+        Err(httparse::Error::Version) if is_another_version(bytes) => return Err(Refusal::Version),
         Err(error) => return Err(refusal(error, Refusal::RequestLine)),
     }
     if parsed.version == Some(0) {
-        return Err(Refusal::Http10);
+        return Err(Refusal::Version);
     }
     let method = parsed
         .method
+        .filter(|method| METHODS.contains(method))
         .and_then(|method| Method::from_bytes(method.as_bytes()).ok());
-    let method = method.ok_or(Refusal::RequestLine)?;
+    let method = method.ok_or(Refusal::Method)?;
     let hop = Hop::read(parsed.headers)?;
     let (path, authority) = target(&method, parsed.path.unwrap_or_default(), parsed.headers)?;
     let body = match hop.framing {
@@ -149,6 +191,10 @@ fn parse_response(bytes: &[u8], method: &Method) -> Result<Head<Response>, Refus
     let http10 = parsed.version == Some(0);
     let bodiless = !has_body(method, status);
     let (body, length) = match hop.framing {
+        // RFC 9110, 8.6: here a length can only be a lie.
+        Framing::Chunked | Framing::Exact(1..) if matches!(status, 100..200 | 204) => {
+            return Err(Refusal::BodyForbidden);
+        }
         _ if status == 101 => (Body::Opaque, Length::Streamed),
         _ if bodiless => (Body::Done, Length::Empty),
         // RFC 9112, 6.1: a chunked HTTP/1.0 response comes from something that does not know what it says.
@@ -174,6 +220,19 @@ fn parse_response(bytes: &[u8], method: &Method) -> Result<Head<Response>, Refus
     })
 }
 
+/// Whether a request line ends with a version that is well-formed, and not ours.
+fn is_another_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    matches!(
+        (words.next(), words.next()),
+        (
+            Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']),
+            None
+        )
+    )
+}
+
 /// What the fields of one hop say.
 #[derive(Default)]
 struct Hop<'b> {
@@ -197,7 +256,7 @@ enum Framing {
 impl<'b> Hop<'b> {
     fn read(headers: &[Header<'b>]) -> Result<Self, Refusal> {
         let mut hop = Self::default();
-        let (mut length, mut chunked, mut upgrade) = (None, false, None);
+        let (mut length, mut coding, mut upgrade) = (None, None, None);
         for header in headers {
             match header.name {
                 name if name.eq_ignore_ascii_case("content-length") => {
@@ -207,10 +266,8 @@ impl<'b> Hop<'b> {
                     }
                 }
                 name if name.eq_ignore_ascii_case("transfer-encoding") => {
-                    if std::mem::replace(&mut chunked, true) {
-                        return Err(Refusal::TransferEncoding);
-                    }
-                    only_chunked(header.value)?;
+                    // A second one makes a list, and no list is known.
+                    coding = Some(coding.map_or(header.value, |_| b""));
                 }
                 name if name.eq_ignore_ascii_case("connection") => hop.read_connection(header.value),
                 name if name.eq_ignore_ascii_case("upgrade") => upgrade = Some(header.value),
@@ -221,17 +278,19 @@ impl<'b> Hop<'b> {
                 _ => {}
             }
         }
-        hop.framing = match (length, chunked) {
-            (Some(_), true) => return Err(Refusal::LengthConflict),
-            (None, true) => Framing::Chunked,
-            (Some(length), false) => Framing::Exact(length),
-            (None, false) => Framing::Absent,
+        hop.framing = match (length, coding) {
+            (Some(_), Some(_)) => return Err(Refusal::LengthConflict),
+            // Nothing but this one word: `, chunked` counts on two servers that read it in two ways.
+            (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
+            (None, Some(_)) => return Err(Refusal::TransferEncoding),
+            (Some(length), None) => Framing::Exact(length),
+            (None, None) => Framing::Absent,
         };
+        if hop.named.len() > MAX_NAMED || hop.named.iter().any(|name| is_kept(name)) {
+            return Err(Refusal::Connection);
+        }
         let asked = hop.named.iter().any(|name| name.eq_ignore_ascii_case(b"upgrade"));
-        // An upgrade to h2c is ignored, as RFC 9113 wants it.
-        hop.upgrade = upgrade
-            .filter(|protocol| asked && !protocol.eq_ignore_ascii_case(b"h2c"))
-            .map(|protocol| String::from_utf8_lossy(protocol).into_owned());
+        hop.upgrade = upgrade.filter(|_| asked).and_then(without_h2c);
         Ok(hop)
     }
 
@@ -259,7 +318,10 @@ impl<'b> Hop<'b> {
                     header.name.eq_ignore_ascii_case("connection")
                         || header.name.eq_ignore_ascii_case("keep-alive")
                 }
-                14 => header.name.eq_ignore_ascii_case("content-length") && !keep_length,
+                14 => {
+                    header.name.eq_ignore_ascii_case("content-length") && !keep_length
+                        || header.name.eq_ignore_ascii_case("http2-settings")
+                }
                 16 => header.name.eq_ignore_ascii_case("proxy-connection"),
                 17 => header.name.eq_ignore_ascii_case("transfer-encoding"),
                 _ => false,
@@ -291,6 +353,9 @@ fn target(method: &Method, target: &str, headers: &[Header<'_>]) -> Result<(Stri
     }
     let host = std::str::from_utf8(host.value).map_err(|_| Refusal::HostMalformed)?;
     check_authority(host)?;
+    if !target.is_ascii() {
+        return Err(Refusal::Target);
+    }
     if *method == Method::CONNECT {
         check_authority(target)?;
         return Ok((String::new(), target.to_owned()));
@@ -338,16 +403,22 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     number.ok_or(Refusal::ContentLength)
 }
 
-fn only_chunked(value: &[u8]) -> Result<(), Refusal> {
-    let mut codings = members(value);
-    match (codings.next(), codings.next()) {
-        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(()),
-        (Some(_), None) => Err(Refusal::TransferCodingUnknown),
-        _ if members(value).all(|coding| coding.eq_ignore_ascii_case(b"chunked")) => {
-            Err(Refusal::TransferEncoding)
-        }
-        _ => Err(Refusal::TransferCodingUnknown),
-    }
+/// Fields that no client may take from the next hop by naming them in `connection` (Envoy refuses these).
+fn is_kept(name: &[u8]) -> bool {
+    let kept: [&[u8]; 4] = [
+        b"host",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+    ];
+    name.starts_with(b":") || kept.iter().any(|kept| name.eq_ignore_ascii_case(kept))
+}
+
+/// The protocols asked for. An upgrade to h2c is ignored, as RFC 9113 wants it (3.1).
+fn without_h2c(value: &[u8]) -> Option<String> {
+    let others = members(value).filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"));
+    let others: Vec<_> = others.map(String::from_utf8_lossy).collect();
+    (!others.is_empty()).then(|| others.join(", "))
 }
 
 fn refusal(error: httparse::Error, line: Refusal) -> Refusal {

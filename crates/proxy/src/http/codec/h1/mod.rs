@@ -21,3 +21,5 @@ pub(crate) use write::Writer;
 pub(crate) const MAX_HEAD: usize = 60 * 1024;
 /// Most fields in a head, Envoy's `max_headers_count`.
 pub(crate) const MAX_FIELDS: usize = 100;
+/// Most informational responses (100, 103) to one request.
+pub(crate) const MAX_INFORMATIONAL: u32 = 16;

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use http::Method;
 use tokio::io::AsyncReadExt;
 
-use super::{Body, BodyEvent, HeadParser};
+use super::{Body, BodyEvent, HeadParser, MAX_INFORMATIONAL, Refusal};
 use crate::http::codec::{CodecError, Frame, Request, Response};
 use crate::transport::ReadHalf;
 
@@ -22,6 +22,8 @@ pub(crate) struct Reader {
     parser: HeadParser,
     body: Body,
     keep_alive: bool,
+    /// Informational responses since the last final one.
+    informational: u32,
 }
 
 impl Reader {
@@ -33,6 +35,7 @@ impl Reader {
             parser: HeadParser::default(),
             body: Body::Done,
             keep_alive: true,
+            informational: 0,
         }
     }
 
@@ -66,14 +69,20 @@ impl Reader {
     pub(crate) async fn response(&mut self, method: &Method) -> Result<Response, CodecError> {
         loop {
             if let Some(head) = self.parser.response(&mut self.buffer, method)? {
-                if !head.message.is_informational() {
+                if head.message.is_informational() {
+                    self.informational += 1;
+                    if self.informational > MAX_INFORMATIONAL {
+                        return Err(Refusal::InformationalFlood.into());
+                    }
+                } else {
+                    self.informational = 0;
                     (self.body, self.keep_alive) = (head.body, head.keep_alive);
                 }
                 return Ok(head.message);
             }
             match self.fill().await {
                 Ok(0) if self.buffer.is_empty() => return Err(CodecError::Closed),
-                Ok(0) => return Err(CodecError::Truncated),
+                Ok(0) => return Err(Refusal::HeadCut.into()),
                 Ok(_) => {}
                 Err(error) if self.buffer.is_empty() && is_reset(&error) => return Err(CodecError::Reset),
                 Err(error) => return Err(error.into()),
@@ -86,7 +95,6 @@ impl Reader {
         loop {
             match self.body.next(&mut self.buffer)? {
                 Some(BodyEvent::Data(data)) => return Ok(Some(Frame::Data(data))),
-                Some(BodyEvent::Trailers(fields)) => return Ok(Some(Frame::Trailers(fields))),
                 Some(BodyEvent::End) => return Ok(None),
                 None => {}
             }

@@ -7,8 +7,12 @@ pub(crate) enum Refusal {
     RequestLine,
     #[error("status line is malformed")]
     StatusLine,
-    #[error("HTTP/1.0 is not served")]
-    Http10,
+    #[error("this version of HTTP is not served")]
+    Version,
+    #[error("method is not known")]
+    Method,
+    #[error("connection names a field that is not its business, or too many")]
+    Connection,
     #[error("request target is malformed")]
     Target,
     #[error("line ends with a bare LF")]
@@ -33,10 +37,12 @@ pub(crate) enum Refusal {
     ContentLengthRepeated,
     #[error("content-length together with transfer-encoding")]
     LengthConflict,
-    #[error("transfer-encoding is malformed")]
+    #[error("transfer-encoding is not chunked")]
     TransferEncoding,
-    #[error("transfer coding is not known")]
-    TransferCodingUnknown,
+    #[error("a status without body has a length")]
+    BodyForbidden,
+    #[error("closed in the middle of a head")]
+    HeadCut,
     #[error("chunk size is malformed")]
     ChunkSize,
     #[error("chunk extensions are too long")]
@@ -45,17 +51,23 @@ pub(crate) enum Refusal {
     ChunkEnd,
     #[error("trailers are malformed")]
     Trailers,
+    #[error("too many informational responses")]
+    InformationalFlood,
+    #[error("a switch of protocols that nobody asked for")]
+    SwitchUnasked,
 }
 
 impl Refusal {
     /// The status that tells a client.
     pub(crate) fn status(self) -> u16 {
         match self {
-            Refusal::Http10 => 426,
+            Refusal::Version => 426,
             Refusal::HeadTooLarge | Refusal::TooManyFields => 431,
-            Refusal::TransferCodingUnknown => 501,
+            Refusal::TransferEncoding => 501,
             Refusal::RequestLine
             | Refusal::StatusLine
+            | Refusal::Method
+            | Refusal::Connection
             | Refusal::Target
             | Refusal::BareLineFeed
             | Refusal::FieldName
@@ -66,11 +78,14 @@ impl Refusal {
             | Refusal::ContentLength
             | Refusal::ContentLengthRepeated
             | Refusal::LengthConflict
-            | Refusal::TransferEncoding
+            | Refusal::BodyForbidden
+            | Refusal::HeadCut
             | Refusal::ChunkSize
             | Refusal::ChunkExtensions
             | Refusal::ChunkEnd
-            | Refusal::Trailers => 400,
+            | Refusal::Trailers
+            | Refusal::InformationalFlood
+            | Refusal::SwitchUnasked => 400,
         }
     }
 }

@@ -116,14 +116,10 @@ impl Writer {
         }
     }
 
-    /// Ends the message and sends what is left of it.
-    pub(crate) async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), CodecError> {
+    /// Ends the message and sends what is left of it. Trailers are not sent, as Envoy does not.
+    pub(crate) async fn end(&mut self) -> Result<(), CodecError> {
         if std::mem::take(&mut self.chunked) {
-            self.out.extend_from_slice(b"0\r\n");
-            for (name, value) in trailers.into_iter().flat_map(Fields::iter) {
-                field(&mut self.out, name, value);
-            }
-            self.out.extend_from_slice(b"\r\n");
+            self.out.extend_from_slice(b"0\r\n\r\n");
         }
         self.flush().await
     }
