@@ -149,6 +149,7 @@ async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Runni
         workers,
         mark: capture.mark,
         workload: Arc::new(node.workload()),
+        address: node.address,
         probe: probe.clone(),
     };
     let mut questions = Vec::with_capacity(workers);

@@ -4,6 +4,7 @@
 //! through a bounded queue.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::active::{Active, Compiled};
+use crate::http::bounds::Bounds;
 use crate::http::date::DateCache;
 use crate::listen::accept::{Entrance, accept};
 use crate::listen::doors::{Door, Open};
@@ -35,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) mark: Option<u32>,
     /// The workload that this proxy stands before.
     pub(crate) workload: Arc<Workload>,
+    /// The address of the pod.
+    pub(crate) address: Option<IpAddr>,
     /// Recognises a connection of our own that was captured.
     pub(crate) probe: Arc<Probe>,
 }
@@ -66,6 +70,7 @@ pub(crate) struct Worker {
     pub(crate) random: Random,
     pub(crate) metrics: Metrics,
     pub(crate) date: DateCache,
+    pub(crate) bounds: Bounds,
     active: RefCell<Option<Rc<Active>>>,
     arrived: Notify,
     /// Doors whose listener is not in force yet.
@@ -81,6 +86,7 @@ impl Worker {
             random: Random::new(),
             metrics: Metrics::default(),
             date: DateCache::default(),
+            bounds: Bounds::default(),
             active: RefCell::default(),
             arrived: Notify::new(),
             waiting: RefCell::default(),

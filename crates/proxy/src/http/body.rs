@@ -1,20 +1,28 @@
 //! The body of a request on its way up, and as much of it as another try may need.
 //!
-//! Frames are kept, shared and not copied, until the response begins or [`KEEP`] is passed; from then on the
-//! request cannot be tried again.
+//! Frames are kept, shared and not copied, until the response begins or too many bytes have passed; from then on the
+//! request cannot be tried again. Where Envoy keeps as much as its connection's buffer, a route without retries keeps
+//! less, and all requests of a worker together have a bound.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 
 use daemon::clock;
 use futures_util::poll;
 
+use crate::http::bounds::Bounds;
 use crate::http::codec::{CodecError, Frame, Sink, Source};
+use crate::http::mirror::Feed;
+use crate::http::timeout::Patience;
 use crate::transport::SILENCE;
+use crate::upstream::circuit_breaker::Permit;
 
-/// Most bytes kept of one body.
-const KEEP: usize = 64 * 1024;
+/// Most bytes kept of one body: on a route that retries (Envoy's `per_connection_buffer_limit_bytes`), and on one that
+/// does not, for requests that nobody processed.
+const KEEP: usize = 1 << 20;
+const KEEP_WITHOUT_RETRIES: usize = 64 * 1024;
 
 /// The body of one request.
 #[derive(Debug)]
@@ -26,6 +34,11 @@ pub(crate) struct RequestBody<'c> {
     ended: bool,
     /// Bytes received from the client.
     pub(crate) received: u64,
+    /// Who gets a copy of every frame.
+    copies: Vec<Feed>,
+    bounds: &'c Bounds,
+    /// Tells how long the proxy itself is waited for.
+    pub(crate) patience: Rc<Patience>,
 }
 
 /// What is shared between the one who sends the body up and the one who decides about another try.
@@ -35,13 +48,18 @@ pub(crate) struct Replay {
     keeping: Cell<bool>,
     /// A frame has passed that was not kept.
     lost: Cell<bool>,
+    most: usize,
+    /// The right to the retry that is under way, if one is.
+    pub(crate) permit: RefCell<Option<Permit>>,
 }
 
 impl Replay {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(retries: bool) -> Self {
         Self {
             keeping: Cell::new(true),
             lost: Cell::new(false),
+            most: if retries { KEEP } else { KEEP_WITHOUT_RETRIES },
+            permit: RefCell::default(),
         }
     }
 
@@ -64,7 +82,7 @@ enum UploadError {
 }
 
 impl<'c> RequestBody<'c> {
-    pub(crate) fn new(source: Source<'c>) -> Self {
+    pub(crate) fn new(source: Source<'c>, bounds: &'c Bounds) -> Self {
         Self {
             source,
             kept: Vec::new(),
@@ -72,7 +90,20 @@ impl<'c> RequestBody<'c> {
             position: 0,
             ended: false,
             received: 0,
+            copies: Vec::new(),
+            bounds,
+            patience: Rc::new(Patience::new()),
         }
+    }
+
+    /// Copies every frame from now on.
+    pub(crate) fn copy_to(&mut self, copy: Feed) {
+        self.copies.push(copy);
+    }
+
+    /// Waits, before the body is read and if there is none, for the client to leave.
+    pub(crate) async fn gone(&mut self) -> CodecError {
+        self.source.gone().await
     }
 
     /// Begins again with what was kept.
@@ -137,7 +168,7 @@ impl<'c> RequestBody<'c> {
         if self.ended {
             return Ok(None);
         }
-        let frame = self.source.frame().await?;
+        let frame = self.next().await?;
         self.ended = !matches!(frame, Some(Frame::Data(_)));
         let size = match &frame {
             Some(Frame::Data(data)) => data.len(),
@@ -146,13 +177,34 @@ impl<'c> RequestBody<'c> {
         };
         self.received += size as u64;
         if let Some(frame) = &frame {
+            self.copies.iter().for_each(|copy| copy.push(frame, size));
             self.keep(frame, size, replay);
+        }
+        if self.ended {
+            self.copies.iter().for_each(Feed::end);
         }
         Ok(frame)
     }
 
+    /// The next frame of the client. While it is awaited, nobody waits for us.
+    async fn next(&mut self) -> Result<Option<Frame>, CodecError> {
+        let frame = {
+            let mut next = pin!(self.source.frame());
+            match poll!(next.as_mut()) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    self.patience.pause();
+                    next.await
+                }
+            }
+        };
+        self.patience.resume();
+        frame
+    }
+
     fn keep(&mut self, frame: &Frame, size: usize, replay: &Replay) {
-        if replay.keeping.get() && self.kept_bytes + size <= KEEP {
+        let keeps = replay.keeping.get() && self.kept_bytes + size <= replay.most;
+        if keeps && self.bounds.take_kept(size) {
             self.kept.push(frame.clone());
             self.kept_bytes += size;
             self.position = self.kept.len();
@@ -160,7 +212,18 @@ impl<'c> RequestBody<'c> {
         }
         replay.stop();
         replay.lost.set(true);
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         self.kept.clear();
         self.position = 0;
+        self.bounds.give_kept(std::mem::take(&mut self.kept_bytes));
+    }
+}
+
+impl Drop for RequestBody<'_> {
+    fn drop(&mut self) {
+        self.forget();
     }
 }

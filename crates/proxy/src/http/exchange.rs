@@ -13,9 +13,10 @@ use snapshot::endpoint::Workload;
 use snapshot::{Action, ClusterName, Direction};
 
 use super::codec::{CodecError, Reply, Request, Source};
+use super::filters::cors::Allowed;
 use super::headers::Changes;
 use super::reply::LocalReply;
-use super::{forward, forwarded, normalize, reply, route};
+use super::{filters, forward, forwarded, normalize, reply, route};
 use crate::active::Active;
 use crate::error::{ProxyError, RequestError, Side, UpstreamError};
 use crate::http::body::RequestBody;
@@ -46,6 +47,8 @@ pub(crate) struct Record {
     pub(crate) grpc_status: Option<u16>,
     pub(crate) response_bytes: u64,
     pub(crate) retried: bool,
+    /// What scripts of the request's origin are told, once a filter has judged it.
+    pub(crate) cors: Option<Allowed>,
     destination: Option<Label>,
 }
 
@@ -72,12 +75,13 @@ impl<'c> Exchange<'c> {
             grpc_status: None,
             response_bytes: 0,
             retried: false,
+            cors: None,
             destination: None,
         };
         Self {
             connection,
             request,
-            body: RequestBody::new(source),
+            body: RequestBody::new(source, &connection.worker.bounds),
             reply,
             record,
         }
@@ -88,7 +92,9 @@ impl<'c> Exchange<'c> {
         normalize::request(&mut self.request)?;
         forwarded::request(&mut self.request, &self.connection.worker);
         let found = route::find(active, &self.connection.chain, &self.request)?;
-        // Request filters have their place here: each continues or responds.
+        if let Some(answer) = filters::request(self, &found).await? {
+            return Ok(self.respond(answer).await?);
+        }
         let mut local = match &found.route.action {
             Action::Forward(forward) => return forward::forward(self, active, &found, forward).await,
             Action::Respond(direct) => reply::direct(direct),
@@ -100,6 +106,21 @@ impl<'c> Exchange<'c> {
         let facts = self.facts(&found.route.name);
         Changes::new(&found.route.response_headers, &facts).apply(&mut local.response.fields);
         Ok(self.respond(local).await?)
+    }
+
+    /// Waits, before its body is read, for the client to leave.
+    pub(crate) async fn client_gone(&mut self) {
+        let has_body = !self.request.length.is_empty();
+        let gone = async {
+            if has_body {
+                std::future::pending::<()>().await;
+            }
+            self.body.gone().await;
+        };
+        tokio::select! {
+            () = gone => {}
+            () = self.reply.cancelled() => {}
+        }
     }
 
     /// What is known before there is a response.
@@ -118,6 +139,9 @@ impl<'c> Exchange<'c> {
     /// Answers by ourselves.
     async fn respond(&mut self, local: LocalReply) -> Result<(), RequestError> {
         let LocalReply { mut response, body } = local;
+        if let Some(allowed) = &self.record.cors {
+            allowed.apply(&mut response.fields);
+        }
         forwarded::every_response(&mut response, &self.connection.worker, self.server_name());
         if !self.request.length.is_empty() || self.connection.is_draining() {
             // The rest of the request is not worth reading.

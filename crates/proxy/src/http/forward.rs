@@ -20,7 +20,8 @@ use super::codec::{Answer, CodecError, Frame, Reply, Request, Response};
 use super::exchange::{Exchange, Record, grpc_status};
 use super::headers::Changes;
 use super::retry::{Attempts, Next};
-use super::{forwarded, rewrite, upgrade};
+use super::timeout::Limits;
+use super::{forwarded, mirror, rewrite, upgrade};
 use crate::active::Active;
 use crate::error::{ProxyError, RequestError, RouteError, UpstreamError};
 use crate::http::connection::Connection;
@@ -29,14 +30,19 @@ use crate::telemetry::format::Facts;
 use crate::transport::SILENCE;
 use crate::upstream::circuit_breaker::{Resource, share};
 use crate::upstream::{Cluster, Lease, cluster};
+use crate::worker::Worker;
 
 /// What does not change from try to try.
 #[derive(Clone, Copy)]
 struct Plan<'p> {
+    active: &'p Active,
     route: &'p Route,
     forward: &'p Forward,
     target: &'p Weighted,
     cluster: &'p Rc<Cluster>,
+    limits: Limits,
+    /// The upstream is told which try it gets.
+    counts_attempts: bool,
 }
 
 /// Forwards, within the route's timeout.
@@ -56,18 +62,46 @@ pub(crate) async fn forward(
     exchange.goes_to(&cluster, None);
     rewrite::request(exchange, found, forward, target);
     let plan = Plan {
+        active,
         route: found.route,
         forward,
         target,
         cluster: &cluster,
+        limits: Limits::of(forward, &exchange.request),
+        counts_attempts: !found.host.without_attempt_count,
     };
-    let tries = tries(exchange, plan);
-    match forward.timeout {
-        None => tries.await,
-        Some(limit) => match clock::timeout(limit, tries).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(UpstreamError::Timeout.into()),
-        },
+    plan.announce(&mut exchange.request, 1, Duration::ZERO);
+    let patience = exchange.body.patience.clone();
+    // What was done with the request before is not the upstream's doing.
+    patience.resume();
+    let begun = clock::now();
+    tokio::select! {
+        biased;
+        outcome = tries(exchange, plan) => outcome,
+        () = patience.exceeded(begun, plan.limits.whole) => Err(UpstreamError::Timeout.into()),
+    }
+}
+
+impl Plan<'_> {
+    /// Tells the upstream which try it gets, and how long it has.
+    fn announce(&self, request: &mut Request, number: u32, elapsed: Duration) {
+        if self.counts_attempts {
+            forwarded::attempt(request, number);
+        }
+        self.limits.announce(&mut request.fields, elapsed);
+    }
+
+    /// Whether there may be one more try. The permit of the one before, if there was one, is given back first.
+    fn may_retry(&self, worker: &Worker, replay: &Replay) -> bool {
+        replay.permit.take();
+        let limit = share(
+            self.cluster.facts.circuit_breaker.max_retries,
+            worker.settings.workers,
+        );
+        let permit = self.cluster.live.usage.take(Resource::Retries, limit);
+        let may = permit.is_some();
+        replay.permit.replace(permit);
+        may
     }
 }
 
@@ -81,11 +115,9 @@ async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>) -> Result<(), ProxyE
         .take(Resource::Requests, limit(breaker.max_requests))
         .ok_or(UpstreamError::Overflow)?;
     let mut attempts = Attempts::new(forward.retry.as_ref());
-    let replay = Replay::new();
-    let mut _retry = None;
+    let replay = Replay::new(forward.retry.is_some());
     loop {
         cluster::count(&cluster.live.counters.requests);
-        forwarded::attempt(&mut exchange.request, attempts.number(), forward.timeout);
         let next = match one_try(exchange, plan, &mut attempts, &replay).await {
             Ok(Done::Answered) => return Ok(()),
             Ok(Done::Again) => attempts.another(worker.random.next()),
@@ -104,13 +136,13 @@ async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>) -> Result<(), ProxyE
                 if !matches!(next, Next::Again(_)) {
                     return Err(error.into());
                 }
+                if !plan.may_retry(&worker, &replay) {
+                    exchange.record.flags = exchange.record.flags.with(Flag::UpstreamOverflow);
+                    return Err(error.into());
+                }
                 next
             }
         };
-        _retry = usage.take(Resource::Retries, limit(breaker.max_retries));
-        if _retry.is_none() {
-            return Err(UpstreamError::Overflow.into());
-        }
         if let Next::Again(wait) = next
             && wait > Duration::ZERO
         {
@@ -119,6 +151,8 @@ async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>) -> Result<(), ProxyE
         cluster::count(&cluster.live.counters.retries);
         exchange.record.retried = true;
         exchange.body.rewind();
+        let elapsed = exchange.body.patience.elapsed();
+        plan.announce(&mut exchange.request, attempts.number(), elapsed);
     }
 }
 
@@ -151,6 +185,9 @@ async fn one_try(
     let picked = cluster.pick(connection.ends.destination, &attempts.tried, &worker.random);
     let endpoint = picked.map_err(Failure::Upstream)?;
     attempts.trying(endpoint.address);
+    if attempts.number() == 1 {
+        mirror::send(exchange, plan.active, &plan.forward.mirrors, plan.limits.whole);
+    }
     exchange.goes_to(cluster, Some(&endpoint));
     let _in_flight = endpoint.pool.begin_request();
     let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
@@ -186,6 +223,8 @@ async fn one_try(
         End::Again => return Ok(Done::Again),
         End::Unprocessed => return Ok(Done::Unprocessed),
         End::Switched => {
+            // What follows has no end that could be timed.
+            body.patience.pause();
             if let Some(halves) = lease.halves() {
                 record.response_bytes += upgrade::tunnel(body.source(), reply, halves).await;
             }
@@ -243,6 +282,7 @@ impl Conversation<'_> {
         let sent = lease.send(self.request);
         let (mut sink, mut answer) = sent.map_err(Broken::Ended)?;
         let complete = Cell::new(false);
+        let patience = body.patience.clone();
         let mut upload = pin!(body.upload(&mut sink, self.replay, &complete));
         let head = async {
             loop {
@@ -260,26 +300,18 @@ impl Conversation<'_> {
                 }
             }
         };
-        let mut response = match self.attempts.per_try_timeout() {
-            None => head.await?,
-            Some(limit) => match clock::timeout(limit, head).await {
-                Ok(head) => head?,
-                Err(_) => return Err(Failure::Upstream(UpstreamError::TryTimeout).into()),
-            },
+        let mut response = tokio::select! {
+            biased;
+            head = head => head?,
+            () = patience.exceeded(self.begun, self.plan.limits.each) => {
+                return Err(Failure::Upstream(UpstreamError::TryTimeout).into());
+            }
         };
         if response.status == 101 && self.request.upgrade.is_none() {
             return Err(Failure::Upstream(UpstreamError::Protocol(Refusal::SwitchUnasked)).into());
         }
-        let by_proxy = self.connection.chain.direction == Direction::Outbound;
-        if by_proxy
-            && forwarded::is_unprocessed(&response)
-            && self.attempts.may_resend()
-            && self.replay.is_possible()
-        {
-            return Ok(End::Unprocessed);
-        }
-        if self.wants_another(&response) {
-            return Ok(End::Again);
+        if let Some(end) = self.another(&response, record) {
+            return Ok(end);
         }
         self.replay.stop();
         self.begin(&mut response, reply, record).await?;
@@ -298,8 +330,26 @@ impl Conversation<'_> {
         }
     }
 
-    fn wants_another(&self, response: &Response) -> bool {
-        self.attempts.wants_another(response) && self.attempts.has_more() && self.replay.is_possible()
+    /// Whether that response is not the last word. Where the policy wants another one and cannot have it, the record
+    /// says why.
+    fn another(&self, response: &Response, record: &mut Record) -> Option<End> {
+        if !self.replay.is_possible() {
+            return None;
+        }
+        let by_proxy = self.connection.chain.direction == Direction::Outbound;
+        let unprocessed = by_proxy && forwarded::is_unprocessed(response) && self.attempts.may_resend();
+        if !unprocessed && !self.attempts.wants_another(response) {
+            return None;
+        }
+        let flag = if !unprocessed && !self.attempts.has_more() {
+            Flag::UpstreamRetryLimitExceeded
+        } else if self.plan.may_retry(&self.connection.worker, self.replay) {
+            return Some(if unprocessed { End::Unprocessed } else { End::Again });
+        } else {
+            Flag::UpstreamOverflow
+        };
+        record.flags = record.flags.with(flag);
+        None
     }
 
     /// Changes the response by what target and route say.
@@ -334,6 +384,9 @@ impl Conversation<'_> {
         if response.status != 101 {
             forwarded::response(response, clock::now() - self.begun);
             self.change(response, record.begun);
+            if let Some(allowed) = &record.cors {
+                allowed.apply(&mut response.fields);
+            }
             forwarded::every_response(response, worker, &chain.handler.server_name);
         }
         if self.connection.is_draining() {

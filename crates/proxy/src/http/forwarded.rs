@@ -36,17 +36,11 @@ pub(crate) fn request(request: &mut Request, worker: &Worker) {
 }
 
 /// Before each attempt.
-pub(crate) fn attempt(request: &mut Request, number: u32, timeout: Option<Duration>) {
+pub(crate) fn attempt(request: &mut Request, number: u32) {
     let mut text = [0; 20];
     request
         .fields
         .set("x-envoy-attempt-count", decimal(u64::from(number), &mut text));
-    if let Some(timeout) = timeout {
-        let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        request
-            .fields
-            .set("x-envoy-expected-rq-timeout-ms", decimal(milliseconds, &mut text));
-    }
 }
 
 /// Says that nobody processed the request.

@@ -1,16 +1,20 @@
 //! HTTP: from a connection to exchanges, and through each of them.
 
 pub(crate) mod body;
+pub(crate) mod bounds;
 pub(crate) mod codec;
 pub(crate) mod connection;
 pub(crate) mod date;
 pub(crate) mod exchange;
+pub(crate) mod filters;
 pub(crate) mod forward;
 pub(crate) mod forwarded;
 pub(crate) mod headers;
+pub(crate) mod mirror;
 pub(crate) mod normalize;
 pub(crate) mod reply;
 pub(crate) mod retry;
 pub(crate) mod rewrite;
 pub(crate) mod route;
+pub(crate) mod timeout;
 pub(crate) mod upgrade;

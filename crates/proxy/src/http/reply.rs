@@ -32,6 +32,15 @@ pub(crate) fn direct(direct: &DirectResponse) -> LocalReply {
     plain(direct.status, direct.body.clone())
 }
 
+/// An answer that somebody stated: with a status for callers that speak gRPC, or with the one that stands for `status`.
+pub(crate) fn stated(status: u16, grpc: Option<u32>, body: &str, request: &Request) -> LocalReply {
+    match (is_grpc(&request.fields), grpc) {
+        (false, _) => plain(status, body.to_owned()),
+        (true, Some(code)) => grpc_with(&code.to_string(), body),
+        (true, None) => self::grpc(status, body),
+    }
+}
+
 /// A redirect to that location.
 pub(crate) fn redirect(status: u16, location: &str) -> LocalReply {
     let mut reply = plain(status, String::new());
@@ -72,6 +81,10 @@ fn grpc(status: u16, message: &str) -> LocalReply {
         429 | 502..=504 => "14",
         _ => "2",
     };
+    grpc_with(code, message)
+}
+
+fn grpc_with(code: &str, message: &str) -> LocalReply {
     let mut response = Response::new(200);
     response.length = Length::Empty;
     response.fields.push("content-type", b"application/grpc");

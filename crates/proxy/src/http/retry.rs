@@ -11,9 +11,6 @@ use snapshot::Retry;
 use crate::error::UpstreamError;
 use crate::http::codec::Response;
 
-/// Envoy's `retry_back_off` defaults.
-const BASE: Duration = Duration::from_millis(25);
-const LONGEST: Duration = Duration::from_millis(250);
 /// How often a request that nobody processed is sent again beyond the policy, and the first wait between; each wait is
 /// twice the one before. Together 630 ms: time for the news of an endpoint that goes to arrive.
 const RESENDS: u32 = 7;
@@ -55,11 +52,6 @@ impl<'p> Attempts<'p> {
         self.retries + self.resent + 1
     }
 
-    /// Limit of one try.
-    pub(crate) fn per_try_timeout(&self) -> Option<Duration> {
-        self.policy.and_then(|policy| policy.per_try_timeout)
-    }
-
     /// Remembers an endpoint that is tried now.
     pub(crate) fn trying(&mut self, address: SocketAddr) {
         if self.policy.is_some_and(|policy| policy.avoid_previous_hosts) {
@@ -69,6 +61,10 @@ impl<'p> Attempts<'p> {
 
     /// Whether that response is one that the policy asks to try again.
     pub(crate) fn wants_another(&self, response: &Response) -> bool {
+        // It comes from a proxy that limits rates: only who asks for that tries again.
+        if response.fields.contains("x-envoy-ratelimited") {
+            return self.asks(|condition| condition == "envoy-ratelimited");
+        }
         self.asks(|condition| matches_response(condition, response, self.policy))
     }
 
@@ -109,7 +105,8 @@ impl<'p> Attempts<'p> {
             return Next::Exhausted;
         }
         self.retries += 1;
-        Next::Again(back_off(self.retries, random))
+        let waits = self.policy.map(|policy| policy.back_off).unwrap_or_default();
+        Next::Again(part_of(waits.interval(self.retries), random))
     }
 
     fn asks(&self, matches: impl Fn(&str) -> bool) -> bool {
@@ -118,14 +115,10 @@ impl<'p> Attempts<'p> {
     }
 }
 
-/// Envoy's fully jittered exponential back-off: any time up to `BASE * (2^retry - 1)`, at most [`LONGEST`].
-fn back_off(retry: u32, random: u64) -> Duration {
-    let factor = 2_u32.saturating_pow(retry.min(16)) - 1;
-    let ceiling = (BASE * factor).min(LONGEST);
-    let nanoseconds = u64::try_from(ceiling.as_nanos())
-        .expect("a quarter of a second")
-        .max(1);
-    Duration::from_nanos(random % nanoseconds)
+/// A random part of a wait, in Envoy's whole milliseconds.
+fn part_of(interval: Duration, random: u64) -> Duration {
+    let milliseconds = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(random % milliseconds.max(1))
 }
 
 fn matches_error(condition: &str, error: &UpstreamError) -> bool {
@@ -238,8 +231,31 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_and_stay_below_a_quarter_of_a_second() {
-        assert!(back_off(1, u64::MAX) < Duration::from_millis(25));
-        assert!((1..40).all(|retry| back_off(retry, u64::MAX) < LONGEST));
+    fn waits_are_parts_of_the_intervals_of_the_policy() {
+        let policy = Retry {
+            attempts: 3,
+            back_off: snapshot::BackOff::from(Duration::from_millis(100)),
+            ..Retry::default()
+        };
+        let mut attempts = Attempts::new(Some(&policy));
+        let waits = [(); 3].map(|()| attempts.another(399));
+        assert_eq!(
+            waits,
+            [99, 199, 399].map(|wait| Next::Again(Duration::from_millis(wait)))
+        );
+    }
+
+    #[test]
+    fn a_response_of_a_rate_limiter_is_tried_again_only_when_that_is_asked_for() {
+        let asks = |on: &str| {
+            let policy = Retry {
+                on: vec![on.into()],
+                ..Retry::default()
+            };
+            let mut limited = Response::new(503);
+            limited.fields.push("x-envoy-ratelimited", b"true");
+            Attempts::new(Some(&policy)).wants_another(&limited)
+        };
+        assert!(asks("envoy-ratelimited") && !asks("5xx"));
     }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Flag {
     UpstreamConnectionTermination,
     UpstreamOverflow,
     NoRouteFound,
+    DelayInjected,
+    FaultInjected,
     UpstreamRetryLimitExceeded,
     DownstreamConnectionTermination,
     StreamIdleTimeout,
@@ -21,7 +23,7 @@ pub(crate) enum Flag {
     NoClusterFound,
 }
 
-const NAMES: [(Flag, &str); 13] = [
+const NAMES: [(Flag, &str); 15] = [
     (Flag::NoHealthyUpstream, "UH"),
     (Flag::UpstreamRequestTimeout, "UT"),
     (Flag::UpstreamRemoteReset, "UR"),
@@ -29,6 +31,8 @@ const NAMES: [(Flag, &str); 13] = [
     (Flag::UpstreamConnectionTermination, "UC"),
     (Flag::UpstreamOverflow, "UO"),
     (Flag::NoRouteFound, "NR"),
+    (Flag::DelayInjected, "DI"),
+    (Flag::FaultInjected, "FI"),
     (Flag::UpstreamRetryLimitExceeded, "URX"),
     (Flag::DownstreamConnectionTermination, "DC"),
     (Flag::StreamIdleTimeout, "SI"),

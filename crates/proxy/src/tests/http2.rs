@@ -233,6 +233,7 @@ async fn what_is_kept_for_one_connection_is_small() {
     let settings = crate::worker::Settings {
         workers: 1,
         mark: None,
+        address: None,
         workload: Arc::default(),
         probe: Arc::default(),
     };

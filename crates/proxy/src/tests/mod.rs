@@ -1,10 +1,14 @@
 //! The whole proxy in one process, on real loopback sockets, without capture and without controller.
 
+mod cors;
 mod desync;
+mod fault;
 mod http1;
 mod http2;
+mod mirror;
 mod opaque;
 mod outcomes;
+mod retries;
 mod rewrites;
 mod snapshots;
 mod unprocessed;

@@ -1,11 +1,11 @@
 //! Fields that are accepted but not acted upon yet. Each one in use is named, so that nobody relies on it in vain.
 //! A field leaves this file in the change that makes it work.
 
+use resources::istio::ALL_GATEWAYS_MESH;
 use resources::istio::destination_rule::{
     ClientTls, ConnectionPool, HttpPool, LoadBalancer, OutlierDetection, TcpPool, TlsMode, TrafficPolicy,
 };
 use resources::istio::virtual_service::{Headers, HttpRedirect, HttpRoute, TcpRoute};
-use resources::istio::{ALL_GATEWAYS_MESH, Percent};
 use resources::{Code, DestinationRule, Key, Problem, VirtualService};
 
 use snapshot::HeaderField;
@@ -68,22 +68,10 @@ fn of_http(notes: &mut Notes<'_>, field: &str, rule: &HttpRoute) {
     );
     notes.note_effect_if(rule.delegate.is_some(), format!("{field}.delegate"), refused);
     of_headers(notes, field, rule.headers.as_ref());
-    notes.note_if(rule.fault.is_some(), format!("{field}.fault"));
-    let mirror_share = rule
-        .mirror_percentage
-        .or(rule.mirror_percent.map(|_| Percent::default()));
-    notes.note_if(rule.mirror.is_some(), format!("{field}.mirror"));
-    notes.note_if(!rule.mirrors.is_empty(), format!("{field}.mirrors"));
-    notes.note_if(
-        mirror_share.is_some() && rule.mirror.is_none(),
-        format!("{field}.mirrorPercentage"),
-    );
-    notes.note_if(rule.cors_policy.is_some(), format!("{field}.corsPolicy"));
     for (index, target) in rule.route.iter().enumerate() {
         of_headers(notes, &format!("{field}.route[{index}]"), target.headers.as_ref());
     }
     if let Some(retries) = &rule.retries {
-        notes.note_if(retries.backoff.is_some(), format!("{field}.retries.backoff"));
         let remote = retries.retry_remote_localities == Some(true);
         notes.note_if(remote, format!("{field}.retries.retryRemoteLocalities"));
     }

@@ -1,0 +1,28 @@
+//! What happens to a request between its route and what the route does: faults made on purpose, then the rules for
+//! other origins, in Istio's order. A filter lets a request pass, or answers it.
+
+pub(crate) mod cors;
+mod fault;
+
+use snapshot::route::Found;
+
+use crate::error::RequestError;
+use crate::http::exchange::Exchange;
+use crate::http::reply::LocalReply;
+
+/// Asks every filter that the route names; `None` lets the request pass.
+pub(crate) async fn request(
+    exchange: &mut Exchange<'_>,
+    found: &Found<'_>,
+) -> Result<Option<LocalReply>, RequestError> {
+    if let Some(fault) = &found.route.fault
+        && let Some(answer) = fault::inject(exchange, fault).await?
+    {
+        return Ok(Some(answer));
+    }
+    Ok(found
+        .route
+        .cors
+        .as_ref()
+        .and_then(|cors| cors::check(exchange, found, cors)))
+}
