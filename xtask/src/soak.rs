@@ -5,10 +5,20 @@ use anyhow::{Result, bail};
 use crate::command::cargo;
 
 /// A soak and what it shows. Each is a test target of package `amime` with the same name.
-const SOAKS: &[(&str, &str)] = &[(
-    "crash",
-    "kill -9 of launcher or node in 1,000 writes, 20 times: no acknowledged write is lost",
-)];
+const SOAKS: &[(&str, &str)] = &[
+    (
+        "churn",
+        "10,000 configuration changes in 5 minutes under 500 requests/s: none fails, none is misrouted",
+    ),
+    (
+        "crash",
+        "kill -9 of launcher or node in 1,000 writes, 20 times: no acknowledged write is lost",
+    ),
+    (
+        "rollout",
+        "30 rolling restarts of a backend that ends at once, under 500 requests/s: none fails",
+    ),
+];
 
 /// `cargo xtask soak [NAME]`.
 pub(crate) fn run(name: Option<&str>) -> Result<()> {

@@ -18,6 +18,7 @@ mod httpbin;
 mod nc;
 mod programs;
 mod server;
+mod soak;
 mod tcp_echo;
 
 use std::process::ExitCode;

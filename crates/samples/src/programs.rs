@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    bookinfo, compat, curl, echo, echo_basic, echo_client, fortio, gunicorn, helloworld, httpbin, nc,
+    bookinfo, compat, curl, echo, echo_basic, echo_client, fortio, gunicorn, helloworld, httpbin, nc, soak,
     tcp_echo,
 };
 
@@ -215,6 +215,16 @@ pub const PROGRAMS: &[Program] = &[
         name: "compat-caller",
         images: &[Image::new("compat-caller")],
         run: compat::caller,
+    },
+    Program {
+        name: "soak-backend",
+        images: &[Image::new("soak-backend")],
+        run: soak::backend,
+    },
+    Program {
+        name: "soak-load",
+        images: &[Image::new("soak-load")],
+        run: soak::load,
     },
 ];
 

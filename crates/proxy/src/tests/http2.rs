@@ -34,11 +34,15 @@ async fn echo() -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>, Tasks) {
 }
 
 async fn answer(request: Request<h2::RecvStream>, mut respond: h2::server::SendResponse<Bytes>) {
+    let stated = request.headers().get("x-state-length").cloned();
     let content_type = request.headers().get("content-type").cloned();
     let mut body = request.into_body();
     let mut response = Response::new(());
     if let Some(value) = content_type {
         response.headers_mut().insert("content-type", value);
+    }
+    if let Some(length) = stated.clone() {
+        response.headers_mut().insert("content-length", length);
     }
     let mut send = respond.send_response(response, false).unwrap();
     let mut length = 0;
@@ -48,6 +52,10 @@ async fn answer(request: Request<h2::RecvStream>, mut respond: h2::server::SendR
         if send.send_data(data, false).is_err() {
             return;
         }
+    }
+    if let Some(stated) = stated {
+        let body = vec![b'x'; stated.to_str().unwrap().parse().unwrap()];
+        send.send_data(body.into(), false).unwrap();
     }
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());
@@ -79,7 +87,11 @@ struct Answer {
 
 impl Client {
     async fn connect(world: &World) -> Self {
-        let stream = TcpStream::connect(world.running.addresses["outbound"])
+        Self::connect_to(world, "outbound").await
+    }
+
+    async fn connect_to(world: &World, listener: &str) -> Self {
+        let stream = TcpStream::connect(world.running.addresses[listener])
             .await
             .unwrap();
         let (send, connection) = h2::client::handshake(stream).await.unwrap();
@@ -159,6 +171,16 @@ async fn http2_comes_in_and_http1_goes_out() {
 }
 
 #[tokio::test]
+async fn trailers_follow_a_body_whose_length_was_stated() {
+    let (address, _connections, _server) = echo().await;
+    let world = World::start(over_http2(&[address])).await;
+    let client = Client::connect(&world).await;
+    let answer = client.call("/", &[("x-state-length", "4")], Some(b"hi")).await;
+    assert_eq!(answer.body, b"xxxx");
+    assert_eq!(answer.trailers.expect("trailers")["grpc-status"], "0");
+}
+
+#[tokio::test]
 async fn http1_comes_in_and_http2_goes_out() {
     let (address, connections, _server) = echo().await;
     let world = World::start(over_http2(&[address])).await;
@@ -214,7 +236,7 @@ async fn grpc_passes_with_its_trailers_and_its_failures_are_grpc_too() {
 async fn a_draining_proxy_says_goaway_and_finishes_what_it_has() {
     let backend = Backend::saying("hi").await;
     let world = World::start(all_to(&[backend.address])).await;
-    let client = Client::connect(&world).await;
+    let client = Client::connect_to(&world, "inbound").await;
     assert_eq!(client.call("/", &[], None).await.body, b"hi");
     world.running.drain.begin();
     let refused = async {

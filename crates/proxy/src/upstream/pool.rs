@@ -229,7 +229,7 @@ impl Lease {
                 let sink = if ended {
                     Sink::Ended
                 } else {
-                    Sink::Http2(h2::Send::new(stream, request.length))
+                    Sink::Http2(h2::Send::new(stream))
                 };
                 Ok((sink, Answer::Http2(h2::Answer::new(response))))
             }

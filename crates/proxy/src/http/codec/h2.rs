@@ -219,18 +219,11 @@ impl Receive {
 #[derive(Debug)]
 pub(crate) struct Send {
     stream: SendStream<Bytes>,
-    /// Bytes to come, when the head gave a length: the last of them ends the stream.
-    missing: Option<u64>,
 }
 
 impl Send {
-    pub(crate) fn new(stream: SendStream<Bytes>, length: Length) -> Self {
-        let missing = if let Length::Exact(length) = length {
-            Some(length)
-        } else {
-            None
-        };
-        Self { stream, missing }
+    pub(crate) fn new(stream: SendStream<Bytes>) -> Self {
+        Self { stream }
     }
 
     /// Sends data, as the peer's window allows.
@@ -245,20 +238,17 @@ impl Send {
                 };
             }
             let piece = data.split_to(capacity.min(data.len()));
-            if let Some(missing) = &mut self.missing {
-                *missing = missing.saturating_sub(piece.len() as u64);
-            }
-            self.stream.send_data(piece, self.missing == Some(0))?;
+            // The last byte of a stated length does not end the stream: trailers may follow.
+            self.stream.send_data(piece, false)?;
         }
         Ok(())
     }
 
     /// Ends the stream.
     pub(crate) fn end(&mut self, trailers: Option<&Fields>) -> Result<(), CodecError> {
-        match (trailers, self.missing) {
-            (_, Some(0)) => {}
-            (Some(fields), _) => self.stream.send_trailers(fields.to_map())?,
-            (None, _) => self.stream.send_data(Bytes::new(), true)?,
+        match trailers {
+            Some(fields) => self.stream.send_trailers(fields.to_map())?,
+            None => self.stream.send_data(Bytes::new(), true)?,
         }
         Ok(())
     }

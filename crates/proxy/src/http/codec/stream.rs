@@ -133,7 +133,7 @@ impl Reply<'_> {
             Reply::Http2 { respond, body } => {
                 let ended = response.length.is_empty();
                 let stream = respond.send_response(http2::response_to(response), ended)?;
-                *body = (!ended).then(|| http2::Send::new(stream, response.length));
+                *body = (!ended).then(|| http2::Send::new(stream));
                 Ok(())
             }
         }
