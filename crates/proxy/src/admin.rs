@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::active::Compiled;
 use crate::settings::Node;
 use crate::telemetry::metrics::Report;
-use crate::telemetry::prometheus;
+use crate::telemetry::{outliers, prometheus};
 use crate::worker::Question;
 
 /// A worker that does not answer in this time is left out of a report.
@@ -163,7 +163,9 @@ impl Pages {
     }
 
     async fn prometheus(&self) -> Reply {
-        let page = prometheus::page(&self.reports().await, &self.node.workload());
+        let mut page = prometheus::page(&self.reports().await, &self.node.workload());
+        let compiled = self.snapshots.borrow().clone();
+        page.push_str(&outliers::page(compiled.as_deref()));
         reply(StatusCode::OK, metrics::CONTENT_TYPE, page)
     }
 

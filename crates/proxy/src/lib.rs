@@ -42,7 +42,11 @@ pub use settings::Settings;
 use active::Compiled;
 use listen::doors::{Door, Doors};
 use probe::Probe;
+use upstream::outlier_detection;
 use worker::{Inbox, Worker};
+
+/// Words about failing endpoints that may wait to be heard; one that finds no room is said again.
+const SUSPICIONS: usize = 1024;
 
 /// What a proxy is given instead of making it itself; tests give all of it.
 #[derive(Clone, Debug)]
@@ -143,6 +147,7 @@ async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Runni
     let ready = Ready::new(&["snapshot", "capture"]);
     let probe = Arc::new(Probe::default());
     let (compiled, compiled_receiver) = watch::channel(None);
+    let (suspicions, suspicions_receiver) = mpsc::channel(SUSPICIONS);
     let (in_force_sender, in_force) = mpsc::channel(workers);
 
     let worker_settings = worker::Settings {
@@ -151,6 +156,7 @@ async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Runni
         workload: Arc::new(node.workload()),
         address: node.address,
         probe: probe.clone(),
+        suspicions,
     };
     let mut questions = Vec::with_capacity(workers);
     let mut openings = Vec::with_capacity(workers);
@@ -179,6 +185,10 @@ async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Runni
         false => tasks.spawn("doors", doors.keep()),
     }
 
+    tasks.spawn(
+        "outlier detection",
+        outlier_detection::keep(compiled_receiver.clone(), suspicions_receiver),
+    );
     tasks.spawn("compile", compile(parts.snapshots, compiled));
     tasks.spawn(
         "ready",

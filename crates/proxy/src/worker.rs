@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::{Drain, Tasks, clock};
-use snapshot::Health;
 use snapshot::endpoint::Workload;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -24,6 +23,7 @@ use crate::listen::original_dst::OriginalDestination;
 use crate::probe::Probe;
 use crate::random::Random;
 use crate::telemetry::metrics::{ClusterReport, Metrics, Report};
+use crate::upstream::outlier_detection::Suspicion;
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) workload: Arc<Workload>,
     /// The address of the pod.
     pub(crate) address: Option<IpAddr>,
+    /// Told of endpoints that fail.
+    pub(crate) suspicions: mpsc::Sender<Suspicion>,
     /// Recognises a connection of our own that was captured.
     pub(crate) probe: Arc<Probe>,
 }
@@ -136,7 +138,7 @@ impl Worker {
             let latest = snapshots.borrow_and_update().clone();
             if let Some(compiled) = latest {
                 let before = self.active();
-                let next = Active::adopt(compiled, before.as_deref());
+                let next = Active::adopt(compiled, before.as_deref(), &self.random);
                 self.active.replace(Some(next));
                 self.accept_waiting(&destinations);
                 if before.is_none() {
@@ -197,12 +199,11 @@ impl Worker {
             .map(|cluster| {
                 let mut endpoints = Vec::new();
                 cluster.every_endpoint(|endpoint| {
-                    let health = match endpoint.health {
-                        Health::Healthy => "healthy",
-                        Health::Draining => "draining",
-                        Health::Unhealthy => "unhealthy",
-                    };
-                    endpoints.push((endpoint.address, health, endpoint.pool.in_flight()));
+                    endpoints.push((
+                        endpoint.address,
+                        endpoint.health_flags(),
+                        endpoint.pool.in_flight(),
+                    ));
                 });
                 let counters = &cluster.live.counters;
                 ClusterReport {

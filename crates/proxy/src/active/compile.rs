@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use daemon::clock;
 use foldhash::HashMap;
 use snapshot::route::CompiledTable;
 use snapshot::{
-    ChainMatch, Direction, Handler, HttpHandler, ListenerName, RouteSource, RouteTable, RouteTableName,
-    Snapshot, TcpHandler,
+    ChainMatch, ClusterName, Direction, Handler, HttpHandler, ListenerName, RouteSource, RouteTable,
+    RouteTableName, Snapshot, TcpHandler,
 };
 
 use crate::listen::sniff::Protocol;
+use crate::upstream::load_balancing::Balancer;
 
 /// A Snapshot in the form that answers questions of the data path.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Compiled {
     by_port: HashMap<u16, Arc<Listener>>,
     /// Listeners with a socket, by name.
     bound: HashMap<ListenerName, Arc<Listener>>,
+    /// Whom to choose from in each cluster.
+    balancers: HashMap<ClusterName, Arc<Balancer>>,
 }
 
 /// A listener, with chains by port.
@@ -97,6 +101,7 @@ impl Compiled {
             by_address: HashMap::default(),
             by_port: HashMap::default(),
             bound: HashMap::default(),
+            balancers: balancers(snapshot, before),
             snapshot: snapshot.clone(),
         };
         for facts in snapshot.listeners.iter() {
@@ -181,6 +186,11 @@ impl Compiled {
             .unwrap_or(capturing)
     }
 
+    /// Whom to choose from in each cluster.
+    pub(crate) fn balancers(&self) -> impl Iterator<Item = &Arc<Balancer>> {
+        self.balancers.values()
+    }
+
     /// The routes for a request of a chain.
     pub(crate) fn routes<'t>(&'t self, chain: &'t HttpChain) -> Option<&'t CompiledTable> {
         match (&chain.inline, &chain.handler.routes) {
@@ -189,6 +199,16 @@ impl Compiled {
             (None, RouteSource::Inline(_)) => None,
         }
     }
+}
+
+fn balancers(snapshot: &Snapshot, before: Option<&Compiled>) -> HashMap<ClusterName, Arc<Balancer>> {
+    let now = clock::now();
+    let clusters = snapshot.clusters.iter().map(|facts| {
+        let endpoints = snapshot.endpoints.get(facts.name.as_str());
+        let known = before.and_then(|before| before.balancers.get(&facts.name));
+        (facts.name.clone(), Balancer::next(facts, endpoints, known, now))
+    });
+    clusters.collect()
 }
 
 fn compile_table(table: &Arc<RouteTable>) -> Arc<CompiledTable> {

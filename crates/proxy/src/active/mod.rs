@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use snapshot::ClusterName;
 
+use crate::random::Random;
 use crate::upstream::Cluster;
 pub(crate) use compile::Compiled;
 
@@ -22,15 +23,15 @@ pub(crate) struct Active {
 
 impl Active {
     /// The next one, with what lives on from the one before.
-    pub(crate) fn adopt(compiled: Arc<Compiled>, before: Option<&Active>) -> Rc<Self> {
-        let snapshot = &compiled.snapshot;
-        let clusters: foldhash::HashMap<_, _> = snapshot
-            .clusters
-            .iter()
-            .map(|facts| {
-                let endpoints = snapshot.endpoints.get(facts.name.as_str());
-                let old = before.and_then(|before| before.clusters.get(&facts.name));
-                (facts.name.clone(), Cluster::adopt(facts, endpoints, old))
+    pub(crate) fn adopt(compiled: Arc<Compiled>, before: Option<&Active>, random: &Random) -> Rc<Self> {
+        let endpoints = &compiled.snapshot.endpoints;
+        let clusters: foldhash::HashMap<_, _> = compiled
+            .balancers()
+            .map(|balancer| {
+                let name = &balancer.facts.name;
+                let old = before.and_then(|before| before.clusters.get(name));
+                let cluster = Cluster::adopt(balancer, endpoints.get(name.as_str()), old, random);
+                (name.clone(), cluster)
             })
             .collect();
         for (name, old) in before.into_iter().flat_map(|before| &before.clusters) {

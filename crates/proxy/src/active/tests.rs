@@ -7,6 +7,7 @@ use snapshot::{
 use super::Active;
 use super::compile::{Chain, Compiled};
 use crate::listen::sniff::Protocol;
+use crate::random::Random;
 
 fn chain(name: &str, port: Option<u16>, protocols: &[&str]) -> Fact {
     Fact {
@@ -121,7 +122,11 @@ fn what_did_not_change_is_taken_over() {
         let mut snapshot = Snapshot::default();
         snapshot.clusters.insert(cluster(timeout));
         snapshot.endpoints.insert(endpoints(addresses));
-        Active::adopt(Compiled::next(&snapshot.into(), None).into(), before)
+        Active::adopt(
+            Compiled::next(&snapshot.into(), None).into(),
+            before,
+            &Random::seeded(1),
+        )
     };
     let pools = |active: &Active| {
         let mut pools = Vec::new();

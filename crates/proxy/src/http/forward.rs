@@ -18,10 +18,12 @@ use super::body::{Replay, RequestBody};
 use super::codec::h1::Refusal;
 use super::codec::{Answer, CodecError, Frame, Reply, Request, Response};
 use super::exchange::{Exchange, Record, grpc_status};
+use super::hash::Key;
 use super::headers::Changes;
 use super::retry::{Attempts, Next};
 use super::timeout::Limits;
-use super::{forwarded, mirror, rewrite, upgrade};
+use super::watch::{self, Watch};
+use super::{forwarded, hash, mirror, rewrite, upgrade};
 use crate::active::Active;
 use crate::error::{ProxyError, RequestError, RouteError, UpstreamError};
 use crate::http::connection::Connection;
@@ -29,6 +31,7 @@ use crate::telemetry::flags::Flag;
 use crate::telemetry::format::Facts;
 use crate::transport::SILENCE;
 use crate::upstream::circuit_breaker::{Resource, share};
+use crate::upstream::load_balancing::Wish;
 use crate::upstream::{Cluster, Lease, cluster};
 use crate::worker::Worker;
 
@@ -43,6 +46,7 @@ struct Plan<'p> {
     limits: Limits,
     /// The upstream is told which try it gets.
     counts_attempts: bool,
+    key: &'p Key,
 }
 
 /// Forwards, within the route's timeout.
@@ -61,6 +65,11 @@ pub(crate) async fn forward(
         .clone();
     exchange.goes_to(&cluster, None);
     rewrite::request(exchange, found, forward, target);
+    // Of the request as it is sent, as in Envoy.
+    let key = match cluster.facts.load_balancing.is_consistent() {
+        true => hash::key(&forward.hash, &exchange.request, &exchange.connection.ends),
+        false => Key::default(),
+    };
     let plan = Plan {
         active,
         route: found.route,
@@ -69,6 +78,7 @@ pub(crate) async fn forward(
         cluster: &cluster,
         limits: Limits::of(forward, &exchange.request),
         counts_attempts: !found.host.without_attempt_count,
+        key: &key,
     };
     plan.announce(&mut exchange.request, 1, Duration::ZERO);
     let patience = exchange.body.patience.clone();
@@ -182,7 +192,12 @@ async fn one_try(
     let cluster = plan.cluster;
     let connection = exchange.connection;
     let worker = &connection.worker;
-    let picked = cluster.pick(connection.ends.destination, &attempts.tried, &worker.random);
+    let wish = Wish {
+        key: plan.key.value,
+        tried: &attempts.tried,
+        random: &worker.random,
+    };
+    let picked = cluster.pick(connection.ends.destination, wish);
     let endpoint = picked.map_err(Failure::Upstream)?;
     attempts.trying(endpoint.address);
     if attempts.number() == 1 {
@@ -192,7 +207,10 @@ async fn one_try(
     let _in_flight = endpoint.pool.begin_request();
     let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
     let lease = Lease::acquire(worker, cluster, &endpoint, http2).await;
-    let mut lease = lease.map_err(Failure::Upstream)?;
+    let mut lease = lease.map_err(|error| {
+        watch::not_connected(worker, cluster, &endpoint, &error);
+        Failure::Upstream(error)
+    })?;
     let Exchange {
         request,
         body,
@@ -200,9 +218,11 @@ async fn one_try(
         record,
         ..
     } = exchange;
+    let watch = Watch::new(worker, cluster, &endpoint, record.grpc);
     let conversation = Conversation {
         connection,
         plan,
+        watch: &watch,
         upstream: endpoint.address,
         request,
         attempts,
@@ -211,10 +231,18 @@ async fn one_try(
     };
     let end = match conversation.hold(&mut lease, body, reply, record).await {
         Ok(end) => end,
-        Err(Broken::Failed(failure)) => return Err(failure),
+        Err(Broken::Failed(failure)) => {
+            match &failure {
+                Failure::Upstream(error) => watch.failed(error),
+                Failure::Client(_) => watch.given_up(),
+            }
+            return Err(failure);
+        }
         Err(Broken::Ended(error)) => {
             let unread = lease.unread(&error, request);
-            return Err(Failure::Upstream(before_response(&error, unread)));
+            let error = before_response(&error, unread);
+            watch.failed(&error);
+            return Err(Failure::Upstream(error));
         }
     };
     match end {
@@ -264,6 +292,7 @@ impl From<Failure> for Broken {
 struct Conversation<'a> {
     connection: &'a Connection,
     plan: Plan<'a>,
+    watch: &'a Watch<'a>,
     upstream: SocketAddr,
     request: &'a Request,
     attempts: &'a Attempts<'a>,
@@ -310,6 +339,7 @@ impl Conversation<'_> {
         if response.status == 101 && self.request.upgrade.is_none() {
             return Err(Failure::Upstream(UpstreamError::Protocol(Refusal::SwitchUnasked)).into());
         }
+        self.watch.answered(&response);
         if let Some(end) = self.another(&response, record) {
             return Ok(end);
         }
@@ -383,6 +413,9 @@ impl Conversation<'_> {
         let Connection { worker, chain, .. } = self.connection;
         if response.status != 101 {
             forwarded::response(response, clock::now() - self.begun);
+            for cookie in &self.plan.key.cookies {
+                response.fields.push("set-cookie", cookie.as_bytes());
+            }
             self.change(response, record.begun);
             if let Some(allowed) = &record.cors {
                 allowed.apply(&mut response.fields);

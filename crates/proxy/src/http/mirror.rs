@@ -19,6 +19,7 @@ use crate::http::codec::{CodecError, Frame, Request, Sink};
 use crate::http::exchange::Exchange;
 use crate::transport::SILENCE;
 use crate::upstream::circuit_breaker::{Resource, share};
+use crate::upstream::load_balancing::Wish;
 use crate::upstream::{Cluster, Lease, cluster};
 use crate::worker::Worker;
 
@@ -186,7 +187,7 @@ impl Copy {
         );
         let permit = cluster.live.usage.take(Resource::Requests, limit);
         let _permit = permit.ok_or("the circuit breaker is open")?;
-        let endpoint = cluster.pick(self.destination, &[], &worker.random);
+        let endpoint = cluster.pick(self.destination, Wish::any(&worker.random));
         let endpoint = endpoint.map_err(|error| error.to_string())?;
         cluster::count(&cluster.live.counters.requests);
         let _in_flight = endpoint.pool.begin_request();

@@ -17,10 +17,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::active::compile::{Retired, TcpChain};
 use crate::error::UpstreamError;
 use crate::http::exchange::special_name;
+use crate::http::{hash, watch};
 use crate::listen::accept::Ends;
 use crate::telemetry::metrics::{Destination, Label};
 use crate::transport::{DRAIN, ReadHalf, SILENCE, Transport, WriteHalf};
 use crate::upstream::circuit_breaker::{Resource, share};
+use crate::upstream::load_balancing::Wish;
+use crate::upstream::outlier_detection::Outcome;
 use crate::upstream::{Cluster, Endpoint, pool};
 use crate::worker::Worker;
 
@@ -47,7 +50,10 @@ pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, cli
     let Some(_permit) = cluster.live.usage.take(Resource::Connections, limit) else {
         return;
     };
-    let (endpoint, upstream) = match connect(worker, &cluster, ends).await {
+    let key = handler
+        .hash_source_address
+        .then(|| hash::of_address(ends.peer.ip()));
+    let (endpoint, upstream) = match connect(worker, &cluster, ends, key).await {
         Ok(connected) => connected,
         Err(error) => {
             tracing::debug!(%error, cluster = %handler.cluster, destination = %ends.destination, "connection closed");
@@ -69,14 +75,28 @@ async fn connect(
     worker: &Rc<Worker>,
     cluster: &Rc<Cluster>,
     ends: Ends,
+    key: Option<u64>,
 ) -> Result<(Rc<Endpoint>, Transport), UpstreamError> {
     let mut tried = Vec::with_capacity(CONNECTS);
     loop {
-        let endpoint = cluster.pick(ends.destination, &tried, &worker.random)?;
+        let wish = Wish {
+            key,
+            tried: &tried,
+            random: &worker.random,
+        };
+        let endpoint = cluster.pick(ends.destination, wish)?;
         match pool::open(worker, cluster, &endpoint).await {
-            Ok(transport) => return Ok((endpoint, transport)),
-            Err(error) if tried.len() + 1 >= CONNECTS => return Err(error),
-            Err(_) => tried.push(endpoint.address),
+            Ok(transport) => {
+                cluster.ended(&endpoint, Outcome::Served, &worker.settings.suspicions);
+                return Ok((endpoint, transport));
+            }
+            Err(error) => {
+                watch::not_connected(worker, cluster, &endpoint, &error);
+                if tried.len() + 1 >= CONNECTS {
+                    return Err(error);
+                }
+                tried.push(endpoint.address);
+            }
         }
     }
 }

@@ -3,4 +3,5 @@
 pub(crate) mod flags;
 pub(crate) mod format;
 pub(crate) mod metrics;
+pub(crate) mod outliers;
 pub(crate) mod prometheus;

@@ -252,7 +252,9 @@ async fn what_is_kept_for_one_connection_is_small() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let transport = crate::transport::Transport::new(stream);
+    let (suspicions, _) = tokio::sync::mpsc::channel(1);
     let settings = crate::worker::Settings {
+        suspicions,
         workers: 1,
         mark: None,
         address: None,

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use snapshot::cluster::UpstreamHttp;
 use snapshot::endpoint::Workload;
 use snapshot::{Discovery, Endpoints, Health};
+use tokio::sync::mpsc;
 
 use super::circuit_breaker::Usage;
-use super::load_balancing::{self, Members};
+use super::load_balancing::{Balancer, Host, Picker, Wish};
+use super::outlier_detection::{Outcome, Suspicion};
 use super::pool::Pool;
 use crate::error::UpstreamError;
 use crate::random::Random;
@@ -21,16 +23,14 @@ use crate::telemetry::metrics::Label;
 
 /// Most original destinations with a pool; beyond, the idle ones are given up.
 const MAX_DESTINATIONS: usize = 1024;
-/// How often another endpoint is looked for when one was tried already (Envoy: `host_selection_retry_max_attempts`).
-const RESELECTIONS: usize = 5;
 
 /// A cluster, as one worker uses it under one Snapshot.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) facts: Arc<snapshot::Cluster>,
-    endpoints: Option<Arc<Endpoints>>,
-    members: Members,
-    /// All endpoints, also those that may not be picked.
+    pub(crate) balancer: Arc<Balancer>,
+    picker: Picker,
+    /// All endpoints, also those that may not be picked, in the order of the balancer.
     all: Vec<Rc<Endpoint>>,
     pub(crate) live: Rc<Live>,
 }
@@ -40,7 +40,6 @@ pub(crate) struct Cluster {
 pub(crate) struct Live {
     pub(crate) usage: Rc<Usage>,
     pub(crate) counters: Counters,
-    cursor: Cell<usize>,
     destinations: RefCell<foldhash::HashMap<SocketAddr, Rc<Endpoint>>>,
 }
 
@@ -62,10 +61,11 @@ pub(crate) fn count(counter: &Cell<u64>) {
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
-    pub(crate) weight: u32,
     pub(crate) health: Health,
     pub(crate) workload: Arc<Workload>,
     pub(crate) pool: Rc<Pool>,
+    /// What all workers know of it.
+    pub(crate) host: Arc<Host>,
     /// Who it is in metrics, once known.
     pub(crate) label: Cell<Option<Label>>,
 }
@@ -73,16 +73,17 @@ pub(crate) struct Endpoint {
 impl Cluster {
     /// The cluster of a new Snapshot, with what lives on from the one before.
     pub(crate) fn adopt(
-        facts: &Arc<snapshot::Cluster>,
+        balancer: &Arc<Balancer>,
         endpoints: Option<&Arc<Endpoints>>,
         before: Option<&Rc<Cluster>>,
+        random: &Random,
     ) -> Rc<Self> {
         if let Some(before) = before
-            && Arc::ptr_eq(&before.facts, facts)
-            && before.endpoints.as_ref().map(Arc::as_ptr) == endpoints.map(Arc::as_ptr)
+            && Arc::ptr_eq(&before.balancer, balancer)
         {
             return before.clone();
         }
+        let facts = &balancer.facts;
         let live = before.map(|before| before.live.clone()).unwrap_or_default();
         // Connections made in another way are of no use to the new cluster.
         let same_way = before.filter(|before| {
@@ -97,9 +98,10 @@ impl Cluster {
         let all: Vec<_> = endpoints
             .into_iter()
             .flat_map(|endpoints| endpoints.iter())
-            .map(|fact| Rc::new(Endpoint::adopt(fact, same_way)))
+            .zip(&balancer.hosts)
+            .map(|(fact, host)| Rc::new(Endpoint::adopt(fact, host, same_way)))
             .collect();
-        let members = Members::new(endpoints.map(AsRef::as_ref), &all);
+        let picker = Picker::new(balancer, &all, random);
         if let Some(before) = before {
             let stays = |pool: &Rc<Pool>| all.iter().any(|endpoint| Rc::ptr_eq(&endpoint.pool, pool));
             before
@@ -110,8 +112,8 @@ impl Cluster {
         }
         Rc::new(Self {
             facts: facts.clone(),
-            endpoints: endpoints.cloned(),
-            members,
+            balancer: balancer.clone(),
+            picker,
             all,
             live,
         })
@@ -122,35 +124,39 @@ impl Cluster {
         self.every_endpoint(|endpoint| endpoint.pool.retire());
     }
 
-    /// One endpoint for a request, another one than those in `tried` if possible.
+    /// One endpoint for a request, another one than those in `wish.tried` if possible.
     pub(crate) fn pick(
         &self,
         original_destination: SocketAddr,
-        tried: &[SocketAddr],
-        random: &Random,
+        wish: Wish<'_>,
     ) -> Result<Rc<Endpoint>, UpstreamError> {
         match self.facts.discovery {
             Discovery::Nobody => Err(UpstreamError::NoHealthyEndpoint),
             Discovery::OriginalDestination => Ok(self.destination(original_destination)),
             Discovery::Endpoints => {
-                let pick = || {
-                    load_balancing::pick(
-                        self.facts.load_balancing,
-                        &self.members,
-                        &self.live.cursor,
-                        random,
-                    )
-                };
-                let mut endpoint = pick().ok_or(UpstreamError::NoHealthyEndpoint)?;
-                for _ in 0..RESELECTIONS {
-                    if !tried.contains(&endpoint.address) {
-                        break;
-                    }
-                    endpoint = pick().ok_or(UpstreamError::NoHealthyEndpoint)?;
-                }
-                Ok(endpoint.clone())
+                let picked = self.picker.pick(&self.all, wish);
+                picked.cloned().ok_or(UpstreamError::NoHealthyEndpoint)
             }
         }
+    }
+
+    /// Remembers how something with an endpoint ended. When it failed too often, that is told once; if it cannot be
+    /// told now, the next failure tells it.
+    pub(crate) fn ended(&self, endpoint: &Endpoint, outcome: Outcome, suspicions: &mpsc::Sender<Suspicion>) {
+        let Some(detection) = &self.facts.outlier_detection else {
+            return;
+        };
+        let monitor = &endpoint.host.monitor;
+        monitor.count(detection, outcome, |failure| {
+            let suspicion = Suspicion {
+                cluster: self.facts.name.clone(),
+                monitor: monitor.clone(),
+                failure,
+            };
+            if suspicions.try_send(suspicion).is_err() {
+                monitor.reset(failure);
+            }
+        });
     }
 
     /// HTTP version to speak for a request that came in `downstream`'s.
@@ -202,10 +208,10 @@ impl Cluster {
         }
         let endpoint = Rc::new(Endpoint {
             address,
-            weight: 1,
             health: Health::Healthy,
             workload: Arc::default(),
             pool: Rc::default(),
+            host: Host::alone(address),
             label: Cell::default(),
         });
         destinations.insert(address, endpoint.clone());
@@ -214,7 +220,31 @@ impl Cluster {
 }
 
 impl Endpoint {
-    fn adopt(fact: &snapshot::Endpoint, before: Option<&Rc<Cluster>>) -> Self {
+    /// An endpoint of which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn of(host: &Arc<Host>) -> Rc<Self> {
+        Rc::new(Self {
+            address: host.address,
+            health: Health::Healthy,
+            workload: Arc::default(),
+            pool: Rc::default(),
+            host: host.clone(),
+            label: Cell::default(),
+        })
+    }
+
+    /// Envoy's words for its health.
+    pub(crate) fn health_flags(&self) -> &'static str {
+        match (self.health, self.host.monitor.is_ejected()) {
+            (Health::Healthy, false) => "healthy",
+            (Health::Healthy, true) => "/failed_outlier_check",
+            (Health::Draining, _) => "/eds_status_draining",
+            (Health::Unhealthy, false) => "/failed_eds_health",
+            (Health::Unhealthy, true) => "/failed_outlier_check/failed_eds_health",
+        }
+    }
+
+    fn adopt(fact: &snapshot::Endpoint, host: &Arc<Host>, before: Option<&Rc<Cluster>>) -> Self {
         let known = before.and_then(|before| before.all.iter().find(|old| old.address == fact.address));
         let workload = match known {
             Some(old) if *old.workload == fact.workload => old.workload.clone(),
@@ -227,10 +257,10 @@ impl Endpoint {
         }
         Self {
             address: fact.address,
-            weight: fact.weight.max(1),
             health: fact.health,
             workload,
             pool,
+            host: host.clone(),
             label: Cell::default(),
         }
     }

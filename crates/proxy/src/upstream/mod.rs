@@ -8,6 +8,7 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod load_balancing;
+pub(crate) mod outlier_detection;
 pub(crate) mod pool;
 
 pub(crate) use cluster::{Cluster, Endpoint};
