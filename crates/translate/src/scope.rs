@@ -127,6 +127,7 @@ impl Scope {
                 &routes.object.metadata.name,
                 &routes.object.metadata.namespace,
                 routes.revision,
+                routes.delegated.as_ref().map(|delegated| &delegated.sources),
             )
                 .hash(&mut hasher);
         }

@@ -7,6 +7,18 @@ pub fn referenced_resource_not_found(kind: &str, name: &str) -> String {
     format!("Referenced {kind} not found: {name:?}")
 }
 
+/// IST0101: a delegate, and why what has its name is none.
+pub fn delegate_not_found(name: &str, why: &str) -> String {
+    format!("Referenced delegate not found: {name:?}{why}")
+}
+
+/// IST0130: a rule of a delegate.
+pub fn delegate_rule_conflicts(name: &str, position: usize) -> String {
+    format!(
+        "rule spec.http[{position}] of delegate {name:?} is left out: its matches do not lie within those of this rule"
+    )
+}
+
 /// IST0109.
 pub fn conflicting_mesh_gateway_virtual_service_hosts(virtual_services: &str, host: &str) -> String {
     format!(

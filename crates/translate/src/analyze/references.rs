@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use resources::istio::{Destination, host_covers, resolve_host};
-use resources::{Code, DestinationRule, Key, Problem, VirtualService};
+use resources::istio::virtual_service::HttpRoute;
+use resources::{Code, DestinationRule, Key, Problem, Resource, VirtualService};
 
 use super::messages;
+use crate::mesh::delegate::{self, Missing};
 use crate::mesh::policies::Client;
 use crate::mesh::services::Service;
 use crate::{DOMAIN, Mesh, Protocol};
@@ -17,9 +19,12 @@ pub(super) fn of_virtual_service(
     problems: &mut Vec<Problem>,
 ) {
     let spec = &object.spec;
+    let mut delegates = Vec::new();
     let mut check =
         |field: String, destination: &Destination| of_destination(mesh, key, &field, destination, problems);
     for (index, rule) in spec.http.iter().enumerate() {
+        let field = format!("spec.http[{index}].delegate");
+        delegates.extend(of_delegate(mesh, key, &field, rule));
         for (target, route) in rule.route.iter().enumerate() {
             check(
                 format!("spec.http[{index}].route[{target}].destination"),
@@ -56,6 +61,36 @@ pub(super) fn of_virtual_service(
             );
         }
     }
+    problems.append(&mut delegates);
+}
+
+/// What becomes of the delegate that a rule names.
+fn of_delegate(mesh: &Mesh, key: &Key, field: &str, rule: &HttpRoute) -> Vec<Problem> {
+    let Some(delegate) = delegate::key_of(rule, &key.namespace) else {
+        return Vec::new();
+    };
+    let name = format!("{}/{}", delegate.namespace, delegate.name);
+    let object = match mesh.get(&delegate) {
+        Some(Resource::VirtualService(object)) => Some(object.as_ref()),
+        _ => None,
+    };
+    let why = delegate::why_missing(object, &key.namespace).map(|missing| match missing {
+        Missing::NotThere => String::new(),
+        Missing::HasHosts => " (it has hosts, so its rules are its own)".to_owned(),
+        Missing::NotExported => format!(" (it is not exported to namespace {})", key.namespace),
+    });
+    if let Some(why) = why {
+        let message = messages::delegate_not_found(&name, &why);
+        return vec![Problem::new(Code::ReferencedResourceNotFound, key, field, message)];
+    }
+    let rules = object.iter().flat_map(|object| &object.spec.http).enumerate();
+    let left_out = rules.filter(|(_, theirs)| delegate::merge(rule, (*theirs).clone()).is_none());
+    left_out
+        .map(|(position, _)| {
+            let message = messages::delegate_rule_conflicts(&name, position);
+            Problem::new(Code::VirtualServiceUnreachableRule, key, field, message)
+        })
+        .collect()
 }
 
 fn of_destination(

@@ -66,7 +66,6 @@ fn of_http(notes: &mut Notes<'_>, field: &str, rule: &HttpRoute) {
         format!("{field}.redirect.redirectCode"),
         refused,
     );
-    notes.note_effect_if(rule.delegate.is_some(), format!("{field}.delegate"), refused);
     of_headers(notes, field, rule.headers.as_ref());
     for (index, target) in rule.route.iter().enumerate() {
         of_headers(notes, &format!("{field}.route[{index}]"), target.headers.as_ref());

@@ -10,6 +10,7 @@
 //! | routes | VirtualService |
 //! | policies | DestinationRule |
 
+pub(crate) mod delegate;
 pub mod endpoints;
 pub mod policies;
 pub mod routes;
@@ -90,7 +91,7 @@ impl Mesh {
             next.endpoints = Arc::new(EndpointIndex::derive(&next));
         }
         if any(&[Kind::VirtualService]) {
-            next.routes = Arc::new(Routes::derive(next.kind(Kind::VirtualService)));
+            next.routes = Arc::new(Routes::derive(next.resources.get(&Kind::VirtualService)));
         }
         if any(&[Kind::DestinationRule]) {
             next.policies = Arc::new(Policies::derive(next.kind(Kind::DestinationRule)));

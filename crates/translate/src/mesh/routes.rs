@@ -1,13 +1,16 @@
 //! Index of VirtualServices, in the order in which Istio prefers them.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use resources::istio::resolve_host;
+use resources::istio::virtual_service::HttpRoute;
 use resources::{Resource, VirtualService};
 
-use super::Stored;
+use super::delegate::{self, Delegated};
 use super::visibility::Visibility;
+use super::{Resources, Stored};
 use crate::DOMAIN;
 
 /// All VirtualServices, oldest first.
@@ -26,11 +29,15 @@ pub struct IndexedRoutes {
     /// Labels that `sourceLabels` of any rule ask for.
     pub(crate) asked_labels: BTreeSet<String>,
     pub(crate) revision: u64,
+    /// Its HTTP rules, when some of them are somebody else's.
+    pub(crate) delegated: Option<Delegated>,
 }
 
 impl Routes {
-    pub(super) fn derive<'a>(stored: impl Iterator<Item = &'a Stored>) -> Self {
-        let mut in_order: Vec<_> = stored.filter_map(IndexedRoutes::of).map(Arc::new).collect();
+    pub(super) fn derive(objects: Option<&Arc<Resources>>) -> Self {
+        let of = |stored| objects.and_then(|objects| IndexedRoutes::of(stored, objects));
+        let stored = objects.into_iter().flat_map(|objects| objects.values());
+        let mut in_order: Vec<_> = stored.filter_map(of).map(Arc::new).collect();
         in_order.sort_by(|a, b| a.object.metadata.age_order().cmp(&b.object.metadata.age_order()));
         Self { in_order }
     }
@@ -44,14 +51,16 @@ impl Routes {
 }
 
 impl IndexedRoutes {
-    fn of(stored: &Stored) -> Option<Self> {
+    fn of(stored: &Stored, objects: &Resources) -> Option<Self> {
         let Resource::VirtualService(object) = &stored.resource else {
             return None;
         };
         let (meta, spec) = (&object.metadata, &object.spec);
-        let http = spec
-            .http
-            .iter()
+        let delegated = delegate::delegated(object, objects);
+        let merged = delegated.iter().flat_map(|delegated| &delegated.rules);
+        let http = merged
+            .map(|rule| &rule.rule)
+            .chain(&spec.http)
             .flat_map(|rule| &rule.matches)
             .map(|matches| &matches.source_labels);
         let tcp = spec
@@ -72,7 +81,18 @@ impl IndexedRoutes {
                 .collect(),
             object: object.clone(),
             revision: stored.revision,
+            delegated,
         })
+    }
+
+    /// The HTTP rules in order, each with where it is written.
+    pub(crate) fn http(&self) -> impl Iterator<Item = (Cow<'_, str>, &HttpRoute)> {
+        let merged = self.delegated.iter().flat_map(|delegated| &delegated.rules);
+        let merged = merged.map(|rule| (Cow::Borrowed(rule.field.as_str()), &rule.rule));
+        let own = self.object.spec.http.iter().enumerate();
+        let own = own.filter(|_| self.delegated.is_none());
+        own.map(|(index, rule)| (Cow::Owned(format!("spec.http[{index}]")), rule))
+            .chain(merged)
     }
 }
 

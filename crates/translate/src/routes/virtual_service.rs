@@ -24,7 +24,7 @@ pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listen
         .path()
         .into();
     let mut routes = Vec::new();
-    for (index, rule) in virtual_service.object.spec.http.iter().enumerate() {
+    for (field, rule) in virtual_service.http() {
         let action = action(scope, rule, &meta.namespace, listener_port);
         let headers = changes(rule.headers.as_ref());
         let (fault, cors) = (
@@ -47,7 +47,7 @@ pub(crate) fn http_routes(scope: &Scope, virtual_service: &IndexedRoutes, listen
                 cors: cors.clone(),
                 origin: Some(Origin {
                     resource: resource.clone(),
-                    field: format!("spec.http[{index}]").into(),
+                    field: field.as_ref().into(),
                 }),
                 ..Route::new(action.clone())
             });
@@ -81,7 +81,7 @@ fn action(scope: &Scope, rule: &HttpRoute, namespace: &str, listener_port: u16) 
         });
     }
     if rule.route.is_empty() {
-        return not_supported("delegate");
+        return not_supported("a rule without route");
     }
     let to = |target: &HttpDestination| cluster_name(scope, &target.destination, namespace, listener_port);
     Action::Forward(Forward {
