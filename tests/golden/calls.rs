@@ -23,13 +23,16 @@ pub(crate) struct Calls {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OneCall {
-    /// `GET backend:9090/path`, or `TCP 10.96.0.1:5432` for a connection that does not speak HTTP.
+    /// `GET backend:9090/path`, or `TCP 10.96.0.1:5432` for a connection that does not speak HTTP, or `TLS …`.
     pub(crate) call: String,
     /// Where the connection goes, if that is not the address or port in `call`.
     #[serde(default)]
     to: Option<SocketAddr>,
     #[serde(default)]
     inbound: bool,
+    /// The server name that a `TLS` call asks for.
+    #[serde(default)]
+    sni: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     /// See [`outcome_text`].
@@ -61,7 +64,8 @@ impl OneCall {
                 Direction::Outbound
             },
             destination: self.to.unwrap_or(SocketAddr::new(address, port)),
-            request: (method != "TCP").then_some(request),
+            server_name: (method == "TLS").then(|| self.sni.clone()),
+            request: (!["TCP", "TLS"].contains(&method)).then_some(request),
         }
     }
 }

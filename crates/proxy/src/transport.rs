@@ -10,6 +10,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::listen::client_hello::ClientHello;
+
 /// Reading side of a connection.
 pub(crate) type ReadHalf = tokio::net::tcp::OwnedReadHalf;
 /// Writing side of a connection.
@@ -26,6 +28,7 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(45);
 pub(crate) struct Transport {
     stream: TcpStream,
     read: BytesMut,
+    server_name: Option<Box<str>>,
 }
 
 impl Transport {
@@ -35,7 +38,20 @@ impl Transport {
         Self {
             stream,
             read: BytesMut::new(),
+            server_name: None,
         }
+    }
+
+    /// Remembers what the ClientHello of the connection asked for.
+    pub(crate) fn learn_server_name(&mut self, hello: Option<ClientHello>) {
+        self.server_name = hello
+            .map(|hello| hello.server_name.into_boxed_str())
+            .filter(|name| !name.is_empty());
+    }
+
+    /// The server name of a ClientHello that went by.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
     }
 
     /// Bytes that were read ahead.

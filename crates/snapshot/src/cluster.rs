@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CircuitBreaker, ClusterName, LoadBalancing, LocalityBalancing, Named, Origin, OutlierDetection, SlowStart,
+    CircuitBreaker, ClientTls, ClusterName, Http2Options, LoadBalancing, LocalityBalancing, Named, Origin,
+    OutlierDetection, ProxyProtocol, SlowStart, TcpKeepalive,
 };
 
 /// One upstream group.
@@ -39,10 +40,22 @@ pub struct Cluster {
     /// Limits.
     #[serde(default)]
     pub circuit_breaker: CircuitBreaker,
+    /// TCP keepalive of connections; `None` leaves it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// HTTP/2 on connections.
+    #[serde(default, skip_serializing_if = "Http2Options::is_default")]
+    pub http2: Http2Options,
     /// Source address of connections; inbound clusters use 127.0.0.6, so that capture rules can tell the
     /// proxy's connections to its own workload from the workload's calls to itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_address: Option<IpAddr>,
+    /// TLS to members; `None` is plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClientTls>,
+    /// Connections to members begin with a PROXY protocol header that names the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// The service this cluster stands for, for metrics; `None` for the special clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
@@ -65,7 +78,11 @@ impl Cluster {
             http: UpstreamHttp::default(),
             connect_timeout: Duration::from_secs(10),
             circuit_breaker: CircuitBreaker::default(),
+            tcp_keepalive: None,
+            http2: Http2Options::default(),
             source_address: None,
+            tls: None,
+            proxy_protocol: None,
             service: None,
             origin: None,
         }

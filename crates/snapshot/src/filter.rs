@@ -8,4 +8,6 @@ use serde::{Deserialize, Serialize};
 pub enum HttpFilter {
     /// Istio's standard metrics (`istio_requests_total` …), reported for one side of the call.
     Stats,
+    /// Calls of gRPC-Web become gRPC, and their answers gRPC-Web (Istio: ports named `grpc-web`).
+    GrpcWeb,
 }

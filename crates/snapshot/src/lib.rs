@@ -9,8 +9,10 @@
 #![deny(missing_docs)]
 
 pub mod chain;
+pub mod chain_table;
 pub mod circuit_breaker;
 pub mod cluster;
+pub mod connection_pool;
 pub mod cors;
 pub mod endpoint;
 pub mod fault;
@@ -27,10 +29,18 @@ pub mod retry;
 pub mod route;
 pub mod set;
 pub mod share;
+pub mod subnet;
+pub mod timeouts;
+pub mod tls;
 
-pub use chain::{Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler};
-pub use circuit_breaker::CircuitBreaker;
+pub use chain::{
+    Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler, TcpTarget, TransportProtocol, Tunnel,
+    WeightedCluster,
+};
+pub use chain_table::{Arrival, ChainTable};
+pub use circuit_breaker::{CircuitBreaker, RetryBudget};
 pub use cluster::{Cluster, Discovery};
+pub use connection_pool::{Http2Keepalive, Http2Options, TcpKeepalive};
 pub use cors::Cors;
 pub use endpoint::{Endpoint, Endpoints, Health, Locality, LocalityEndpoints};
 pub use fault::Fault;
@@ -47,6 +57,9 @@ pub use retry::{BackOff, Retry};
 pub use route::{Action, Route, RouteMatch, RouteTable, VirtualHost, Weighted};
 pub use set::{Diff, Named, Set};
 pub use share::Share;
+pub use subnet::Subnet;
+pub use timeouts::{GrpcTimeout, HttpTimeouts};
+pub use tls::{CertificateFiles, ClientTls, ProxyProtocol, Trust};
 
 use serde::{Deserialize, Serialize};
 

@@ -43,7 +43,11 @@ pub struct Listener {
     /// [`crate::ChainMatch::application_protocols`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub detect_http: bool,
-    /// Tried by specificity (port, then application protocol), not by order.
+    /// Read the ClientHello of connections that begin with TLS, for chains that match on
+    /// [`crate::ChainMatch::server_names`] or [`crate::ChainMatch::transport_protocol`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub detect_tls: bool,
+    /// Tried by specificity (see [`crate::chain_table`]), not by order.
     pub chains: Vec<Chain>,
     /// When no chain matches. Without one the connection is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +65,7 @@ impl Listener {
             use_original_destination: false,
             direction,
             detect_http: false,
+            detect_tls: false,
             chains: Vec::new(),
             default_chain: None,
         }

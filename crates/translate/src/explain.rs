@@ -8,8 +8,8 @@ use serde::Serialize;
 use snapshot::chain::RouteSource;
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
-    Action, Chain, ClusterName, Direction, Discovery, Handler, Health, Listener, Origin, RouteTable,
-    Snapshot, Weighted,
+    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Handler, Health, Listener, Origin,
+    RouteTable, Snapshot, TransportProtocol, Weighted,
 };
 
 /// A call, as the proxy would see it.
@@ -19,6 +19,8 @@ pub struct Call {
     /// Where the connection was going before it was captured. Without a known address, an unspecified one with the
     /// port will do for HTTP.
     pub destination: SocketAddr,
+    /// The server name of a ClientHello that the connection begins with, empty if it has none; `None` without TLS.
+    pub server_name: Option<String>,
     /// The request; `None` for a connection that does not speak HTTP.
     pub request: Option<Request>,
 }
@@ -126,13 +128,16 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
     outcome.chain = chain.name.clone();
     match (&chain.handler, &call.request) {
         (Handler::Tcp(tcp), _) => {
-            let target = target(snapshot, &Weighted::new(tcp.cluster.clone(), 1), None);
+            let targets = tcp.target.weighted().filter(|(_, weight)| *weight > 0);
+            let targets: Vec<_> = targets
+                .map(|(cluster, weight)| target(snapshot, &Weighted::new(cluster.clone(), weight), None))
+                .collect();
             // A connection cannot be told that nobody is there.
-            let closed = target.failure.is_some();
+            let closed = targets.iter().all(|target| target.failure.is_some());
             outcome.answer = if closed {
                 Answer::Close
             } else {
-                Answer::Forward(vec![target])
+                Answer::Forward(targets)
             };
         }
         (Handler::Http(_), None) => outcome.answer = respond(400, "DPE"),
@@ -168,33 +173,22 @@ fn find_listener<'a>(snapshot: &'a Snapshot, call: &Call) -> Option<&'a Listener
         .map(Arc::as_ref)
 }
 
-/// The most specific chain: port before protocol.
+/// The chain that the listener's table gives for what the proxy would find out.
 fn find_chain<'a>(listener: &'a Listener, call: &Call) -> Option<&'a Chain> {
-    let detected = call
-        .request
-        .as_ref()
-        .filter(|_| listener.detect_http)
-        .map(|_| "http/1.1");
-    let fits = |chain: &&Chain| {
-        let port = chain
-            .matches
-            .destination_port
-            .is_none_or(|port| port == call.destination.port());
-        let protocols = &chain.matches.application_protocols;
-        port && (protocols.is_empty()
-            || detected.is_some_and(|name| protocols.iter().any(|known| known == name)))
+    let detected = call.request.is_some() && call.server_name.is_none() && listener.detect_http;
+    let server_name = call.server_name.as_deref().filter(|_| listener.detect_tls);
+    let arrival = Arrival {
+        destination: call.destination,
+        server_name: server_name.unwrap_or_default(),
+        transport_protocol: match server_name {
+            Some(_) => TransportProtocol::Tls,
+            None => TransportProtocol::RawBuffer,
+        },
+        application_protocols: if detected { &["http/1.1"] } else { &[] },
     };
-    let rank = |chain: &&Chain| {
-        (
-            chain.matches.destination_port.is_some(),
-            !chain.matches.application_protocols.is_empty(),
-        )
-    };
-    listener
-        .chains
-        .iter()
-        .filter(fits)
-        .max_by_key(rank)
+    let found = ChainTable::new(&listener.chains).find(&arrival);
+    found
+        .map(|position| &listener.chains[position])
         .or(listener.default_chain.as_ref())
 }
 

@@ -11,6 +11,8 @@
 //! | what would happen to a call | [`explain`] |
 
 pub mod analyze;
+mod circuit_breaker;
+mod connection_pool;
 mod destination;
 pub mod explain;
 mod headers;
@@ -18,12 +20,15 @@ mod load_balancing;
 pub mod mesh;
 pub mod node;
 mod protocol;
+mod proxy_protocol;
 mod retry;
 mod routes;
 pub mod scope;
 mod sidecar;
 mod timeout;
+mod tls;
 mod traffic_policy;
+mod tunnel;
 mod workload;
 
 pub use analyze::{analyze, missing_subsets};

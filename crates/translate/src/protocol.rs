@@ -10,8 +10,10 @@ use snapshot::cluster::UpstreamHttp;
 pub enum Protocol {
     /// HTTP/1.1.
     Http,
-    /// HTTP/2, gRPC and gRPC-Web: HTTP/2 to the endpoints.
+    /// HTTP/2 and gRPC: HTTP/2 to the endpoints.
     Http2,
+    /// As HTTP/2; calls of gRPC-Web become gRPC.
+    GrpcWeb,
     /// TLS that is passed through.
     Tls,
     /// Opaque bytes, or a protocol that is treated so.
@@ -32,8 +34,7 @@ impl Protocol {
             return Self::Udp;
         }
         let by_app_protocol = port.app_protocol.as_deref().and_then(Self::from_app_protocol);
-        let prefix = port.name.split('-').next().unwrap_or_default();
-        match by_app_protocol.or_else(|| Self::from_name(prefix)) {
+        match by_app_protocol.or_else(|| Self::from_port_name(&port.name)) {
             Some(protocol) => protocol,
             None if SERVER_FIRST.contains(&port.port) => Self::Tcp,
             None => Self::Unknown,
@@ -49,10 +50,20 @@ impl Protocol {
         }
     }
 
+    /// Up to the first dash; `grpc-web` alone has one of its own.
+    fn from_port_name(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        if name == "grpc-web" || name.starts_with("grpc-web-") {
+            return Some(Self::GrpcWeb);
+        }
+        Self::from_name(name.split('-').next().unwrap_or_default())
+    }
+
     fn from_name(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "http" => Self::Http,
-            "http2" | "grpc" | "grpc-web" => Self::Http2,
+            "http2" | "grpc" => Self::Http2,
+            "grpc-web" => Self::GrpcWeb,
             "https" | "tls" => Self::Tls,
             "tcp" | "mongo" | "mysql" | "redis" => Self::Tcp,
             "udp" => Self::Udp,
@@ -62,13 +73,13 @@ impl Protocol {
 
     /// Whether requests are routed one by one, without looking at the bytes first.
     pub fn is_http(self) -> bool {
-        matches!(self, Self::Http | Self::Http2)
+        matches!(self, Self::Http | Self::Http2 | Self::GrpcWeb)
     }
 
     /// The version of HTTP spoken to the endpoints.
     pub(crate) fn upstream_http(self) -> UpstreamHttp {
         match self {
-            Self::Http2 => UpstreamHttp::Http2,
+            Self::Http2 | Self::GrpcWeb => UpstreamHttp::Http2,
             Self::Unknown => UpstreamHttp::Downstream,
             Self::Http | Self::Tls | Self::Tcp | Self::Udp => UpstreamHttp::Http1,
         }
@@ -91,7 +102,10 @@ mod tests {
         };
         assert_eq!(of("http", None, 80), Protocol::Http);
         assert_eq!(of("HTTP-web", None, 80), Protocol::Http);
-        assert_eq!(of("grpc-web", None, 80), Protocol::Http2);
+        assert_eq!(of("grpc-web", None, 80), Protocol::GrpcWeb);
+        assert_eq!(of("GRPC-Web-public", None, 80), Protocol::GrpcWeb);
+        assert_eq!(of("grpc-webby", None, 80), Protocol::Http2);
+        assert_eq!(of("x", Some("grpc-web"), 80), Protocol::GrpcWeb);
         assert_eq!(of("grpcfoo", None, 80), Protocol::Unknown);
         assert_eq!(of("", None, 3306), Protocol::Tcp);
         assert_eq!(of("http", Some("tcp"), 80), Protocol::Tcp);

@@ -33,6 +33,8 @@ pub struct Scope {
     pub(crate) routes: Vec<Arc<IndexedRoutes>>,
     /// Ports of this workload that services declare.
     pub(crate) inbound: Vec<InboundPort>,
+    /// Policies of the services of this workload, by host, as the workload's own proxy applies them.
+    pub(crate) inbound_policies: BTreeMap<String, Arc<Policy>>,
     hash: u64,
 }
 
@@ -85,7 +87,9 @@ impl Scope {
                 .iter()
                 .flat_map(|routes| routes.asked_labels.iter().cloned()),
         );
+        let inbound = inbound_ports(mesh, &node.namespace, labels, pod.map(Arc::as_ref));
         let mut scope = Self {
+            inbound_policies: inbound_policies(mesh, &node.namespace, &inbound),
             role: node.role,
             namespace: node.namespace.clone(),
             labels: asked_only(labels, &asked),
@@ -94,7 +98,7 @@ impl Scope {
                 .enumerate()
                 .map(|(at, seen)| (seen.service.host.clone(), at))
                 .collect(),
-            inbound: inbound_ports(mesh, &node.namespace, labels, pod.map(Arc::as_ref)),
+            inbound,
             services,
             routes,
             hash: 0,
@@ -111,6 +115,9 @@ impl Scope {
     fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.role, &self.namespace, &self.labels, &self.inbound).hash(&mut hasher);
+        for (host, policy) in &self.inbound_policies {
+            (host, &policy.sources).hash(&mut hasher);
+        }
         for seen in &self.services {
             seen.service.hash(&mut hasher);
             seen.members
@@ -204,6 +211,22 @@ fn inbound_ports(
         }
     }
     ports.into_values().collect()
+}
+
+/// What services of a workload say to its own proxy. Rules that select clients are for clients only.
+fn inbound_policies(mesh: &Mesh, namespace: &str, ports: &[InboundPort]) -> BTreeMap<String, Arc<Policy>> {
+    let unlabelled = BTreeMap::new();
+    let client = Client {
+        namespace,
+        labels: &unlabelled,
+    };
+    let hosts = ports.iter().map(|port| &port.service.host);
+    hosts
+        .filter_map(|host| {
+            let policy = mesh.policies.find(client, mesh.services.get(host)?)?;
+            Some((host.clone(), policy.clone()))
+        })
+        .collect()
 }
 
 /// The number of the port in the pod; a name that no container has leads nowhere.

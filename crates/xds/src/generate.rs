@@ -205,24 +205,26 @@ fn hash() -> impl Strategy<Value = HashPolicy> {
 
 fn action() -> impl Strategy<Value = Action> {
     let rewrites = (of(path_rewrite()), of(name()));
-    let copies = (vec(mirror(), 0..2), any::<bool>());
     let forward = (
         vec(weighted(), 1..4),
-        of(limit()),
+        route_timeouts(),
         of(retry()),
         rewrites,
         vec(hash(), 0..3),
-        copies,
+        vec(mirror(), 0..2),
     )
-        .prop_map(|(clusters, timeout, retry, rewrites, hash, copies)| {
+        .prop_map(|(clusters, timeouts, retry, rewrites, hash, mirrors)| {
+            let (timeout, grpc_timeout, idle_timeout, max_stream_duration) = timeouts;
             Action::Forward(Forward {
                 hash,
                 timeout,
+                grpc_timeout,
+                idle_timeout,
+                max_stream_duration,
                 retry,
                 path_rewrite: rewrites.0,
                 authority_rewrite: rewrites.1,
-                mirrors: copies.0,
-                ignores_grpc_timeout: copies.1,
+                mirrors,
                 ..Forward::to(clusters)
             })
         });
@@ -269,38 +271,70 @@ fn handler() -> impl Strategy<Value = Handler> {
         name().prop_map(|name| RouteSource::Named(name.into())),
         route_table().prop_map(|table| RouteSource::Inline(Arc::new(table))),
     ];
-    let filters = vec(Just(HttpFilter::Stats), 0..2);
-    let http = (name(), routes, filters, name(), of(limit())).prop_map(
-        |(stat_prefix, routes, filters, server_name, stream_idle_timeout)| {
+    let filter = prop_oneof![Just(HttpFilter::Stats), Just(HttpFilter::GrpcWeb)];
+    let http = (name(), routes, vec(filter, 0..2), name(), of(limit()), timeouts()).prop_map(
+        |(stat_prefix, routes, filters, server_name, stream_idle_timeout, timeouts)| {
             Handler::Http(HttpHandler {
                 stat_prefix,
                 routes,
                 filters,
                 server_name,
                 stream_idle_timeout,
+                timeouts,
             })
         },
     );
-    let tcp = (name(), name(), of(limit()), any::<bool>()).prop_map(
-        |(stat_prefix, cluster, idle_timeout, hash)| {
-            Handler::Tcp(TcpHandler {
-                stat_prefix,
-                cluster: cluster.into(),
-                idle_timeout,
-                hash_source_address: hash,
-            })
-        },
-    );
-    prop_oneof![http, tcp]
+    prop_oneof![http, tcp_handler().prop_map(Handler::Tcp)]
+}
+
+fn tcp_handler() -> impl Strategy<Value = TcpHandler> {
+    let weighted = (name(), 1..101u32).prop_map(|(cluster, weight)| WeightedCluster {
+        cluster: cluster.into(),
+        weight,
+    });
+    let target = prop_oneof![
+        name().prop_map(|cluster| TcpTarget::Cluster(cluster.into())),
+        vec(weighted, 1..4).prop_map(TcpTarget::Clusters),
+    ];
+    let tunnel = (name(), any::<bool>()).prop_map(|(target, post)| Tunnel { target, post });
+    (
+        name(),
+        target,
+        (of(limit()), of(limit())),
+        of(1..9u32),
+        of(tunnel),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(stat_prefix, target, limits, max_connect_attempts, tunnel, hash_source_address)| TcpHandler {
+                hash_source_address,
+                idle_timeout: limits.0,
+                max_connection_duration: limits.1,
+                max_connect_attempts,
+                tunnel,
+                ..TcpHandler::new(stat_prefix, target)
+            },
+        )
 }
 
 fn chain() -> impl Strategy<Value = Chain> {
     let protocols = vec(prop_oneof!["http/1.1", "h2c"], 0..3);
-    (name(), of(any::<u16>()), protocols, handler()).prop_map(
-        |(name, destination_port, application_protocols, handler)| Chain {
+    let subnet = (any::<IpAddr>(), 0..=32u8)
+        .prop_map(|(address, length)| Subnet::new(address, length).expect("short enough for both"));
+    let transport = prop_oneof![
+        Just(None),
+        Just(Some(TransportProtocol::RawBuffer)),
+        Just(Some(TransportProtocol::Tls))
+    ];
+    let of_tls = (vec(subnet, 0..3), vec(name(), 0..3), transport);
+    (name(), of(any::<u16>()), of_tls, protocols, handler()).prop_map(
+        |(name, destination_port, of_tls, application_protocols, handler)| Chain {
             name,
             matches: ChainMatch {
                 destination_port,
+                destination_subnets: of_tls.0,
+                server_names: of_tls.1,
+                transport_protocol: of_tls.2,
                 application_protocols,
             },
             handler,
@@ -314,7 +348,7 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 
 pub(crate) fn listener() -> impl Strategy<Value = Listener> {
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
-    let flags = any::<(bool, bool, bool, bool)>();
+    let flags = any::<(bool, bool, bool, bool, bool)>();
     (
         name(),
         address(),
@@ -327,7 +361,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
             |(
                 name,
                 address,
-                (bind, direct, use_original_destination, detect_http),
+                (bind, direct, use_original_destination, detect_http, detect_tls),
                 direction,
                 chains,
                 default_chain,
@@ -340,6 +374,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
                 use_original_destination,
                 direction,
                 detect_http,
+                detect_tls,
                 chains,
                 default_chain,
             },
@@ -347,14 +382,32 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
 }
 
 fn circuit_breaker() -> impl Strategy<Value = CircuitBreaker> {
-    (count(), count(), count(), count(), count(), of(limit())).prop_map(
-        |(connections, pending, requests, retries, per_connection, idle_timeout)| CircuitBreaker {
+    let budget =
+        (0.0..100.0, any::<u32>(), of(limit())).prop_map(|(percent, min_retry_concurrency, interval)| {
+            RetryBudget {
+                percent,
+                min_retry_concurrency,
+                interval,
+            }
+        });
+    let (counts, limits) = (
+        (count(), count(), count(), count(), count()),
+        (of(limit()), of(limit())),
+    );
+    (counts, limits, of(budget)).prop_map(
+        |(
+            (connections, pending, requests, retries, per_connection),
+            (idle_timeout, max_connection_duration),
+            retry_budget,
+        )| CircuitBreaker {
             max_connections: connections,
             max_pending_requests: pending,
             max_requests: requests,
             max_retries: retries,
             max_requests_per_connection: per_connection,
             idle_timeout,
+            retry_budget,
+            max_connection_duration,
         },
     )
 }
@@ -434,6 +487,29 @@ fn outlier_detection() -> impl Strategy<Value = OutlierDetection> {
     )
 }
 
+fn client_tls() -> impl Strategy<Value = ClientTls> {
+    let path = || "/[a-z]{1,9}";
+    let trust = prop_oneof![
+        Just(Trust::Anybody),
+        Just(Trust::System),
+        path().prop_map(Trust::File)
+    ];
+    let names = ("[a-z.]{0,9}", vec(name(), 0..3), vec(name(), 0..3));
+    let certificate = (path(), path()).prop_map(|(chain, key)| CertificateFiles { chain, key });
+    (names, any::<(bool, bool)>(), trust, of(path()), of(certificate)).prop_map(
+        |(names, flags, trust, revocation_list, certificate)| ClientTls {
+            server_name: names.0,
+            request_names_server: flags.0,
+            trust,
+            verify_request_host: flags.1,
+            subject_alt_names: names.1,
+            revocation_list,
+            certificate,
+            application_protocols: names.2,
+        },
+    )
+}
+
 pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
     let plain = prop_oneof![
         Just(LoadBalancing::LeastRequest),
@@ -448,9 +524,9 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         Just((Discovery::OriginalDestination, LoadBalancing::default().into())),
     ];
     let http = prop_oneof![
-        Just(UpstreamHttp::Http1),
-        Just(UpstreamHttp::Http2),
-        Just(UpstreamHttp::Downstream)
+        Just((UpstreamHttp::Http1, Http2Options::default())),
+        http2_options().prop_map(|options| (UpstreamHttp::Http2, options)),
+        http2_options().prop_map(|options| (UpstreamHttp::Downstream, options)),
     ];
     let service = (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceRef {
         host,
@@ -462,24 +538,48 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         of(service),
         of(origin()),
         of(outlier_detection()),
+        of(tcp_keepalive()),
     );
-    (name(), discovery, http, limit(), circuit_breaker(), facts).prop_map(
-        |(name, (discovery, balancing), http, connect_timeout, circuit_breaker, facts)| Cluster {
-            name: name.into(),
-            discovery,
-            load_balancing: balancing.policy,
-            slow_start: balancing.slow_start,
-            locality: balancing.locality,
-            panic_percent: balancing.panic_percent,
-            outlier_detection: facts.3,
-            http,
-            connect_timeout,
-            circuit_breaker,
-            source_address: facts.0,
-            service: facts.1,
-            origin: facts.2,
-        },
+    let proxy_protocol = prop_oneof![Just(ProxyProtocol::V1), Just(ProxyProtocol::V2)];
+    let transport = (of(client_tls()), of(proxy_protocol));
+    (
+        name(),
+        discovery,
+        http,
+        limit(),
+        circuit_breaker(),
+        facts,
+        transport,
     )
+        .prop_map(
+            |(
+                name,
+                (discovery, balancing),
+                (http, http2),
+                connect_timeout,
+                circuit_breaker,
+                facts,
+                transport,
+            )| Cluster {
+                name: name.into(),
+                discovery,
+                load_balancing: balancing.policy,
+                slow_start: balancing.slow_start,
+                locality: balancing.locality,
+                panic_percent: balancing.panic_percent,
+                outlier_detection: facts.3,
+                http,
+                connect_timeout,
+                circuit_breaker,
+                tcp_keepalive: facts.4,
+                http2,
+                source_address: facts.0,
+                tls: transport.0,
+                proxy_protocol: transport.1,
+                service: facts.1,
+                origin: facts.2,
+            },
+        )
 }
 
 fn workload() -> impl Strategy<Value = Workload> {
@@ -526,5 +626,45 @@ pub(crate) fn endpoints() -> impl Strategy<Value = Endpoints> {
     (name(), vec(group, 0..3)).prop_map(|(cluster, localities)| Endpoints {
         cluster: cluster.into(),
         localities,
+    })
+}
+
+fn timeouts() -> impl Strategy<Value = HttpTimeouts> {
+    let limits = (of(limit()), of(limit()), of(limit()), of(limit()), of(limit()));
+    limits.prop_map(|(idle, connection, stream, request, request_head)| HttpTimeouts {
+        idle,
+        connection,
+        stream,
+        request,
+        request_head,
+    })
+}
+
+/// Timeout, deadline of gRPC callers, silence and life of a stream.
+fn route_timeouts()
+-> impl Strategy<Value = (Option<Duration>, GrpcTimeout, Option<Duration>, Option<Duration>)> {
+    let grpc = prop_oneof![
+        Just(GrpcTimeout::WithinTimeout),
+        limit().prop_map(GrpcTimeout::Within),
+        limit().prop_map(GrpcTimeout::OfStream),
+        Just(GrpcTimeout::Ignored),
+    ];
+    (of(limit()), grpc, of(limit()), of(limit()))
+}
+
+fn tcp_keepalive() -> impl Strategy<Value = TcpKeepalive> {
+    (count(), count(), count()).prop_map(|(probes, time, interval)| TcpKeepalive {
+        probes,
+        time,
+        interval,
+    })
+}
+
+fn http2_options() -> impl Strategy<Value = Http2Options> {
+    let keepalive =
+        (of(limit()), limit()).prop_map(|(interval, timeout)| Http2Keepalive { interval, timeout });
+    (count(), of(keepalive)).prop_map(|(max_concurrent_streams, keepalive)| Http2Options {
+        max_concurrent_streams,
+        keepalive,
     })
 }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use daemon::clock;
 use foldhash::HashMap;
+use snapshot::chain_table::{Arrival, Asked, ChainTable};
 use snapshot::route::CompiledTable;
 use snapshot::{
-    ChainMatch, ClusterName, Direction, Handler, HttpHandler, ListenerName, RouteSource, RouteTable,
-    RouteTableName, Snapshot, TcpHandler,
+    ClusterName, Direction, Handler, HttpHandler, ListenerName, RouteSource, RouteTable, RouteTableName,
+    Snapshot, TcpHandler,
 };
 
-use crate::listen::sniff::Protocol;
 use crate::upstream::load_balancing::Balancer;
 
 /// A Snapshot in the form that answers questions of the data path.
@@ -30,7 +30,7 @@ pub(crate) struct Compiled {
     balancers: HashMap<ClusterName, Arc<Balancer>>,
 }
 
-/// A listener, with chains by port.
+/// A listener, with its chains by what they match.
 #[derive(Debug)]
 pub(crate) struct Listener {
     facts: Arc<snapshot::Listener>,
@@ -38,14 +38,13 @@ pub(crate) struct Listener {
     /// What it accepts was going to its own address.
     pub(crate) direct: bool,
     detect_http: bool,
+    detect_tls: bool,
     use_original_destination: bool,
-    by_port: HashMap<u16, Candidates>,
-    any_port: Candidates,
+    table: ChainTable,
+    /// In the order of the table's answers.
+    chains: Vec<Chain>,
     default: Option<Chain>,
 }
-
-/// Chains with the protocols that they take; none means all.
-type Candidates = Vec<(Vec<String>, Chain)>;
 
 /// What happens to a connection. A connection keeps its chain while it lives, and drains when the chain is retired.
 #[derive(Clone, Debug)]
@@ -246,34 +245,21 @@ impl Listener {
                 .and_then(|before| before.compiled_before(chain))
                 .unwrap_or_else(|| compile_chain(chain, facts.direction))
         };
-        let mut listener = Self {
+        Self {
             facts: facts.clone(),
             direction: facts.direction,
             direct: facts.direct,
             detect_http: facts.detect_http,
+            detect_tls: facts.detect_tls,
             use_original_destination: facts.use_original_destination,
-            by_port: HashMap::default(),
-            any_port: Vec::new(),
+            table: ChainTable::new(&facts.chains),
+            chains: facts.chains.iter().map(compile).collect(),
             default: facts.default_chain.as_ref().map(compile),
-        };
-        for chain in &facts.chains {
-            let ChainMatch {
-                destination_port,
-                application_protocols,
-            } = &chain.matches;
-            let entry = (application_protocols.clone(), compile(chain));
-            match destination_port {
-                Some(port) => listener.by_port.entry(*port).or_default().push(entry),
-                None => listener.any_port.push(entry),
-            }
         }
-        listener
     }
 
     fn chains(&self) -> impl Iterator<Item = &Chain> {
-        let by_port = self.by_port.values().flatten();
-        let chosen = by_port.chain(&self.any_port).map(|(_, chain)| chain);
-        chosen.chain(&self.default)
+        self.chains.iter().chain(&self.default)
     }
 
     /// The chain that was made of the same facts.
@@ -290,33 +276,20 @@ impl Listener {
         self.chains().find(same).cloned()
     }
 
-    /// Whether the choice among the chains for that port depends on the first bytes.
-    pub(crate) fn must_sniff(&self, port: u16) -> bool {
-        self.detect_http
-            && self
-                .candidates(port)
-                .iter()
-                .any(|(protocols, _)| !protocols.is_empty())
+    /// What has to be found out about a connection to choose its chain.
+    pub(crate) fn asked(&self, destination: SocketAddr) -> Asked {
+        let asked = self.table.asked(destination);
+        Asked {
+            // Protocols that a ClientHello offers are application protocols too.
+            tls: self.detect_tls && (asked.tls || asked.application_protocol),
+            application_protocol: self.detect_http && asked.application_protocol,
+        }
     }
 
-    /// The chain for a connection: by port first, then by protocol, and never back (as Envoy chooses).
-    pub(crate) fn choose(&self, port: u16, protocol: Protocol) -> Option<&Chain> {
-        let candidates = self.candidates(port);
-        let named = |protocols: &[String]| {
-            protocols
-                .iter()
-                .any(|name| Some(name.as_str()) == protocol.name())
-        };
-        candidates
-            .iter()
-            .find(|(protocols, _)| named(protocols))
-            .or_else(|| candidates.iter().find(|(protocols, _)| protocols.is_empty()))
-            .map(|(_, chain)| chain)
-            .or(self.default.as_ref())
-    }
-
-    fn candidates(&self, port: u16) -> &Candidates {
-        self.by_port.get(&port).unwrap_or(&self.any_port)
+    /// The chain for a connection.
+    pub(crate) fn choose(&self, arrival: &Arrival<'_>) -> Option<&Chain> {
+        let found = self.table.find(arrival).map(|position| &self.chains[position]);
+        found.or(self.default.as_ref())
     }
 }
 

@@ -1,7 +1,8 @@
 //! Chains and listeners are chosen as Envoy chooses them; what lives on survives Snapshots.
 
 use snapshot::{
-    Chain as Fact, ChainMatch, Direction, Handler, Listener as ListenerFact, Snapshot, TcpHandler,
+    Arrival, Chain as Fact, ChainMatch, Direction, Handler, Listener as ListenerFact, Snapshot, TcpHandler,
+    TransportProtocol,
 };
 
 use super::Active;
@@ -15,11 +16,9 @@ fn chain(name: &str, port: Option<u16>, protocols: &[&str]) -> Fact {
         matches: ChainMatch {
             destination_port: port,
             application_protocols: protocols.iter().map(|name| (*name).to_owned()).collect(),
+            ..ChainMatch::default()
         },
-        handler: Handler::Tcp(TcpHandler {
-            stat_prefix: String::new(),
-            ..TcpHandler::to(name.into())
-        }),
+        handler: Handler::Tcp(TcpHandler::to(name.into())),
     }
 }
 
@@ -45,8 +44,14 @@ fn compiled(listeners: Vec<ListenerFact>) -> Compiled {
 fn chosen(compiled: &Compiled, destination: &str, protocol: Protocol) -> String {
     let destination: std::net::SocketAddr = destination.parse().unwrap();
     let listener = compiled.listener(Direction::Outbound, destination).unwrap();
-    match listener.choose(destination.port(), protocol) {
-        Some(Chain::Tcp(chain)) => chain.handler.cluster.to_string(),
+    let arrival = Arrival {
+        destination,
+        server_name: "",
+        transport_protocol: TransportProtocol::RawBuffer,
+        application_protocols: &protocol.name().into_iter().collect::<Vec<_>>(),
+    };
+    match listener.choose(&arrival) {
+        Some(Chain::Tcp(chain)) => chain.handler.stat_prefix.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -91,14 +96,16 @@ fn chains_are_chosen_by_port_and_then_by_protocol_and_never_back() {
             "{port} {protocol:?}"
         );
     }
-    let listener = compiled
-        .listener(Direction::Outbound, "10.0.0.1:9090".parse().unwrap())
-        .unwrap();
+    let asked = |destination: &str| {
+        let destination = destination.parse().unwrap();
+        let listener = compiled.listener(Direction::Outbound, destination).unwrap();
+        listener.asked(destination).application_protocol
+    };
     assert!(
-        !listener.must_sniff(9090),
+        !asked("10.0.0.1:9090"),
         "the protocol would change nothing: a server may begin"
     );
-    assert!(listener.must_sniff(8080));
+    assert!(asked("10.0.0.1:8080"));
 }
 
 #[test]

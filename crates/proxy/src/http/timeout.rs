@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use daemon::clock::{self, Instant};
+use snapshot::GrpcTimeout;
 use snapshot::route::Forward;
 use tokio::sync::Notify;
 
@@ -29,7 +30,7 @@ pub(crate) struct Limits {
 impl Limits {
     /// The limits for a request of a route.
     pub(crate) fn of(forward: &Forward, request: &Request) -> Self {
-        let grpc = !forward.ignores_grpc_timeout && is_grpc(&request.fields);
+        let grpc = forward.grpc_timeout != GrpcTimeout::Ignored && is_grpc(&request.fields);
         let stated = grpc.then(|| grpc_timeout(&request.fields)).flatten();
         let whole = match (stated, forward.timeout) {
             (Some(stated), Some(most)) => Some(stated.min(most)),

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::doors::Door;
+use super::inspect;
 use super::original_dst::OriginalDestination;
-use super::sniff::{self, Protocol};
 use crate::active::compile::Chain;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -130,13 +130,14 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, ends: Ends) {
             return;
         };
         drop(active);
-        let port = ends.destination.port();
-        let protocol = if listener.must_sniff(port) {
-            sniff::sniff(&mut transport).await
-        } else {
-            Protocol::Other
+        let asked = listener.asked(ends.destination);
+        let Some(found) = inspect::inspect(&mut transport, asked).await else {
+            tracing::debug!(peer = %ends.peer, "the connection ended, or its ClientHello does not");
+            return;
         };
-        listener.choose(port, protocol).cloned()
+        let chain = found.with_arrival(ends, |arrival| listener.choose(arrival).cloned());
+        transport.learn_server_name(found.hello);
+        chain
     };
     match chain {
         Some(Chain::Http(chain)) => {

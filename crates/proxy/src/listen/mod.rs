@@ -2,6 +2,8 @@
 
 pub(crate) mod accept;
 pub(crate) mod bind;
+pub(crate) mod client_hello;
 pub(crate) mod doors;
+pub(crate) mod inspect;
 pub(crate) mod original_dst;
 pub(crate) mod sniff;

@@ -29,8 +29,8 @@ use crate::worker::Worker;
 
 /// Piece in which bytes are moved.
 const PIECE: usize = 16 * 1024;
-/// Tries to connect (Envoy: `max_connect_attempts`).
-const CONNECTS: usize = 3;
+/// Tries to connect, unless the handler has a number (Envoy: `max_connect_attempts`).
+const CONNECTS: u32 = 1;
 /// How often a connection looks whether its chain was retired.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -38,8 +38,9 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, client: Transport) {
     let handler = &chain.handler;
     let Some(active) = worker.active() else { return };
-    let Some(cluster) = active.cluster(&handler.cluster).cloned() else {
-        tracing::debug!(cluster = %handler.cluster, "no such cluster");
+    let picked = handler.target.pick(worker.random.next());
+    let Some(cluster) = picked.and_then(|name| active.cluster(name)).cloned() else {
+        tracing::debug!(?picked, "no such cluster");
         return;
     };
     drop(active);
@@ -53,10 +54,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, cli
     let key = handler
         .hash_source_address
         .then(|| hash::of_address(ends.peer.ip()));
-    let (endpoint, upstream) = match connect(worker, &cluster, ends, key).await {
+    let attempts = handler.max_connect_attempts.unwrap_or(CONNECTS);
+    let (endpoint, upstream) = match connect(worker, &cluster, ends, (key, attempts)).await {
         Ok(connected) => connected,
         Err(error) => {
-            tracing::debug!(%error, cluster = %handler.cluster, destination = %ends.destination, "connection closed");
+            tracing::debug!(%error, cluster = %cluster.facts.name, server_name = ?client.server_name(), destination = %ends.destination, "connection closed");
             return;
         }
     };
@@ -75,9 +77,9 @@ async fn connect(
     worker: &Rc<Worker>,
     cluster: &Rc<Cluster>,
     ends: Ends,
-    key: Option<u64>,
+    (key, attempts): (Option<u64>, u32),
 ) -> Result<(Rc<Endpoint>, Transport), UpstreamError> {
-    let mut tried = Vec::with_capacity(CONNECTS);
+    let mut tried = Vec::new();
     loop {
         let wish = Wish {
             key,
@@ -92,7 +94,7 @@ async fn connect(
             }
             Err(error) => {
                 watch::not_connected(worker, cluster, &endpoint, &error);
-                if tried.len() + 1 >= CONNECTS {
+                if tried.len() + 1 >= attempts as usize {
                     return Err(error);
                 }
                 tried.push(endpoint.address);

@@ -268,9 +268,13 @@ async fn what_is_kept_for_one_connection_is_small() {
     let listener = compiled
         .listener(snapshot::Direction::Outbound, destination)
         .unwrap();
-    let Some(crate::active::compile::Chain::Http(chain)) =
-        listener.choose(80, crate::listen::sniff::Protocol::Other)
-    else {
+    let arrival = snapshot::Arrival {
+        destination,
+        server_name: "",
+        transport_protocol: snapshot::TransportProtocol::RawBuffer,
+        application_protocols: &[],
+    };
+    let Some(crate::active::compile::Chain::Http(chain)) = listener.choose(&arrival) else {
         panic!("the listener serves HTTP")
     };
     let ends = crate::listen::accept::Ends {

@@ -474,8 +474,8 @@ fn listeners() -> [Listener; 5] {
     detecting.detect_http = true;
     detecting.chains.push(Chain {
         matches: ChainMatch {
-            destination_port: None,
             application_protocols: ["http/1.0", "http/1.1", "h2c"].map(String::from).to_vec(),
+            ..ChainMatch::default()
         },
         ..chain("detected", http())
     });

@@ -15,7 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClusterName, Cors, Fault, HashPolicy, HeaderOperations, Mirror, Named, Origin, Retry, RouteTableName,
+    ClusterName, Cors, Fault, GrpcTimeout, HashPolicy, HeaderOperations, Mirror, Named, Origin, Retry,
+    RouteTableName,
 };
 
 pub use compiled::{CompiledTable, Found, RouteProblem, can_compile, host_without_port, pick};
@@ -121,6 +122,15 @@ pub struct Forward {
     /// default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// What `grpc-timeout` of a gRPC request does.
+    #[serde(default, skip_serializing_if = "GrpcTimeout::is_default")]
+    pub grpc_timeout: GrpcTimeout,
+    /// Longest silence on a stream; `None` is the chain's, zero is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+    /// Longest life of a stream; `None` is the chain's, zero is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_stream_duration: Option<Duration>,
     /// Retries; `None` never retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
@@ -136,10 +146,6 @@ pub struct Forward {
     /// Who gets a copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
-    /// The deadline that a gRPC caller states does not count; otherwise it takes the place of `timeout`, which then
-    /// is its upper limit.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub ignores_grpc_timeout: bool,
 }
 
 impl Forward {
@@ -148,12 +154,14 @@ impl Forward {
         Self {
             clusters,
             timeout: None,
+            grpc_timeout: GrpcTimeout::default(),
+            idle_timeout: None,
+            max_stream_duration: None,
             retry: None,
             path_rewrite: None,
             authority_rewrite: None,
             hash: Vec::new(),
             mirrors: Vec::new(),
-            ignores_grpc_timeout: false,
         }
     }
 }

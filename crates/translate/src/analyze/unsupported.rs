@@ -2,10 +2,8 @@
 //! A field leaves this file in the change that makes it work.
 
 use resources::istio::ALL_GATEWAYS_MESH;
-use resources::istio::destination_rule::{
-    ClientTls, ConnectionPool, HttpPool, LoadBalancer, OutlierDetection, TcpPool, TlsMode, TrafficPolicy,
-};
-use resources::istio::virtual_service::{Headers, HttpRedirect, HttpRoute, TcpRoute};
+use resources::istio::destination_rule::{ClientTls, LoadBalancer, OutlierDetection, TlsMode, TrafficPolicy};
+use resources::istio::virtual_service::{Headers, HttpRedirect, HttpRoute};
 use resources::{Code, DestinationRule, Key, Problem, VirtualService};
 
 use snapshot::HeaderField;
@@ -48,12 +46,6 @@ pub(super) fn of_virtual_service(key: &Key, object: &VirtualService, problems: &
     }
     for (index, rule) in spec.http.iter().enumerate() {
         of_http(&mut notes, &format!("spec.http[{index}]"), rule);
-    }
-    for index in 0..spec.tls.len() {
-        notes.note_if(true, format!("spec.tls[{index}]"));
-    }
-    for (index, rule) in spec.tcp.iter().enumerate() {
-        of_tcp(&mut notes, &format!("spec.tcp[{index}]"), rule);
     }
 }
 
@@ -113,21 +105,6 @@ fn of_headers(notes: &mut Notes<'_>, field: &str, headers: Option<&Headers>) {
     }
 }
 
-fn of_tcp(notes: &mut Notes<'_>, field: &str, rule: &TcpRoute) {
-    let weighted = rule.route.iter().filter(|target| target.weight > 0).count() > 1;
-    notes.note_effect_if(
-        weighted,
-        format!("{field}.route"),
-        "the target with the largest weight takes everything",
-    );
-    for (index, matches) in rule.matches.iter().enumerate() {
-        notes.note_if(
-            !matches.destination_subnets.is_empty(),
-            format!("{field}.match[{index}].destinationSubnets"),
-        );
-    }
-}
-
 pub(super) fn of_destination_rule(key: &Key, object: &DestinationRule, problems: &mut Vec<Problem>) {
     let mut notes = Notes { key, problems };
     let top = object
@@ -157,21 +134,16 @@ fn of_policy(notes: &mut Notes<'_>, field: &str, policy: &TrafficPolicy) {
         field,
         &Blocks {
             load_balancer: policy.load_balancer.as_ref(),
-            connection_pool: policy.connection_pool.as_ref(),
             outlier_detection: policy.outlier_detection.as_ref(),
             tls: policy.tls.as_ref(),
         },
     );
-    notes.note_if(policy.tunnel.is_some(), format!("{field}.tunnel"));
-    notes.note_if(policy.proxy_protocol.is_some(), format!("{field}.proxyProtocol"));
-    notes.note_if(policy.retry_budget.is_some(), format!("{field}.retryBudget"));
     for (index, port) in policy.port_level_settings.iter().enumerate() {
         of_blocks(
             notes,
             &format!("{field}.portLevelSettings[{index}]"),
             &Blocks {
                 load_balancer: port.load_balancer.as_ref(),
-                connection_pool: port.connection_pool.as_ref(),
                 outlier_detection: port.outlier_detection.as_ref(),
                 tls: port.tls.as_ref(),
             },
@@ -182,7 +154,6 @@ fn of_policy(notes: &mut Notes<'_>, field: &str, policy: &TrafficPolicy) {
 /// What a policy and the settings of a port have in common.
 struct Blocks<'a> {
     load_balancer: Option<&'a LoadBalancer>,
-    connection_pool: Option<&'a ConnectionPool>,
     outlier_detection: Option<&'a OutlierDetection>,
     tls: Option<&'a ClientTls>,
 }
@@ -208,57 +179,22 @@ fn of_blocks(notes: &mut Notes<'_>, field: &str, blocks: &Blocks<'_>) {
             format!("{field}.warmupDurationSecs"),
         );
     }
-    if let Some(pool) = blocks.connection_pool {
-        of_tcp_pool(notes, &format!("{field}.connectionPool.tcp"), pool.tcp.as_ref());
-        of_http_pool(notes, &format!("{field}.connectionPool.http"), pool.http.as_ref());
-    }
     notes.note_if(
         blocks.outlier_detection.is_some(),
         format!("{field}.outlierDetection"),
     );
-    // Without TLS is how traffic goes today, so asking for that is no disappointment.
-    let tls = blocks.tls.is_some_and(|tls| tls.mode != Some(TlsMode::Disable));
-    notes.note_effect_if(tls, format!("{field}.tls"), "connections are not encrypted");
+    if let Some(tls) = blocks.tls {
+        of_tls(notes, &format!("{field}.tls"), tls);
+    }
 }
 
-fn of_tcp_pool(notes: &mut Notes<'_>, field: &str, pool: Option<&TcpPool>) {
-    let Some(pool) = pool else { return };
-    notes.note_if(pool.max_connections.is_some(), format!("{field}.maxConnections"));
-    notes.note_if(pool.tcp_keepalive.is_some(), format!("{field}.tcpKeepalive"));
-    notes.note_if(
-        pool.max_connection_duration.is_some(),
-        format!("{field}.maxConnectionDuration"),
+fn of_tls(notes: &mut Notes<'_>, field: &str, tls: &ClientTls) {
+    let unencrypted = "connections are not encrypted";
+    let mesh = tls.mode == Some(TlsMode::IstioMutual);
+    notes.note_effect_if(mesh, format!("{field}.mode"), unencrypted);
+    notes.note_effect_if(
+        !tls.credential_name.is_empty(),
+        format!("{field}.credentialName"),
+        unencrypted,
     );
-    notes.note_if(pool.idle_timeout.is_some(), format!("{field}.idleTimeout"));
-}
-
-fn of_http_pool(notes: &mut Notes<'_>, field: &str, pool: Option<&HttpPool>) {
-    let Some(pool) = pool else { return };
-    notes.note_if(
-        pool.http1_max_pending_requests.is_some(),
-        format!("{field}.http1MaxPendingRequests"),
-    );
-    notes.note_if(
-        pool.http2_max_requests.is_some(),
-        format!("{field}.http2MaxRequests"),
-    );
-    notes.note_if(
-        pool.max_requests_per_connection.is_some(),
-        format!("{field}.maxRequestsPerConnection"),
-    );
-    notes.note_if(pool.max_retries.is_some(), format!("{field}.maxRetries"));
-    notes.note_if(pool.idle_timeout.is_some(), format!("{field}.idleTimeout"));
-    notes.note_if(
-        pool.h2_upgrade_policy.is_some(),
-        format!("{field}.h2UpgradePolicy"),
-    );
-    notes.note_if(
-        pool.use_client_protocol.is_some(),
-        format!("{field}.useClientProtocol"),
-    );
-    notes.note_if(
-        pool.max_concurrent_streams.is_some(),
-        format!("{field}.maxConcurrentStreams"),
-    );
-    notes.note_if(pool.http2_keep_alive.is_some(), format!("{field}.http2KeepAlive"));
 }

@@ -68,6 +68,11 @@ impl IndexedRoutes {
             .iter()
             .flat_map(|rule| &rule.matches)
             .map(|matches| &matches.source_labels);
+        let tls = spec
+            .tls
+            .iter()
+            .flat_map(|rule| &rule.matches)
+            .map(|matches| &matches.source_labels);
         Some(Self {
             hosts: spec
                 .hosts
@@ -77,6 +82,7 @@ impl IndexedRoutes {
             visibility: Visibility::of(spec.export_to.iter().map(String::as_str), &meta.namespace),
             asked_labels: http
                 .chain(tcp)
+                .chain(tls)
                 .flat_map(|labels| labels.keys().cloned())
                 .collect(),
             object: object.clone(),

@@ -4,9 +4,11 @@ mod cors;
 mod fault;
 mod matching;
 mod mirror;
+mod opaque;
 mod redirect;
 mod rewrite;
 mod virtual_service;
 
+pub(crate) use opaque::opaque_routes;
 pub(crate) use redirect::redirect;
-pub(crate) use virtual_service::{http_routes, tcp_cluster};
+pub(crate) use virtual_service::http_routes;

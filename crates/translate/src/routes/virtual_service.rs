@@ -1,8 +1,8 @@
-//! VirtualService → routes of an HTTP port, or the cluster of a TCP port.
+//! VirtualService → routes of an HTTP port.
 
 use std::sync::Arc;
 
-use resources::istio::virtual_service::{HttpBody, HttpDestination, HttpMatch, HttpRoute, TcpMatch};
+use resources::istio::virtual_service::{HttpBody, HttpDestination, HttpMatch, HttpRoute};
 use resources::{Key, Kind};
 use snapshot::route::{DirectResponse, Forward};
 use snapshot::{Action, ClusterName, Origin, Route, RouteMatch, Weighted};
@@ -122,32 +122,4 @@ fn weighted(targets: &[HttpDestination], to: impl Fn(&HttpDestination) -> Cluste
         }
     });
     weighted.filter(|target| target.weight > 0).collect()
-}
-
-/// The cluster that connections to a TCP port go to, when a rule says so. Of several weighted targets the heaviest
-/// is taken; `analyze` reports that weights are not supported for TCP yet.
-pub(crate) fn tcp_cluster(
-    scope: &Scope,
-    virtual_service: &IndexedRoutes,
-    listener_port: u16,
-) -> Option<ClusterName> {
-    let object = &virtual_service.object;
-    let asked = |matches: &TcpMatch| {
-        let asked = Asked {
-            gateways: &matches.gateways,
-            port: matches.port,
-            source_labels: &matches.source_labels,
-            source_namespace: &matches.source_namespace,
-        };
-        asked.applies(scope, listener_port)
-    };
-    let mut rules = object.spec.tcp.iter();
-    let rule = rules.find(|rule| rule.matches.is_empty() || rule.matches.iter().any(asked))?;
-    let target = rule.route.iter().rev().max_by_key(|target| target.weight)?;
-    Some(cluster_name(
-        scope,
-        &target.destination,
-        &object.metadata.namespace,
-        listener_port,
-    ))
 }

@@ -1,19 +1,27 @@
 //! Outbound clusters: one for each port of each service, one more for each subset, and the special ones.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use resources::istio::destination_rule::Subset;
 use snapshot::cluster::UpstreamHttp;
 use snapshot::{
-    Cluster, ClusterName, Discovery, Endpoint, Endpoints, Locality, LocalityEndpoints, Origin, Snapshot,
+    Cluster, ClusterName, Direction, Discovery, Endpoint, Endpoints, Locality, LocalityEndpoints, Origin,
+    Snapshot,
 };
 
 use super::CONNECT_TIMEOUT;
 use crate::Protocol;
+use crate::connection_pool;
 use crate::load_balancing::{discovery, load_balancing};
 use crate::mesh::services::{ServicePort, contains_all};
+use crate::proxy_protocol::proxy_protocol;
 use crate::scope::{Scope, VisibleService};
+use crate::tls::client_tls;
 use crate::traffic_policy::Effective;
+
+/// How long an idle connection to a place that nobody declared is kept.
+const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     for seen in scope
@@ -52,20 +60,20 @@ fn add_cluster(seen: &VisibleService, port: &ServicePort, subset: Option<&Subset
         .as_ref()
         .map(|policy| Effective::of(policy, subset, port.port))
         .unwrap_or_default();
-    let tcp = effective.connection_pool.and_then(|pool| pool.tcp.as_ref());
-    let cluster = Cluster {
+    let mut cluster = Cluster {
         load_balancing: load_balancing(effective.load_balancer),
         http: port.protocol.upstream_http(),
-        connect_timeout: tcp
-            .and_then(|tcp| tcp.connect_timeout)
-            .map_or(CONNECT_TIMEOUT, |timeout| timeout.0),
+        connect_timeout: CONNECT_TIMEOUT,
         service: Some(seen.service.reference()),
         origin: origin(seen),
+        proxy_protocol: proxy_protocol(effective.proxy_protocol),
         ..Cluster::new(
             name.clone(),
             discovery(effective.load_balancer, seen.service.is_headless),
         )
     };
+    connection_pool::apply(&effective, Direction::Outbound, &mut cluster);
+    cluster.tls = client_tls(effective.tls, cluster.http);
     if cluster.discovery == Discovery::Endpoints {
         snapshot.endpoints.insert(endpoints(seen, port, subset, name));
     }
@@ -122,6 +130,15 @@ fn endpoints(
 
 /// A cluster that stands for no service.
 pub(super) fn special(name: &str, discovery: Discovery) -> Cluster {
+    let mut special = plain(name, discovery);
+    if discovery == Discovery::OriginalDestination {
+        special.circuit_breaker.idle_timeout = Some(PASSTHROUGH_IDLE_TIMEOUT);
+    }
+    special
+}
+
+/// A cluster that sets nothing.
+pub(super) fn plain(name: &str, discovery: Discovery) -> Cluster {
     Cluster {
         load_balancing: load_balancing(None),
         http: UpstreamHttp::Downstream,

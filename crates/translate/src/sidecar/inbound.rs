@@ -5,18 +5,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use snapshot::chain::RouteSource;
 use snapshot::{
-    Chain, ChainMatch, Cluster, ClusterName, Direction, Discovery, Handler, HttpHandler, Listener, Retry,
-    RouteTable, Snapshot, VirtualHost,
+    Action, Chain, ChainMatch, Cluster, ClusterName, Direction, Discovery, GrpcTimeout, Handler, HttpFilter,
+    HttpHandler, Listener, Retry, RouteTable, Snapshot, VirtualHost,
 };
 
-use super::clusters::special;
+use super::clusters::{plain, special};
 use super::{INBOUND_PORT, default_route, detected_http, tcp};
 use crate::Protocol;
+use crate::connection_pool;
 use crate::retry::inbound_retry;
 use crate::scope::{InboundPort, Scope};
+use crate::traffic_policy::Effective;
 
 /// Source of the proxy's connections to its own workload.
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
@@ -36,7 +39,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         handler: tcp(ClusterName::BLACK_HOLE.into()),
     }];
     for port in &scope.inbound {
-        snapshot.clusters.insert(cluster(port));
+        snapshot.clusters.insert(cluster(scope, port));
         chains.extend(port_chains(port));
     }
     chains.push(catch_all_http());
@@ -54,14 +57,20 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     });
 }
 
-fn cluster(port: &InboundPort) -> Cluster {
+fn cluster(scope: &Scope, port: &InboundPort) -> Cluster {
     let name = ClusterName::inbound(port.target);
-    Cluster {
+    let mut cluster = Cluster {
         http: port.protocol.upstream_http(),
         source_address: Some(SOURCE),
         service: Some(port.service.clone()),
-        ..special(name.as_str(), Discovery::OriginalDestination)
+        ..plain(name.as_str(), Discovery::OriginalDestination)
+    };
+    // The server's proxy holds the limits of its service too, so that clients without a proxy meet them.
+    if let Some(policy) = scope.inbound_policies.get(port.service.host.as_str()) {
+        let effective = Effective::of(policy, None, port.service_port);
+        connection_pool::apply(&effective, Direction::Inbound, &mut cluster);
     }
+    cluster
 }
 
 fn port_chains(port: &InboundPort) -> Vec<Chain> {
@@ -69,13 +78,14 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
     let cluster = ClusterName::inbound(port.target);
     let host = format!("inbound|http|{}", port.service_port);
     // gRPC and HTTP/2 tell by themselves which requests were not handled.
-    let retry = (port.protocol != Protocol::Http2).then(inbound_retry);
+    let http2 = matches!(port.protocol, Protocol::Http2 | Protocol::GrpcWeb);
+    let retry = (!http2).then(inbound_retry);
     let matches = ChainMatch {
         destination_port: Some(port.target),
         ..ChainMatch::default()
     };
     let as_http = |matches: ChainMatch, name: String| Chain {
-        handler: http(&name, &host, cluster.clone(), retry.clone()),
+        handler: Handler::Http(http(&name, &host, cluster.clone(), retry.clone())),
         name,
         matches,
     };
@@ -86,6 +96,15 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
     };
     match port.protocol {
         Protocol::Http | Protocol::Http2 => vec![as_http(matches, name.clone())],
+        Protocol::GrpcWeb => {
+            let mut handler = http(&name, &host, cluster.clone(), retry.clone());
+            handler.filters.insert(0, HttpFilter::GrpcWeb);
+            vec![Chain {
+                name: name.clone(),
+                matches,
+                handler: Handler::Http(handler),
+            }]
+        }
         Protocol::Unknown => {
             let detected = ChainMatch {
                 application_protocols: detected_http(),
@@ -106,25 +125,26 @@ fn catch_all_http() -> Chain {
             application_protocols: detected_http(),
             ..ChainMatch::default()
         },
-        handler: http("0.0.0.0_0", "inbound|http|0", cluster, None),
+        handler: Handler::Http(http("0.0.0.0_0", "inbound|http|0", cluster, None)),
     }
 }
 
 /// One host, one route: everything to the workload. The table has the name of its cluster.
-fn http(chain: &str, host: &str, cluster: ClusterName, retry: Option<Retry>) -> Handler {
+fn http(chain: &str, host: &str, cluster: ClusterName, retry: Option<Retry>) -> HttpHandler {
+    let mut route = default_route("default", cluster.clone(), retry);
+    if let Action::Forward(forward) = &mut route.action {
+        // The deadline of a gRPC caller ends the stream; there is no other limit.
+        forward.grpc_timeout = GrpcTimeout::OfStream(Duration::ZERO);
+    }
     let table = RouteTable {
         name: cluster.as_str().into(),
         hosts: vec![VirtualHost {
             name: host.into(),
             domains: vec!["*".into()],
             without_attempt_count: true,
-            routes: vec![default_route("default", cluster, retry)],
+            routes: vec![route],
         }],
     };
     let routes = RouteSource::Inline(Arc::new(table));
-    Handler::Http(HttpHandler::new(
-        format!("inbound_{chain}"),
-        routes,
-        "istio-envoy",
-    ))
+    HttpHandler::new(format!("inbound_{chain}"), routes, "istio-envoy")
 }

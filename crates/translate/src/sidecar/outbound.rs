@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use resources::istio::has_wildcard;
 use snapshot::chain::RouteSource;
 use snapshot::{
-    Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpHandler, Listener, Retry, Route,
-    RouteTable, RouteTableName, Snapshot, VirtualHost,
+    Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpFilter, HttpHandler, Listener, Retry,
+    Route, RouteTable, RouteTableName, Snapshot, VirtualHost,
 };
 
 use super::hosts::{domains, host_domains};
@@ -16,7 +16,7 @@ use super::{OUTBOUND_PORT, default_route, detected_http, tcp};
 use crate::Protocol;
 use crate::mesh::routes::specificity;
 use crate::mesh::services::ServicePort;
-use crate::routes::{http_routes, tcp_cluster};
+use crate::routes::{http_routes, opaque_routes};
 use crate::scope::{Scope, VisibleService};
 
 const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -26,7 +26,8 @@ const UNKNOWN_HOSTS_PORT: u16 = 80;
 
 pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     snapshot.listeners.insert(virtual_outbound());
-    let mut http_ports = BTreeSet::new();
+    // Whether a service speaks gRPC-Web there.
+    let mut http_ports = BTreeMap::new();
     for seen in scope
         .services
         .iter()
@@ -34,7 +35,8 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     {
         for port in &seen.service.ports {
             match port.protocol {
-                Protocol::Http | Protocol::Http2 => drop(http_ports.insert(port.port)),
+                Protocol::Http | Protocol::Http2 => drop(http_ports.entry(port.port).or_insert(false)),
+                Protocol::GrpcWeb => drop(http_ports.insert(port.port, true)),
                 Protocol::Tcp | Protocol::Tls => add_tcp(scope, seen, port, snapshot),
                 Protocol::Unknown if seen.service.is_headless => add_tcp(scope, seen, port, snapshot),
                 Protocol::Unknown => add_detected(scope, seen, port, snapshot),
@@ -43,8 +45,8 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         }
     }
     let aliases = aliases(scope);
-    for port in http_ports {
-        snapshot.listeners.insert(wildcard_http(port));
+    for (port, grpc_web) in http_ports {
+        snapshot.listeners.insert(wildcard_http(port, grpc_web));
         snapshot.routes.insert(route_table(scope, port, &aliases));
     }
 }
@@ -76,43 +78,72 @@ fn virtual_outbound() -> Listener {
 }
 
 /// The listener that all HTTP services with that port share: requests are told apart by their host.
-fn wildcard_http(port: u16) -> Listener {
+fn wildcard_http(port: u16, grpc_web: bool) -> Listener {
     let name = format!("0.0.0.0_{port}");
-    let handler = http(&name, port.to_string().into());
+    let mut handler = http(&name, port.to_string().into());
+    if grpc_web {
+        handler.filters.insert(0, HttpFilter::GrpcWeb);
+    }
     let chain = Chain {
         name: name.clone(),
         matches: ChainMatch::default(),
-        handler,
+        handler: Handler::Http(handler),
     };
     virtual_listener(name, SocketAddr::new(ANY, port), vec![], chain)
 }
 
-fn http(listener: &str, table: RouteTableName) -> Handler {
+fn http(listener: &str, table: RouteTableName) -> HttpHandler {
     let stat_prefix = format!("outbound_{listener}");
-    Handler::Http(HttpHandler::new(stat_prefix, RouteSource::Named(table), "envoy"))
+    HttpHandler::new(stat_prefix, RouteSource::Named(table), "envoy")
 }
 
 fn virtual_listener(name: String, address: SocketAddr, chains: Vec<Chain>, default_chain: Chain) -> Listener {
+    let asks = |asks: fn(&ChainMatch) -> bool| chains.iter().any(|chain| asks(&chain.matches));
     Listener {
-        detect_http: !chains.is_empty(),
+        detect_http: asks(|matches| !matches.application_protocols.is_empty()),
+        detect_tls: asks(|matches| !matches.server_names.is_empty()),
         chains,
         default_chain: Some(default_chain),
         ..Listener::new(name.into(), address, Direction::Outbound)
     }
 }
 
-/// Where connections to a port go that is not HTTP.
-fn opaque_cluster(scope: &Scope, seen: &VisibleService, port: &ServicePort) -> ClusterName {
-    let by_rule = seen
-        .routes
-        .as_ref()
-        .and_then(|routes| tcp_cluster(scope, routes, port.port));
-    by_rule.unwrap_or_else(|| ClusterName::outbound(port.port, "", &seen.service.host))
+/// Chains for the connections to a port that are not HTTP, and the one for the rest. What nobody wants passes
+/// through, as it would if the mesh did not know the address.
+fn opaque_chains(
+    scope: &Scope,
+    seen: &VisibleService,
+    port: &ServicePort,
+    listener: &str,
+) -> (Vec<Chain>, Chain) {
+    let (all, some): (Vec<_>, Vec<_>) = opaque_routes(scope, seen, port)
+        .into_iter()
+        .partition(|(matches, _)| *matches == ChainMatch::default());
+    let chains = some
+        .into_iter()
+        .enumerate()
+        .map(|(index, (matches, handler))| Chain {
+            name: format!("{listener}-{index}"),
+            matches,
+            handler: Handler::Tcp(handler),
+        });
+    let default = match all.into_iter().next() {
+        Some((matches, handler)) => Chain {
+            name: listener.to_owned(),
+            matches,
+            handler: Handler::Tcp(handler),
+        },
+        None => Chain {
+            name: "PassthroughFilterChain".into(),
+            matches: ChainMatch::default(),
+            handler: tcp(ClusterName::PASSTHROUGH.into()),
+        },
+    };
+    (chains.collect(), default)
 }
 
 /// A listener for each address of the service; without address of its own, for each of its endpoints.
 fn add_tcp(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: &mut Snapshot) {
-    let cluster = opaque_cluster(scope, seen, port);
     let addresses: BTreeSet<IpAddr> = if seen.service.is_headless {
         let members = seen
             .members
@@ -124,15 +155,9 @@ fn add_tcp(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: &
     };
     for address in addresses {
         let name = format!("{address}_{}", port.port);
-        let chain = Chain {
-            name: name.clone(),
-            matches: ChainMatch::default(),
-            handler: tcp(cluster.clone()),
-        };
-        insert_unless_taken(
-            snapshot,
-            virtual_listener(name, SocketAddr::new(address, port.port), vec![], chain),
-        );
+        let (chains, default) = opaque_chains(scope, seen, port, &name);
+        let address = SocketAddr::new(address, port.port);
+        insert_unless_taken(snapshot, virtual_listener(name, address, chains, default));
     }
 }
 
@@ -148,18 +173,12 @@ fn add_detected(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapsh
                 application_protocols: detected_http(),
                 ..ChainMatch::default()
             },
-            handler: http(&name, table.clone()),
+            handler: Handler::Http(http(&name, table.clone())),
         };
-        let otherwise = Chain {
-            name: name.clone(),
-            matches: ChainMatch::default(),
-            handler: tcp(opaque_cluster(scope, seen, port)),
-        };
+        let (mut chains, default) = opaque_chains(scope, seen, port, &name);
+        chains.push(detected);
         let address = SocketAddr::new(*address, port.port);
-        insert_unless_taken(
-            snapshot,
-            virtual_listener(name, address, vec![detected], otherwise),
-        );
+        insert_unless_taken(snapshot, virtual_listener(name, address, chains, default));
     }
     let only_host = VirtualHost {
         name: table.to_string(),

@@ -3,19 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use hcm::HttpConnectionManager;
 use hcm::http_connection_manager::{RouteSpecifier, UpgradeConfig};
 use pb::filter::ConfigType;
-use snapshot::{Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler};
+use snapshot::{
+    Chain, ChainMatch, Handler, HttpHandler, RouteSource, Subnet, TcpHandler, TcpTarget, TransportProtocol,
+    Tunnel, WeightedCluster,
+};
+use tcp::tcp_proxy::weighted_cluster::ClusterWeight;
+use tcp::tcp_proxy::{ClusterSpecifier, TunnelingConfig};
 
 use super::proto::{
     aggregated, check_aggregated, duration, is, limit, no, number, pack, refuse, to_duration, to_limit,
     unpack, yes,
 };
-use super::{Dialect, filter, hash, route};
+use super::{Dialect, filter, hash, route, timeouts};
 use crate::rejected::Reason;
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
@@ -23,6 +29,8 @@ const TCP: &str = "envoy.filters.network.tcp_proxy";
 /// Envoy's longest silence on a stream where none is stated.
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 const WEBSOCKET: &str = "websocket";
+const RAW_BUFFER: &str = "raw_buffer";
+const TLS: &str = "tls";
 
 pub(super) fn to_proto(chain: &Chain, dialect: Dialect) -> pb::FilterChain {
     let (name, config) = match &chain.handler {
@@ -34,6 +42,9 @@ pub(super) fn to_proto(chain: &Chain, dialect: Dialect) -> pb::FilterChain {
         name: chain.name.clone(),
         filter_chain_match: (*matches != ChainMatch::default()).then(|| pb::FilterChainMatch {
             destination_port: matches.destination_port.map(u32::from).and_then(number),
+            prefix_ranges: matches.destination_subnets.iter().map(range).collect(),
+            server_names: matches.server_names.clone(),
+            transport_protocol: matches.transport_protocol.map_or("", transport).to_owned(),
             application_protocols: matches.application_protocols.clone(),
             ..Default::default()
         }),
@@ -59,28 +70,57 @@ fn match_from_proto(message: pb::FilterChainMatch) -> Result<ChainMatch, Reason>
         message,
         "FilterChainMatch",
         [
-            prefix_ranges,
             address_suffix,
             suffix_len,
             direct_source_prefix_ranges,
             source_type,
             source_prefix_ranges,
             source_ports,
-            server_names,
         ]
     );
-    // Without TLS every connection is `raw_buffer`.
-    if !matches!(message.transport_protocol.as_str(), "" | "raw_buffer") {
-        return Err(Reason::unsupported("FilterChainMatch.transport_protocol"));
-    }
+    let transport_protocol = match message.transport_protocol.as_str() {
+        "" => None,
+        RAW_BUFFER => Some(TransportProtocol::RawBuffer),
+        TLS => Some(TransportProtocol::Tls),
+        _ => return Err(Reason::unsupported("FilterChainMatch.transport_protocol")),
+    };
+    let subnets = message.prefix_ranges.iter().map(range_from_proto);
     let port = message
         .destination_port
         .map(|port| u16::try_from(port.value))
         .transpose();
     Ok(ChainMatch {
         destination_port: port.map_err(|_| Reason::new("FilterChainMatch.destination_port", "is no port"))?,
+        destination_subnets: subnets.collect::<Result<_, _>>()?,
+        server_names: message.server_names,
+        transport_protocol,
         application_protocols: message.application_protocols,
     })
+}
+
+fn transport(protocol: TransportProtocol) -> &'static str {
+    match protocol {
+        TransportProtocol::RawBuffer => RAW_BUFFER,
+        TransportProtocol::Tls => TLS,
+    }
+}
+
+fn range(subnet: &Subnet) -> CidrRange {
+    CidrRange {
+        address_prefix: subnet.address().to_string(),
+        prefix_len: number(subnet.length().into()),
+    }
+}
+
+fn range_from_proto(range: &CidrRange) -> Result<Subnet, Reason> {
+    let wrong = || Reason::new("FilterChainMatch.prefix_ranges", "is no network");
+    let address = range.address_prefix.parse().map_err(|_| wrong())?;
+    // Left out, it is zero.
+    let length = range.prefix_len.as_ref().map_or(0, |length| length.value);
+    u8::try_from(length)
+        .ok()
+        .and_then(|length| Subnet::new(address, length))
+        .ok_or_else(wrong)
 }
 
 /// The last filter handles the connection; those before it may only be Istio's bookkeeping.
@@ -126,7 +166,7 @@ fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManag
         }),
         RouteSource::Inline(table) => RouteSpecifier::RouteConfig(route::to_proto(table)),
     };
-    HttpConnectionManager {
+    let mut message = HttpConnectionManager {
         stat_prefix: handler.stat_prefix.clone(),
         route_specifier: Some(routes),
         http_filters: filter::to_proto(&handler.filters, dialect),
@@ -138,12 +178,17 @@ fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManag
             upgrade_type: WEBSOCKET.into(),
             ..Default::default()
         }],
+        // Istio leaves the answer to `expect: 100-continue` to the workload.
+        proxy_100_continue: true,
         ..Default::default()
-    }
+    };
+    timeouts::to_proto(&handler.timeouts, &mut message);
+    message
 }
 
 fn http_from_proto(message: HttpConnectionManager) -> Result<HttpHandler, Reason> {
     check_unsupported(&message)?;
+    let timeouts = timeouts::from_proto(&message)?;
     let routes = match message.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => {
             check_aggregated(rds.config_source, "Rds.config_source")?;
@@ -168,6 +213,7 @@ fn http_from_proto(message: HttpConnectionManager) -> Result<HttpHandler, Reason
             STREAM_IDLE_TIMEOUT,
             "HttpConnectionManager.stream_idle_timeout",
         )?,
+        timeouts,
     })
 }
 
@@ -182,8 +228,6 @@ fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
             server_header_transformation,
             scheme_header_transformation,
             max_request_headers_kb,
-            request_timeout,
-            request_headers_timeout,
             xff_num_trusted_hops,
             original_ip_detection_extensions,
             early_header_mutation_extensions,
@@ -220,13 +264,67 @@ fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
 fn tcp_to_proto(handler: &TcpHandler) -> tcp::TcpProxy {
     tcp::TcpProxy {
         stat_prefix: handler.stat_prefix.clone(),
-        cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(
-            handler.cluster.to_string(),
-        )),
+        cluster_specifier: Some(target_to_proto(&handler.target)),
         idle_timeout: handler.idle_timeout.and_then(duration),
         hash_policy: hash::source_address_to_proto(handler.hash_source_address),
+        max_downstream_connection_duration: handler.max_connection_duration.and_then(duration),
+        max_connect_attempts: handler.max_connect_attempts.and_then(number),
+        tunneling_config: handler.tunnel.as_ref().map(|tunnel| TunnelingConfig {
+            hostname: tunnel.target.clone(),
+            use_post: tunnel.post,
+            ..Default::default()
+        }),
         ..Default::default()
     }
+}
+
+fn target_to_proto(target: &TcpTarget) -> ClusterSpecifier {
+    match target {
+        TcpTarget::Cluster(name) => ClusterSpecifier::Cluster(name.to_string()),
+        TcpTarget::Clusters(targets) => {
+            let clusters = targets.iter().map(|target| ClusterWeight {
+                name: target.cluster.to_string(),
+                weight: target.weight,
+                ..Default::default()
+            });
+            ClusterSpecifier::WeightedClusters(tcp::tcp_proxy::WeightedCluster {
+                clusters: clusters.collect(),
+            })
+        }
+    }
+}
+
+fn target_from_proto(specifier: Option<ClusterSpecifier>) -> Result<TcpTarget, Reason> {
+    let clusters = match specifier {
+        Some(ClusterSpecifier::Cluster(name)) => return Ok(TcpTarget::Cluster(name.into())),
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters,
+        None => return Err(Reason::missing("TcpProxy.cluster")),
+    };
+    let clusters = clusters.into_iter().map(|target| {
+        refuse!(target, "ClusterWeight", [metadata_match]);
+        Ok(WeightedCluster {
+            cluster: target.name.into(),
+            weight: target.weight,
+        })
+    });
+    Ok(TcpTarget::Clusters(clusters.collect::<Result<_, _>>()?))
+}
+
+fn tunnel_from_proto(message: TunnelingConfig) -> Result<Tunnel, Reason> {
+    refuse!(
+        message,
+        "TunnelingConfig",
+        [
+            headers_to_add,
+            propagate_response_headers,
+            post_path,
+            propagate_response_trailers
+        ]
+    );
+    Ok(Tunnel {
+        target: message.hostname,
+        post: message.use_post,
+    })
 }
 
 fn tcp_from_proto(message: tcp::TcpProxy) -> Result<TcpHandler, Reason> {
@@ -238,28 +336,24 @@ fn tcp_from_proto(message: tcp::TcpProxy) -> Result<TcpHandler, Reason> {
             metadata_match,
             downstream_idle_timeout,
             upstream_idle_timeout,
-            max_connect_attempts,
             backoff_options,
-            tunneling_config,
-            max_downstream_connection_duration,
             proxy_protocol_tlvs,
             upstream_connect_mode,
         ]
     );
-    let cluster = match message.cluster_specifier {
-        Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(name)) => name.into(),
-        Some(tcp::tcp_proxy::ClusterSpecifier::WeightedClusters(_)) => {
-            return Err(Reason::unsupported("TcpProxy.weighted_clusters"));
-        }
-        None => return Err(Reason::missing("TcpProxy.cluster")),
-    };
     Ok(TcpHandler {
         stat_prefix: message.stat_prefix,
-        cluster,
+        target: target_from_proto(message.cluster_specifier)?,
+        max_connect_attempts: message.max_connect_attempts.map(|attempts| attempts.value),
+        tunnel: message.tunneling_config.map(tunnel_from_proto).transpose()?,
         idle_timeout: message
             .idle_timeout
             .map(|value| to_duration(value, "TcpProxy.idle_timeout"))
             .transpose()?,
         hash_source_address: hash::source_address_from_proto(&message.hash_policy)?,
+        max_connection_duration: message
+            .max_downstream_connection_duration
+            .map(|value| to_duration(value, "TcpProxy.max_downstream_connection_duration"))
+            .transpose()?,
     })
 }

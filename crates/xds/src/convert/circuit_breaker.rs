@@ -2,11 +2,12 @@
 //! said with the largest number. The limits that Envoy keeps elsewhere are in `http.rs`.
 
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
+use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::protobuf::UInt32Value;
-use pb::circuit_breakers::Thresholds;
-use snapshot::CircuitBreaker;
+use pb::circuit_breakers::{Thresholds, thresholds};
+use snapshot::{CircuitBreaker, RetryBudget};
 
-use super::proto::{number, refuse};
+use super::proto::{duration, number, refuse, to_duration};
 use crate::rejected::Reason;
 
 const UNLIMITED: u32 = u32::MAX;
@@ -19,6 +20,7 @@ pub(super) fn to_proto(breaker: &CircuitBreaker) -> pb::CircuitBreakers {
             max_pending_requests: threshold(breaker.max_pending_requests),
             max_requests: threshold(breaker.max_requests),
             max_retries: threshold(breaker.max_retries),
+            retry_budget: breaker.retry_budget.map(budget_to_proto),
             track_remaining: true,
             ..Default::default()
         }],
@@ -35,7 +37,7 @@ pub(super) fn from_proto(message: Option<pb::CircuitBreakers>) -> Result<Circuit
         refuse!(
             threshold,
             "CircuitBreakers.Thresholds",
-            [priority, retry_budget, max_connection_pools]
+            [priority, max_connection_pools]
         );
         normal = threshold;
     }
@@ -47,6 +49,34 @@ pub(super) fn from_proto(message: Option<pb::CircuitBreakers>) -> Result<Circuit
         max_pending_requests: limit(normal.max_pending_requests, 1024),
         max_requests: limit(normal.max_requests, 1024),
         max_retries: limit(normal.max_retries, 3),
+        retry_budget: normal.retry_budget.map(budget_from_proto).transpose()?,
         ..CircuitBreaker::default()
+    })
+}
+
+fn budget_to_proto(budget: RetryBudget) -> thresholds::RetryBudget {
+    thresholds::RetryBudget {
+        budget_percent: Some(Percent {
+            value: budget.percent,
+        }),
+        min_retry_concurrency: number(budget.min_retry_concurrency),
+        budget_interval: budget.interval.and_then(duration),
+    }
+}
+
+fn budget_from_proto(message: thresholds::RetryBudget) -> Result<RetryBudget, Reason> {
+    let envoys = RetryBudget::default();
+    let interval = message
+        .budget_interval
+        .map(|interval| to_duration(interval, "RetryBudget.budget_interval"))
+        .transpose()?;
+    Ok(RetryBudget {
+        percent: message
+            .budget_percent
+            .map_or(envoys.percent, |percent| percent.value),
+        min_retry_concurrency: message
+            .min_retry_concurrency
+            .map_or(envoys.min_retry_concurrency, |count| count.value),
+        interval: interval.filter(|interval| !interval.is_zero()),
     })
 }

@@ -10,7 +10,7 @@ use snapshot::{Cluster, ClusterName, Discovery, LoadBalancing};
 use super::proto::{
     aggregated, check_aggregated, duration, refuse, socket_address, to_duration, to_socket_address,
 };
-use super::{circuit_breaker, http, load_balancing, metadata, outlier_detection};
+use super::{circuit_breaker, connection_pool, http, load_balancing, metadata, outlier_detection, tls};
 use crate::rejected::Reason;
 
 /// Envoy's limit where none is stated.
@@ -46,9 +46,11 @@ pub(super) fn to_proto(cluster: &Cluster) -> pb::Cluster {
         connect_timeout: duration(cluster.connect_timeout),
         circuit_breakers: Some(circuit_breaker::to_proto(&cluster.circuit_breaker)),
         typed_extension_protocol_options: outlier_detection::with_error_statuses(
-            http::to_proto(cluster.http, &cluster.circuit_breaker),
+            http::to_proto(cluster),
             cluster.outlier_detection.as_ref(),
         ),
+        upstream_connection_options: cluster.tcp_keepalive.map(connection_pool::keepalive_to_proto),
+        transport_socket: tls::to_proto(cluster),
         upstream_bind_config: cluster.source_address.map(|address| BindConfig {
             source_address: Some(socket_address(address, 0)),
             ..Default::default()
@@ -75,7 +77,12 @@ pub(super) fn from_proto(message: pb::Cluster) -> Result<Cluster, Reason> {
         &message.typed_extension_protocol_options,
     )?;
     let mut circuit_breaker = circuit_breaker::from_proto(message.circuit_breakers)?;
-    let http = http::from_proto(&message.typed_extension_protocol_options, &mut circuit_breaker)?;
+    let (http, http2) = http::from_proto(&message.typed_extension_protocol_options, &mut circuit_breaker)?;
+    let transport = tls::from_proto(
+        message.transport_socket,
+        &message.typed_extension_protocol_options,
+    )?;
+    let tcp_keepalive = connection_pool::keepalive_from_proto(message.upstream_connection_options)?;
     let connect_timeout = message.connect_timeout.map_or(Ok(CONNECT_TIMEOUT), |value| {
         to_duration(value, "Cluster.connect_timeout")
     })?;
@@ -99,7 +106,11 @@ pub(super) fn from_proto(message: pb::Cluster) -> Result<Cluster, Reason> {
         http,
         connect_timeout,
         circuit_breaker,
+        tcp_keepalive,
+        http2,
         source_address,
+        tls: transport.tls,
+        proxy_protocol: transport.proxy_protocol,
         service: metadata::service(message.metadata.as_ref()),
         origin: metadata::origin(message.metadata.as_ref()),
     })
@@ -172,7 +183,6 @@ fn check_unsupported(message: &pb::Cluster) -> Result<(), Reason> {
         [
             transport_socket_matches,
             transport_socket_matcher,
-            transport_socket,
             health_checks,
             max_requests_per_connection,
             upstream_http_protocol_options,
@@ -182,7 +192,6 @@ fn check_unsupported(message: &pb::Cluster) -> Result<(), Reason> {
             lb_subset_config,
             load_balancing_policy,
             protocol_selection,
-            upstream_connection_options,
             close_connections_on_host_health_failure,
             ignore_health_on_host_removal,
             filters,

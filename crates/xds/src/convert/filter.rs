@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
+use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use envoy_types::pb::google::protobuf::{Any, Struct};
@@ -16,6 +17,7 @@ use super::{Dialect, cors, fault};
 use crate::rejected::Reason;
 
 const ROUTER: &str = "envoy.filters.http.router";
+const GRPC_WEB: &str = "envoy.filters.http.grpc_web";
 const STATS: &str = "amime.filters.http.stats";
 
 /// `xds.type.v3.TypedStruct`: how xDS carries a configuration that has no message of its own.
@@ -38,18 +40,16 @@ impl prost::Name for TypedStruct {
 /// The filters, those that do what routes say, and the router at their end. Envoy is spared those that only our
 /// proxy has.
 pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::HttpFilter> {
-    let ours = filters
-        .iter()
-        .filter(|_| dialect == Dialect::Amime)
-        .map(|filter| match filter {
-            HttpFilter::Stats => marker(STATS),
-        });
+    let before = filters.iter().filter_map(|filter| match filter {
+        HttpFilter::Stats => (dialect == Dialect::Amime).then(|| marker(STATS)),
+        HttpFilter::GrpcWeb => Some(http_filter(GRPC_WEB, pack(GrpcWeb::default()))),
+    });
     let every_chain = [
         http_filter(fault::FILTER, pack(HttpFault::default())),
         http_filter(cors::FILTER, pack(Cors {})),
         http_filter(ROUTER, pack(Router::default())),
     ];
-    ours.chain(every_chain).collect()
+    before.chain(every_chain).collect()
 }
 
 pub(super) fn from_proto(mut messages: Vec<pb::HttpFilter>) -> Result<Vec<HttpFilter>, Reason> {
@@ -76,6 +76,7 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
     match message.name.as_str() {
         STATS => check_marker(message).map(|()| Some(HttpFilter::Stats)),
         "istio.stats" => Ok(Some(HttpFilter::Stats)),
+        GRPC_WEB => Ok(Some(HttpFilter::GrpcWeb)),
         "istio.metadata_exchange" | "istio.alpn" | "envoy.filters.http.grpc_stats" => Ok(None),
         cors::FILTER | fault::FILTER if is_empty(message) => Ok(None),
         _ if message.is_optional => Ok(None),

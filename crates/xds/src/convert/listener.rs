@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::config::core::v3::TrafficDirection;
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use envoy_types::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::google::protobuf::Any;
 use pb::listener_filter::ConfigType;
 use snapshot::{Direction, Listener};
@@ -25,6 +26,9 @@ pub(super) fn to_proto(listener: &Listener, dialect: Dialect) -> pb::Listener {
     let inspector = listener
         .detect_http
         .then(|| listener_filter(HTTP_INSPECTOR, pack(HttpInspector {})));
+    let tls = listener
+        .detect_tls
+        .then(|| listener_filter(TLS_INSPECTOR, pack(TlsInspector::default())));
     let direction = match listener.direction {
         Direction::Inbound => TrafficDirection::Inbound,
         Direction::Outbound => TrafficDirection::Outbound,
@@ -39,7 +43,7 @@ pub(super) fn to_proto(listener: &Listener, dialect: Dialect) -> pb::Listener {
             None
         },
         traffic_direction: direction.into(),
-        listener_filters: original.into_iter().chain(inspector).collect(),
+        listener_filters: original.into_iter().chain(tls).chain(inspector).collect(),
         // A client that waits for the server to speak first is not cut off, only not recognised.
         listener_filters_timeout: duration(Duration::ZERO),
         continue_on_listener_filters_timeout: true,
@@ -63,16 +67,11 @@ pub(super) fn from_proto(message: pb::Listener) -> Result<Listener, Reason> {
         // A listener of its own stands before what it forwards to.
         TrafficDirection::Outbound | TrafficDirection::Unspecified => Direction::Outbound,
     };
-    let detect_http = message
-        .listener_filters
-        .iter()
-        .any(|filter| filter.name == HTTP_INSPECTOR);
+    let has_filter = |name| message.listener_filters.iter().any(|filter| filter.name == name);
+    let (detect_http, detect_tls) = (has_filter(HTTP_INSPECTOR), has_filter(TLS_INSPECTOR));
     let bind = is(message.bind_to_port, true);
     let use_original_destination = is(message.use_original_dst, false);
-    let restores = message
-        .listener_filters
-        .iter()
-        .any(|filter| filter.name == ORIGINAL_DESTINATION);
+    let restores = has_filter(ORIGINAL_DESTINATION);
     Ok(Listener {
         name: message.name.into(),
         address: to_address(message.address, "Listener.address")?,
@@ -81,6 +80,7 @@ pub(super) fn from_proto(message: pb::Listener) -> Result<Listener, Reason> {
         use_original_destination,
         direction,
         detect_http,
+        detect_tls,
         chains: message
             .filter_chains
             .into_iter()
@@ -114,7 +114,6 @@ fn check_unsupported(message: &pb::Listener) -> Result<(), Reason> {
         if filter.filter_disabled.is_some() {
             return Err(Reason::unsupported("ListenerFilter.filter_disabled"));
         }
-        // Nothing here matches on what the TLS inspector finds.
         if ![ORIGINAL_DESTINATION, HTTP_INSPECTOR, TLS_INSPECTOR].contains(&filter.name.as_str()) {
             return Err(Reason::unsupported(format!(
                 "Listener.listener_filters {:?}",

@@ -12,6 +12,7 @@ pub(crate) mod bootstrap;
 mod chain;
 mod circuit_breaker;
 mod cluster;
+mod connection_pool;
 mod cors;
 mod endpoint;
 mod fault;
@@ -32,6 +33,8 @@ mod retry;
 mod rewrite;
 mod route;
 mod share;
+mod timeouts;
+mod tls;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use snapshot::route::{DirectResponse, Forward};
 use snapshot::{Action, Route, RouteTable, VirtualHost, Weighted};
 
 use super::proto::{limit, no, number, pack, refuse, to_limit, unpack};
-use super::{cors, fault, hash, headers, matching, metadata, mirror, redirect, retry, rewrite};
+use super::{cors, fault, hash, headers, matching, metadata, mirror, redirect, retry, rewrite, timeouts};
 use crate::rejected::Reason;
 
 /// Envoy's limit of an exchange where none is stated.
@@ -222,14 +222,13 @@ fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
     let mut action = pb::RouteAction {
         cluster_specifier: Some(clusters),
         timeout: limit(forward.timeout),
-        // The deadline of a gRPC caller may shorten the limit, never lengthen it; Istio says it in this old field.
-        max_grpc_timeout: limit(forward.timeout).filter(|_| !forward.ignores_grpc_timeout),
         retry_policy: forward.retry.as_ref().map(retry::to_proto),
         host_rewrite_specifier: rewrite::authority_to_proto(forward.authority_rewrite.as_ref()),
         hash_policy: forward.hash.iter().map(hash::to_proto).collect(),
         request_mirror_policies: forward.mirrors.iter().map(mirror::to_proto).collect(),
         ..Default::default()
     };
+    timeouts::route_to_proto(forward, &mut action);
     rewrite::path_to_proto(forward.path_rewrite.as_ref(), &mut action);
     action
 }
@@ -237,22 +236,11 @@ fn forward_to_proto(forward: &Forward) -> pb::RouteAction {
 fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
     check_forward(&message)?;
     let timeout = to_limit(message.timeout, ROUTE_TIMEOUT, "RouteAction.timeout")?;
-    let ignores_grpc_timeout = message.max_grpc_timeout.is_none();
-    if !ignores_grpc_timeout {
-        let field = "RouteAction.max_grpc_timeout";
-        if to_limit(message.max_grpc_timeout, Duration::ZERO, field)? != timeout {
-            return Err(Reason::unsupported(
-                "RouteAction.max_grpc_timeout other than timeout",
-            ));
-        }
-    }
-    if let Some(stream) = message.max_stream_duration {
-        let field = "MaxStreamDuration.max_stream_duration";
-        let longest = to_limit(stream.max_stream_duration, Duration::ZERO, field)?;
-        if longest.is_some() {
-            return Err(Reason::unsupported(field));
-        }
-    }
+    let mut limits = Forward {
+        timeout,
+        ..Forward::to(Vec::new())
+    };
+    timeouts::route_from_proto(&message, &mut limits)?;
     let clusters = match message.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => vec![Weighted::new(name.into(), SOLE_WEIGHT)],
         Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted_from_proto(weighted)?,
@@ -264,7 +252,6 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
     };
     Ok(Forward {
         clusters,
-        timeout,
         retry: message.retry_policy.map(retry::from_proto).transpose()?,
         path_rewrite: rewrite::path_from_proto(message.prefix_rewrite, message.regex_rewrite)?,
         authority_rewrite: rewrite::authority_from_proto(message.host_rewrite_specifier)?,
@@ -274,7 +261,7 @@ fn forward_from_proto(message: pb::RouteAction) -> Result<Forward, Reason> {
             .into_iter()
             .map(mirror::from_proto)
             .collect::<Result<_, _>>()?,
-        ignores_grpc_timeout,
+        ..limits
     })
 }
 
@@ -289,7 +276,6 @@ fn check_forward(message: &pb::RouteAction) -> Result<(), Reason> {
             path_rewrite_policy,
             path_rewrite,
             append_x_forwarded_host,
-            idle_timeout,
             early_data_policy,
             retry_policy_typed_config,
             priority,

@@ -126,7 +126,7 @@ fn what_would_change_behaviour_is_refused_by_its_field() {
     );
 
     let matched = listeners::FilterChainMatch {
-        server_names: vec!["a.example".into()],
+        address_suffix: "10.0.0.1".into(),
         ..Default::default()
     };
     let listener = listeners::Listener {
@@ -141,7 +141,7 @@ fn what_would_change_behaviour_is_refused_by_its_field() {
     };
     assert_eq!(
         reason(Kind::Listener, &listener),
-        "LDS x: FilterChainMatch.server_names: is not supported"
+        "LDS x: FilterChainMatch.address_suffix: is not supported"
     );
 }
 
