@@ -54,6 +54,8 @@ enum Command {
         /// Which one (`list` prints them)
         name: Option<String>,
     },
+    /// HTTP/2 conformance in the sections of h2spec, with counts
+    H2spec,
     /// Measurements that are claims: propagation, up
     Bench {
         /// Which one (`list` prints them)
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Bless { feature } => suites::bless(feature.as_deref()),
         Command::Gen { check } => r#gen::run(check),
         Command::Soak { name } => soak::run(name.as_deref()),
+        Command::H2spec => suites::h2spec(),
         Command::Bench { scenario } => bench::run(scenario.as_deref()),
     };
     match outcome {

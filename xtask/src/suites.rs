@@ -116,6 +116,20 @@ fn compat(features: &[String]) -> Result<()> {
     )
 }
 
+/// `cargo xtask h2spec`: the same tests as always, with what they print.
+pub(crate) fn h2spec() -> Result<()> {
+    cargo(&[
+        "test",
+        "-p",
+        "proxy",
+        "--lib",
+        "conformance",
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+    ])
+}
+
 fn list() {
     for suite in SUITES {
         let root = if suite.needs_root().is_some() {

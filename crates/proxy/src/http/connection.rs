@@ -163,16 +163,21 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
     };
     let mut drain = connection.worker.drain.clone();
     let mut draining = connection.chain.direction == Direction::Outbound;
-    let mut last = clock::now();
+    let (mut last, mut ending) = (clock::now(), false);
+    let resets = Rc::<h2::Resets>::default();
     loop {
         tokio::select! {
             accepted = server.accept() => match accepted {
+                Some(Ok(_)) if resets.another_is_too_many() => {
+                    tracing::debug!(peer = %connection.ends.peer, "HTTP/2 connection opens streams to reset them");
+                    server.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
+                }
                 Some(Ok((request, respond))) => {
                     last = clock::now();
                     if connection.is_draining() {
                         server.graceful_shutdown();
                     }
-                    serve_stream(connection, request, respond);
+                    serve_stream(connection, request, respond, &resets);
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "HTTP/2 connection failed");
@@ -185,9 +190,17 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
                 server.graceful_shutdown();
             }
             // Streams that are still open finish before the connection ends.
-            () = clock::sleep(DRAIN) => if connection.is_draining() || clock::now() - last >= SILENCE {
-                server.graceful_shutdown();
-            },
+            () = clock::sleep(DRAIN) => {
+                let idle = !server.has_streams();
+                if idle && ending {
+                    // Said goodbye one round ago, and cannot even be told so: the peer does not read.
+                    return;
+                }
+                if connection.is_draining() || idle && clock::now() - last >= SILENCE {
+                    ending = idle;
+                    server.graceful_shutdown();
+                }
+            }
         }
     }
 }
@@ -196,8 +209,9 @@ fn serve_stream(
     connection: &Rc<Connection>,
     request: http::Request<::h2::RecvStream>,
     mut respond: ::h2::server::SendResponse<Bytes>,
+    resets: &Rc<h2::Resets>,
 ) {
-    let (request, body) = match h2::request_from(request) {
+    let (request, body) = match h2::request_from(request, resets) {
         Ok(parts) => parts,
         Err(refusal) => {
             tracing::debug!(%refusal, "request refused");
@@ -206,10 +220,15 @@ fn serve_stream(
             return;
         }
     };
-    let connection = connection.clone();
+    let (connection, resets) = (connection.clone(), resets.clone());
     let tasks = connection.worker.tasks.clone();
     tasks.spawn_local("stream", async move {
-        let reply = Reply::Http2 { respond, body: None };
+        let reply = Reply::Http2 {
+            respond,
+            body: None,
+            resets,
+            begun: clock::now(),
+        };
         exchange::serve(&connection, request, Source::Http2(body), reply).await;
     });
 }

@@ -1,5 +1,6 @@
 //! The whole proxy in one process, on real loopback sockets, without capture and without controller.
 
+mod conformance;
 mod cors;
 mod desync;
 mod fault;

@@ -3,19 +3,23 @@
 //! A received byte is given back to the peer's window only when the next frame is asked for, that is, after it
 //! has been passed on. Limits: 1,000 streams, 60 KiB of fields, and the library's own on resets and floods.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
+use daemon::clock::{self, Instant};
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri};
 
-use super::h1::{MAX_HEAD, Refusal};
+use super::h1::{self, MAX_FIELDS, MAX_HEAD, MAX_INFORMATIONAL, Refusal};
 use super::{CodecError, Fields, Frame, Length, Request, Response, Version};
-use crate::transport::Transport;
+use crate::transport::{SILENCE, Transport};
 
 /// What an HTTP/2 client sends first.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -24,6 +28,12 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_STREAMS: u32 = 1000;
 const SEND_BUFFER: usize = 64 * 1024;
+/// A stream that the client resets within this time was opened for nothing (Envoy's
+/// `premature_reset_min_stream_lifetime_seconds`).
+const EARLY: Duration = Duration::from_secs(1);
+/// Once a connection had so many streams, no more than half may have been reset early (Envoy's
+/// `premature_reset_total_stream_count`; CVE-2023-44487).
+const RESETS_JUDGED: u32 = 500;
 
 /// Opens the server's side of a connection.
 pub(crate) async fn accept(
@@ -63,27 +73,60 @@ fn head_limit() -> u32 {
     u32::try_from(MAX_HEAD).expect("60 KiB fit")
 }
 
+/// The streams of one connection that were opened, and those that the client reset early.
+#[derive(Debug, Default)]
+pub(crate) struct Resets {
+    opened: Cell<u32>,
+    early: Cell<u32>,
+}
+
+impl Resets {
+    /// Whether the connection is there for nothing but resets. Asked once per new stream.
+    pub(crate) fn another_is_too_many(&self) -> bool {
+        let opened = self.opened.get().saturating_add(1);
+        self.opened.set(opened);
+        self.early.get() > opened.max(RESETS_JUDGED) / 2
+    }
+
+    /// The client reset a stream that was begun then.
+    pub(crate) fn reset(&self, begun: Instant) {
+        if clock::now() - begun < EARLY {
+            self.early.set(self.early.get().saturating_add(1));
+        }
+    }
+}
+
 /// The head of a received request, and its body.
-pub(crate) fn request_from(request: http::Request<RecvStream>) -> Result<(Request, Receive), Refusal> {
+pub(crate) fn request_from(
+    request: http::Request<RecvStream>,
+    resets: &Rc<Resets>,
+) -> Result<(Request, Receive), Refusal> {
     let (parts, body) = request.into_parts();
-    let mut fields = Fields::from_map(&parts.headers);
-    let host = fields.text("host").map(str::to_owned);
+    let mut fields = checked(&parts.headers)?;
+    let host = one_host(&fields)?;
     fields.remove("host");
     let authority = parts
         .uri
         .authority()
         .map(|authority| authority.as_str().to_owned())
-        .or(host);
+        .or(host)
+        .ok_or(Refusal::HostMissing)?;
+    h1::check_authority(&authority)?;
     let path = match parts.uri.path_and_query() {
         Some(path) => path.as_str().to_owned(),
         None if parts.method == Method::CONNECT => String::new(),
         None => "/".to_owned(),
     };
-    let length = length_of(&mut fields, body.is_end_stream())?;
+    let asterisk = path == "*" && parts.method == Method::OPTIONS;
+    if !path.is_ascii() || !(path.starts_with('/') || asterisk || parts.method == Method::CONNECT) {
+        return Err(Refusal::Target);
+    }
+    join_cookies(&mut fields);
+    let length = length_of(&mut fields, body.is_end_stream(), false)?;
     let request = Request {
         method: parts.method,
         path,
-        authority: authority.ok_or(Refusal::HostMissing)?,
+        authority,
         scheme: if parts.uri.scheme_str() == Some("https") {
             "https"
         } else {
@@ -94,7 +137,41 @@ pub(crate) fn request_from(request: http::Request<RecvStream>) -> Result<(Reques
         upgrade: None,
         version: Version::Http2,
     };
-    Ok((request, Receive::new(body)))
+    let mut receive = Receive::new(body);
+    receive.resets = Some((resets.clone(), clock::now()));
+    Ok((request, receive))
+}
+
+/// The fields of a received head. RFC 9113, 8.2.1: a value has no white space around it.
+fn checked(map: &HeaderMap) -> Result<Fields, Refusal> {
+    if map.len() > MAX_FIELDS {
+        return Err(Refusal::TooManyFields);
+    }
+    if map
+        .values()
+        .any(|value| value.as_bytes().trim_ascii().len() != value.len())
+    {
+        return Err(Refusal::FieldValue);
+    }
+    Ok(Fields::from_map(map))
+}
+
+fn one_host(fields: &Fields) -> Result<Option<String>, Refusal> {
+    let mut hosts = fields.all("host");
+    let host = hosts.next().map(<[u8]>::to_owned);
+    if hosts.next().is_some() {
+        return Err(Refusal::HostRepeated);
+    }
+    host.map(|host| String::from_utf8(host).map_err(|_| Refusal::HostMalformed))
+        .transpose()
+}
+
+/// RFC 9113, 8.2.3: what HTTP/2 may split, HTTP/1.1 has in one field.
+fn join_cookies(fields: &mut Fields) {
+    if fields.all("cookie").count() > 1 {
+        let joined = fields.all("cookie").collect::<Vec<_>>().join(&b"; "[..]);
+        fields.set("cookie", &joined);
+    }
 }
 
 /// A request to send; refused when path or authority cannot be said in HTTP/2.
@@ -114,8 +191,12 @@ pub(crate) fn request_to(request: &Request) -> Result<http::Request<()>, Refusal
 }
 
 fn response_from(response: &http::Response<()>, ended: bool) -> Result<Response, Refusal> {
-    let mut fields = Fields::from_map(response.headers());
-    let length = length_of(&mut fields, ended)?;
+    // RFC 9113, 8.6: HTTP/2 has no 101.
+    if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Refusal::SwitchUnasked);
+    }
+    let mut fields = checked(response.headers())?;
+    let length = length_of(&mut fields, ended, true)?;
     Ok(Response {
         status: response.status().as_u16(),
         fields,
@@ -144,15 +225,17 @@ fn map_of(fields: &Fields, length: Length) -> HeaderMap {
 }
 
 /// What the head says about the body's length. With an ended stream, `content-length` may tell of a body that a
-/// GET would have had (HEAD, 304) and stays a field.
-fn length_of(fields: &mut Fields, ended: bool) -> Result<Length, Refusal> {
-    let stated = match fields.text("content-length") {
-        None if !fields.contains("content-length") => None,
-        text => Some(
-            text.and_then(|text| text.parse::<u64>().ok())
-                .ok_or(Refusal::ContentLength)?,
-        ),
-    };
+/// GET would have had (`of_response`: HEAD, 304) and stays a field; in a request it would promise bytes that never come.
+fn length_of(fields: &mut Fields, ended: bool, of_response: bool) -> Result<Length, Refusal> {
+    let mut lengths = fields.all("content-length");
+    let stated = lengths.next().map(h1::content_length).transpose()?;
+    if lengths.next().is_some() {
+        return Err(Refusal::ContentLengthRepeated);
+    }
+    drop(lengths);
+    if ended && !of_response && stated.is_some_and(|length| length > 0) {
+        return Err(Refusal::ContentLength);
+    }
     Ok(match (stated, ended) {
         (None, true) => Length::Empty,
         (None, false) => Length::Streamed,
@@ -176,6 +259,8 @@ pub(crate) struct Receive {
     owed: usize,
     data_ended: bool,
     ended: bool,
+    /// Where a reset by the client is counted, and when the stream began.
+    resets: Option<(Rc<Resets>, Instant)>,
 }
 
 impl Receive {
@@ -186,6 +271,7 @@ impl Receive {
             owed: 0,
             data_ended: ended,
             ended,
+            resets: None,
         }
     }
 
@@ -202,7 +288,12 @@ impl Receive {
                     self.owed = data.len();
                     return Ok(Some(Frame::Data(data)));
                 }
-                Some(Err(error)) => return Err(error.into()),
+                Some(Err(error)) => {
+                    if let (true, Some((resets, begun))) = (error.is_remote(), self.resets.take()) {
+                        resets.reset(begun);
+                    }
+                    return Err(error.into());
+                }
                 None => self.data_ended = true,
             }
         }
@@ -232,9 +323,11 @@ impl Send {
             self.stream.reserve_capacity(data.len());
             let mut capacity = self.stream.capacity();
             if capacity == 0 {
-                capacity = match poll_fn(|task| self.stream.poll_capacity(task)).await {
-                    Some(capacity) => capacity?,
-                    None => return Err(CodecError::Truncated),
+                let window = poll_fn(|task| self.stream.poll_capacity(task));
+                capacity = match clock::timeout(SILENCE, window).await {
+                    Ok(Some(capacity)) => capacity?,
+                    Ok(None) => return Err(CodecError::Truncated),
+                    Err(_) => return Err(CodecError::Silent),
                 };
             }
             let piece = data.split_to(capacity.min(data.len()));
@@ -264,6 +357,7 @@ impl Send {
 pub(crate) struct Answer {
     response: Option<ResponseFuture>,
     body: Option<Receive>,
+    informational: u32,
 }
 
 impl Answer {
@@ -271,6 +365,7 @@ impl Answer {
         Self {
             response: Some(response),
             body: None,
+            informational: 0,
         }
     }
 
@@ -290,6 +385,10 @@ impl Answer {
         });
         let (response, body) = arrived.await?;
         let Some(body) = body else {
+            self.informational += 1;
+            if self.informational > MAX_INFORMATIONAL {
+                return Err(Refusal::InformationalFlood.into());
+            }
             return Ok(response_from(&response, true)?);
         };
         self.response = None;

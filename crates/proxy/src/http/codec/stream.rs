@@ -4,8 +4,10 @@
 //! request's body, [`Answer`] brings the response.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 
 use bytes::Bytes;
+use daemon::clock::Instant;
 use h2::server::SendResponse;
 use http::Method;
 
@@ -108,6 +110,9 @@ pub(crate) enum Reply<'c> {
     Http2 {
         respond: SendResponse<Bytes>,
         body: Option<http2::Send>,
+        /// Where a reset by the client is counted, and when the stream began.
+        resets: Rc<http2::Resets>,
+        begun: Instant,
     },
 }
 
@@ -130,7 +135,7 @@ impl Reply<'_> {
             Reply::Http2 { respond, .. } if response.is_informational() => {
                 Ok(respond.send_informational(http2::response_to(response))?)
             }
-            Reply::Http2 { respond, body } => {
+            Reply::Http2 { respond, body, .. } => {
                 let ended = response.length.is_empty();
                 let stream = respond.send_response(http2::response_to(response), ended)?;
                 *body = (!ended).then(|| http2::Send::new(stream));
@@ -167,8 +172,14 @@ impl Reply<'_> {
     pub(crate) async fn cancelled(&mut self) {
         match self {
             Reply::Http1 { .. } => std::future::pending().await,
-            Reply::Http2 { respond, .. } => {
+            Reply::Http2 {
+                respond,
+                resets,
+                begun,
+                ..
+            } => {
                 let reset = poll_fn(|task| respond.poll_reset(task)).await;
+                resets.reset(*begun);
                 tracing::debug!(?reset, "the client cancelled its request");
             }
         }
@@ -184,7 +195,7 @@ impl Reply<'_> {
                 **keep_alive = false;
                 let _ = writer.flush().await;
             }
-            Reply::Http2 { respond, body } => match body {
+            Reply::Http2 { respond, body, .. } => match body {
                 Some(send) => send.reset(),
                 None => respond.send_reset(h2::Reason::INTERNAL_ERROR),
             },

@@ -383,7 +383,8 @@ fn strip_scheme(target: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")).then_some(rest)
 }
 
-fn check_authority(text: &str) -> Result<(), Refusal> {
+/// Whether a host may be written so: no user, no path, no space, no list.
+pub(crate) fn check_authority(text: &str) -> Result<(), Refusal> {
     let allowed =
         |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\' | b',');
     if text.bytes().all(allowed) {
@@ -393,7 +394,8 @@ fn check_authority(text: &str) -> Result<(), Refusal> {
     }
 }
 
-fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+/// The number in a `content-length`: digits only.
+pub(crate) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(value)
         .ok()

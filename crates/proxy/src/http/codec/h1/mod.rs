@@ -12,7 +12,7 @@ mod tests;
 mod write;
 
 pub(crate) use body::{Body, BodyEvent};
-pub(crate) use head::HeadParser;
+pub(crate) use head::{HeadParser, check_authority, content_length};
 pub(crate) use read::Reader;
 pub(crate) use refusal::Refusal;
 pub(crate) use write::Writer;
