@@ -59,6 +59,23 @@ impl Tasks {
         }
     }
 
+    /// Runs blocking work to its end on a thread of its own. [`Tasks::stop`] waits for it, and does not end it: it
+    /// must end by itself once others have stopped.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let token = self.inner.tracker.token();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            if outcome.is_err() {
+                tracing::error!(task = name, "thread panicked");
+            }
+            drop(token);
+        })?;
+        Ok(())
+    }
+
     /// Becomes ready when the owner is told to stop.
     pub async fn stopping(&self) {
         self.inner.cancel.cancelled().await;

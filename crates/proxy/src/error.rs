@@ -2,6 +2,8 @@
 //!
 //! Statuses, bodies and flags are Envoy's: dashboards and people know them.
 
+use std::borrow::Cow;
+
 use crate::http::codec::h1::Refusal;
 use crate::telemetry::flags::{Flag, Flags};
 
@@ -31,6 +33,8 @@ pub(crate) enum RequestError {
     Refused(#[from] Refusal),
     #[error("path cannot be normalised")]
     Path,
+    #[error("target is not a path")]
+    NotAPath,
     #[error("the client went away")]
     ClientGone,
     #[error("the client's request was silent for too long")]
@@ -84,6 +88,7 @@ impl ProxyError {
         match self {
             ProxyError::Request(RequestError::Refused(refusal)) => refusal.status(),
             ProxyError::Request(RequestError::Path) => 400,
+            ProxyError::Request(RequestError::NotAPath) => 404,
             // Nobody reads it; metrics count a client that left as 0, as Envoy's do.
             ProxyError::Request(RequestError::ClientGone) => 0,
             ProxyError::Request(RequestError::Silent) => 408,
@@ -96,9 +101,10 @@ impl ProxyError {
     /// Envoy's response flag.
     pub(crate) fn flags(&self) -> Flags {
         Flags::from(match self {
-            ProxyError::Request(RequestError::Refused(_) | RequestError::Path) => {
-                Flag::DownstreamProtocolError
-            }
+            ProxyError::Request(
+                RequestError::Path | RequestError::NotAPath | RequestError::Refused(Refusal::HostMissing),
+            ) => return Flags::default(),
+            ProxyError::Request(RequestError::Refused(_)) => Flag::DownstreamProtocolError,
             ProxyError::Request(RequestError::ClientGone) => Flag::DownstreamConnectionTermination,
             ProxyError::Request(RequestError::Silent) => Flag::StreamIdleTimeout,
             ProxyError::Route(RouteError::NotFound) => Flag::NoRouteFound,
@@ -107,9 +113,43 @@ impl ProxyError {
         })
     }
 
+    /// Envoy's `response_code_details`. `begun` says that the client has a part of the response.
+    pub(crate) fn details(&self, begun: bool, transport_failure: Option<&str>) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            ProxyError::Request(RequestError::Refused(refusal)) => refused_details(*refusal),
+            ProxyError::Request(RequestError::Path) => "path_normalization_failed",
+            ProxyError::Request(RequestError::NotAPath) => "absolute_path_rejected",
+            ProxyError::Request(RequestError::ClientGone) => "downstream_remote_disconnect",
+            ProxyError::Request(RequestError::Silent) => "stream_idle_timeout",
+            ProxyError::Route(RouteError::NotFound) => "route_not_found",
+            ProxyError::Route(RouteError::NoCluster) => "cluster_not_found",
+            ProxyError::Upstream(UpstreamError::NoHealthyEndpoint) => "no_healthy_upstream",
+            ProxyError::Upstream(UpstreamError::Timeout) => "response_timeout",
+            ProxyError::Upstream(UpstreamError::TryTimeout) => "upstream_per_try_timeout",
+            ProxyError::Upstream(error) => {
+                let when = if begun { "after" } else { "before" };
+                let reason = error.reset_reason().replace(' ', "_");
+                let why = transport_failure.map(|why| format!("|{why}")).unwrap_or_default();
+                return Cow::Owned(format!("upstream_reset_{when}_response_started{{{reason}{why}}}"));
+            }
+        })
+    }
+
+    /// Envoy's reason why a connection did not come about, without blanks.
+    pub(crate) fn transport_failure(&self) -> Option<String> {
+        match self {
+            ProxyError::Upstream(UpstreamError::Connect(error)) => Some(format!(
+                "delayed_connect_error:_{}",
+                system_words(error).replace(' ', "_")
+            )),
+            _ => None,
+        }
+    }
+
     /// Whose doing it was.
     pub(crate) fn side(&self) -> Side {
         match self {
+            ProxyError::Request(RequestError::NotAPath) => Side::Us,
             ProxyError::Request(_) => Side::Client,
             ProxyError::Route(_) | ProxyError::Upstream(UpstreamError::Overflow) => Side::Us,
             ProxyError::Upstream(_) => Side::Upstream,
@@ -120,6 +160,7 @@ impl ProxyError {
     pub(crate) fn client_message(&self, retried: bool) -> String {
         match self {
             ProxyError::Request(RequestError::Silent) => "stream timeout".to_owned(),
+            ProxyError::Request(RequestError::Refused(refusal)) => refused_message(*refusal).to_owned(),
             ProxyError::Request(_) | ProxyError::Route(_) => String::new(),
             ProxyError::Upstream(error) => error.client_message(retried),
         }
@@ -149,11 +190,9 @@ impl UpstreamError {
             UpstreamError::NoHealthyEndpoint => Flag::NoHealthyUpstream,
             UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => Flag::UpstreamConnectionFailure,
             UpstreamError::Overflow => Flag::UpstreamOverflow,
-            UpstreamError::Closed | UpstreamError::Unread | UpstreamError::Truncated => {
-                Flag::UpstreamConnectionTermination
-            }
+            UpstreamError::Closed | UpstreamError::Unread => Flag::UpstreamConnectionTermination,
             UpstreamError::Reset | UpstreamError::StreamRefused => Flag::UpstreamRemoteReset,
-            UpstreamError::Protocol(_) => Flag::UpstreamProtocolError,
+            UpstreamError::Protocol(_) | UpstreamError::Truncated => Flag::UpstreamProtocolError,
             UpstreamError::Timeout | UpstreamError::TryTimeout => Flag::UpstreamRequestTimeout,
         }
     }
@@ -180,26 +219,58 @@ impl UpstreamError {
     }
 
     fn client_message(&self, retried: bool) -> String {
-        let reason = match self {
-            UpstreamError::NoHealthyEndpoint => return "no healthy upstream".to_owned(),
-            UpstreamError::Timeout | UpstreamError::TryTimeout => {
-                return "upstream request timeout".to_owned();
-            }
-            UpstreamError::Connect(error) => format!(
-                "remote connection failure, transport failure reason: delayed connect error: {}",
-                system_words(error)
+        match self {
+            UpstreamError::NoHealthyEndpoint => "no healthy upstream".to_owned(),
+            UpstreamError::Timeout | UpstreamError::TryTimeout => "upstream request timeout".to_owned(),
+            _ => format!(
+                "upstream connect error or disconnect/reset before headers. {}reset reason: {}",
+                if retried { "retried and the latest " } else { "" },
+                self.reset_reason()
             ),
-            UpstreamError::ConnectTimeout => "connection timeout".to_owned(),
-            UpstreamError::Overflow => "overflow".to_owned(),
-            UpstreamError::Closed | UpstreamError::Unread | UpstreamError::Truncated => {
-                "connection termination".to_owned()
+        }
+    }
+
+    /// Envoy's words for how a stream to an upstream ended.
+    fn reset_reason(&self) -> &'static str {
+        match self {
+            UpstreamError::NoHealthyEndpoint | UpstreamError::Timeout | UpstreamError::TryTimeout => {
+                "local reset"
             }
-            UpstreamError::Reset => "remote reset".to_owned(),
-            UpstreamError::StreamRefused => "remote refused stream reset".to_owned(),
-            UpstreamError::Protocol(_) => "protocol error".to_owned(),
-        };
-        let retried = if retried { "retried and the latest " } else { "" };
-        format!("upstream connect error or disconnect/reset before headers. {retried}reset reason: {reason}")
+            UpstreamError::Connect(_) => "remote connection failure",
+            UpstreamError::ConnectTimeout => "connection timeout",
+            UpstreamError::Overflow => "overflow",
+            UpstreamError::Closed | UpstreamError::Unread => "connection termination",
+            UpstreamError::Reset => "remote reset",
+            UpstreamError::StreamRefused => "remote refused stream reset",
+            // A message that breaks off is to Envoy one that breaks the protocol.
+            UpstreamError::Protocol(_) | UpstreamError::Truncated => "protocol error",
+        }
+    }
+}
+
+/// What Envoy tells a client about a request that it does not accept: the name of the status.
+fn refused_message(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::HostMissing => "",
+        refusal => http::StatusCode::from_u16(refusal.status())
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or_default(),
+    }
+}
+
+/// Envoy's details for a request that it does not accept.
+fn refused_details(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Version => "low_version",
+        Refusal::HeadTooLarge => "http1.headers_too_large",
+        Refusal::TooManyFields => "http1.too_many_headers",
+        Refusal::HostMissing => "missing_host_header",
+        Refusal::HostMalformed => "http.invalid_authority",
+        Refusal::LengthConflict => "http1.content_length_and_chunked_not_allowed",
+        Refusal::TransferEncoding => "http1.invalid_transfer_encoding",
+        Refusal::FieldValue => "http1.invalid_characters",
+        _ => "http1.codec_error",
     }
 }
 
@@ -219,19 +290,29 @@ mod tests {
         assert_eq!(
             error.client_message(true),
             "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: \
-             remote connection failure, transport failure reason: delayed connect error: Connection refused"
+             remote connection failure"
         );
         assert_eq!(
             (error.status(), error.flags().to_string()),
             (503, "UF".to_owned())
         );
         assert_eq!(error.side(), Side::Upstream);
+        let failure = error.transport_failure();
+        assert_eq!(
+            error.details(false, failure.as_deref()),
+            "upstream_reset_before_response_started\
+             {remote_connection_failure|delayed_connect_error:_Connection_refused}"
+        );
+        assert_eq!(
+            ProxyError::Upstream(UpstreamError::Truncated).details(true, None),
+            "upstream_reset_after_response_started{protocol_error}"
+        );
     }
 
     #[test]
     fn every_kind_has_the_status_and_flag_of_envoy() {
         type Row = (ProxyError, u16, &'static str, &'static str);
-        let table: [Row; 6] = [
+        let table: [Row; 7] = [
             (RouteError::NotFound.into(), 404, "NR", ""),
             (RouteError::NoCluster.into(), 503, "NC", ""),
             (
@@ -246,7 +327,13 @@ mod tests {
                 "UT",
                 "upstream request timeout",
             ),
-            (RequestError::Refused(Refusal::Version).into(), 426, "DPE", ""),
+            (
+                RequestError::Refused(Refusal::Version).into(),
+                426,
+                "DPE",
+                "Upgrade Required",
+            ),
+            (RequestError::Refused(Refusal::HostMissing).into(), 400, "-", ""),
             (
                 UpstreamError::Closed.into(),
                 503,

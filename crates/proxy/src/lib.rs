@@ -150,6 +150,8 @@ async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Runni
     let (suspicions, suspicions_receiver) = mpsc::channel(SUSPICIONS);
     let (in_force_sender, in_force) = mpsc::channel(workers);
 
+    let (_, lines) =
+        telemetry::log_writer::Writer::start(&tasks).context("cannot start the writer of access logs")?;
     let worker_settings = worker::Settings {
         workers,
         mark: capture.mark,
@@ -157,6 +159,11 @@ async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Runni
         address: node.address,
         probe: probe.clone(),
         suspicions,
+        surroundings: Arc::new(worker::Surroundings {
+            hostname: node.hostname.clone(),
+            environment: node.environment.clone(),
+        }),
+        lines,
     };
     let mut questions = Vec::with_capacity(workers);
     let mut openings = Vec::with_capacity(workers);

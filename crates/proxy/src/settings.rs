@@ -53,6 +53,10 @@ pub struct Node {
     pub workload: String,
     /// All other `ISTIO_META_*`, names without that prefix.
     pub metadata: BTreeMap<String, String>,
+    /// Name of the host, for formats that ask for it.
+    pub hostname: String,
+    /// The environment, for formats that ask for a variable of it.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// Where Snapshot and certificates come from.
@@ -112,7 +116,14 @@ impl Settings {
             .filter_map(|(name, value)| Some((name.strip_prefix("ISTIO_META_")?.to_owned(), value)))
             .collect();
         let labels = std::fs::read_to_string("/etc/istio/pod/labels").unwrap_or_default();
-        Self::read(&lookup, metadata, &labels)
+        let mut settings = Self::read(&lookup, metadata, &labels)?;
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        hostname.trim().clone_into(&mut settings.node.hostname);
+        let variables = std::env::vars_os();
+        settings.node.environment = variables
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Ok(settings)
     }
 
     fn read(lookup: Lookup<'_>, metadata: BTreeMap<String, String>, labels: &str) -> Result<Self> {
@@ -150,6 +161,7 @@ impl Node {
             workload: metadata.remove("WORKLOAD_NAME").unwrap_or_else(|| pod.clone()),
             pod,
             metadata,
+            ..Self::default()
         }
     }
 

@@ -54,6 +54,11 @@ impl Transport {
         self.server_name.as_deref()
     }
 
+    /// Our end of the connection.
+    pub(crate) fn local_address(&self) -> Option<std::net::SocketAddr> {
+        self.stream.local_addr().ok()
+    }
+
     /// Bytes that were read ahead.
     pub(crate) fn read_ahead(&self) -> &[u8] {
         &self.read

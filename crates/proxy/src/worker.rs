@@ -4,6 +4,7 @@
 //! through a bounded queue.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::listen::doors::{Door, Open};
 use crate::listen::original_dst::OriginalDestination;
 use crate::probe::Probe;
 use crate::random::Random;
+use crate::telemetry::access_log::{Batch, Lines};
 use crate::telemetry::metrics::{ClusterReport, Metrics, Report};
 use crate::upstream::outlier_detection::Suspicion;
 
@@ -43,6 +45,16 @@ pub(crate) struct Settings {
     pub(crate) suspicions: mpsc::Sender<Suspicion>,
     /// Recognises a connection of our own that was captured.
     pub(crate) probe: Arc<Probe>,
+    pub(crate) surroundings: Arc<Surroundings>,
+    /// To the writer of access logs.
+    pub(crate) lines: mpsc::Sender<Batch>,
+}
+
+/// What formats may tell of the process.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) hostname: String,
+    pub(crate) environment: BTreeMap<String, String>,
 }
 
 /// What a worker is given.
@@ -71,6 +83,7 @@ pub(crate) struct Worker {
     pub(crate) drain: Drain,
     pub(crate) random: Random,
     pub(crate) metrics: Metrics,
+    pub(crate) lines: Rc<Lines>,
     pub(crate) date: DateCache,
     pub(crate) bounds: Bounds,
     active: RefCell<Option<Rc<Active>>>,
@@ -82,6 +95,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(settings: Settings, tasks: Tasks, drain: Drain) -> Rc<Self> {
         Rc::new(Self {
+            lines: Rc::new(Lines::new(settings.lines.clone())),
             settings,
             tasks,
             drain,
@@ -111,7 +125,9 @@ impl Worker {
         self.tasks
             .spawn_local("questions", self.clone().answer(questions));
         self.tasks.spawn_local("sweep", self.clone().sweep());
+        self.tasks.spawn_local("access log", self.lines.clone().age());
         self.tasks.stopping().await;
+        self.lines.flush();
     }
 
     /// The Snapshot in force.
@@ -193,6 +209,7 @@ impl Worker {
 
     fn report(&self) -> Report {
         let mut report = self.metrics.report();
+        report.dropped_lines = self.lines.dropped();
         let active = self.active();
         let clusters = active.iter().flat_map(|active| active.clusters());
         report.clusters = clusters

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterName, HttpFilter, HttpTimeouts, RouteTable, RouteTableName, Subnet};
+use crate::{AccessLog, ClusterName, HttpFilter, HttpTimeouts, RouteTable, RouteTableName, Subnet};
 
 /// One way to handle a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +77,9 @@ pub struct HttpHandler {
     /// Other limits in time.
     #[serde(default, skip_serializing_if = "HttpTimeouts::is_default")]
     pub timeouts: HttpTimeouts,
+    /// Where finished requests are written down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access_log: Vec<Arc<AccessLog>>,
 }
 
 impl HttpHandler {
@@ -89,6 +92,7 @@ impl HttpHandler {
             server_name: server_name.to_owned(),
             stream_idle_timeout: None,
             timeouts: HttpTimeouts::default(),
+            access_log: Vec::new(),
         }
     }
 }
@@ -126,6 +130,9 @@ pub struct TcpHandler {
     /// The cluster is an HTTP proxy that shall connect to somewhere else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
+    /// Where finished connections are written down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access_log: Vec<Arc<AccessLog>>,
 }
 
 /// Where the bytes of a connection go.
@@ -173,6 +180,7 @@ impl TcpHandler {
             max_connection_duration: None,
             max_connect_attempts: None,
             tunnel: None,
+            access_log: Vec::new(),
         }
     }
 }

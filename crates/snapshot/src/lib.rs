@@ -8,6 +8,7 @@
 //! the same answer.
 #![deny(missing_docs)]
 
+pub mod access_log;
 pub mod chain;
 pub mod chain_table;
 pub mod circuit_breaker;
@@ -33,6 +34,7 @@ pub mod subnet;
 pub mod timeouts;
 pub mod tls;
 
+pub use access_log::{AccessLog, LogFormat, Template};
 pub use chain::{
     Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler, TcpTarget, TransportProtocol, Tunnel,
     WeightedCluster,

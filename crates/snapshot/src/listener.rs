@@ -5,10 +5,11 @@
 //! listener of that port, else it stays with `virtualOutbound` (Envoy: `use_original_dst`).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Chain, ListenerName, Named};
+use crate::{AccessLog, Chain, ListenerName, Named};
 
 /// Which way traffic flows through a listener, as seen from the workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct Listener {
     /// When no chain matches. Without one the connection is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_chain: Option<Chain>,
+    /// Where connections are written down that no chain takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access_log: Vec<Arc<AccessLog>>,
 }
 
 impl Listener {
@@ -68,6 +72,7 @@ impl Listener {
             detect_tls: false,
             chains: Vec::new(),
             default_chain: None,
+            access_log: Vec::new(),
         }
     }
 }

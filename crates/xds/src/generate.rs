@@ -266,24 +266,73 @@ pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
     })
 }
 
+fn format() -> impl Strategy<Value = Format> {
+    let texts = vec![
+        "%RESPONSE_CODE%",
+        "[%START_TIME(%H:%M)%] %REQ(a?b):9% 100%% %UPSTREAM_HOST%\n",
+        "%DYNAMIC_METADATA(a:b)% %GRPC_STATUS(SNAKE_STRING)%",
+    ];
+    proptest::sample::select(texts).prop_map(|text| Format::parse(text).unwrap())
+}
+
+fn template() -> impl Strategy<Value = Template> {
+    let leaf = prop_oneof![
+        Just(Template::Null),
+        any::<bool>().prop_map(Template::Boolean),
+        (-9..9i32).prop_map(|number| Template::Number(number.into())),
+        format().prop_map(Template::Text),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Template::List),
+            proptest::collection::btree_map(name(), inner, 0..3).prop_map(Template::Object),
+        ]
+    })
+}
+
+fn access_log() -> impl Strategy<Value = Vec<Arc<AccessLog>>> {
+    let format = prop_oneof![
+        format().prop_map(LogFormat::Text),
+        proptest::collection::btree_map(name(), template(), 0..3).prop_map(LogFormat::Json),
+    ];
+    let log =
+        ("/[a-z]{1,9}", format, vec(prop_oneof!["NR", "UF"], 0..2)).prop_map(|(path, format, only_flags)| {
+            Arc::new(AccessLog {
+                path,
+                format,
+                only_flags: only_flags.into_iter().collect(),
+            })
+        });
+    vec(log, 0..2)
+}
+
 fn handler() -> impl Strategy<Value = Handler> {
     let routes = prop_oneof![
         name().prop_map(|name| RouteSource::Named(name.into())),
         route_table().prop_map(|table| RouteSource::Inline(Arc::new(table))),
     ];
     let filter = prop_oneof![Just(HttpFilter::Stats), Just(HttpFilter::GrpcWeb)];
-    let http = (name(), routes, vec(filter, 0..2), name(), of(limit()), timeouts()).prop_map(
-        |(stat_prefix, routes, filters, server_name, stream_idle_timeout, timeouts)| {
-            Handler::Http(HttpHandler {
-                stat_prefix,
-                routes,
-                filters,
-                server_name,
-                stream_idle_timeout,
-                timeouts,
-            })
-        },
-    );
+    let http = (
+        name(),
+        routes,
+        vec(filter, 0..2),
+        name(),
+        of(limit()),
+        (timeouts(), access_log()),
+    )
+        .prop_map(
+            |(stat_prefix, routes, filters, server_name, stream_idle_timeout, (timeouts, access_log))| {
+                Handler::Http(HttpHandler {
+                    stat_prefix,
+                    routes,
+                    filters,
+                    server_name,
+                    stream_idle_timeout,
+                    timeouts,
+                    access_log,
+                })
+            },
+        );
     prop_oneof![http, tcp_handler().prop_map(Handler::Tcp)]
 }
 
@@ -303,11 +352,19 @@ fn tcp_handler() -> impl Strategy<Value = TcpHandler> {
         (of(limit()), of(limit())),
         of(1..9u32),
         of(tunnel),
-        any::<bool>(),
+        (any::<bool>(), access_log()),
     )
         .prop_map(
-            |(stat_prefix, target, limits, max_connect_attempts, tunnel, hash_source_address)| TcpHandler {
+            |(
+                stat_prefix,
+                target,
+                limits,
+                max_connect_attempts,
+                tunnel,
+                (hash_source_address, access_log),
+            )| TcpHandler {
                 hash_source_address,
+                access_log,
                 idle_timeout: limits.0,
                 max_connection_duration: limits.1,
                 max_connect_attempts,
@@ -356,6 +413,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
         direction,
         vec(chain(), 0..3),
         of(chain()),
+        access_log(),
     )
         .prop_map(
             |(
@@ -365,6 +423,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
                 direction,
                 chains,
                 default_chain,
+                access_log,
             )| Listener {
                 name: name.into(),
                 address,
@@ -377,6 +436,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
                 detect_tls,
                 chains,
                 default_chain,
+                access_log,
             },
         )
 }

@@ -33,7 +33,7 @@ pub(crate) struct Compiled {
 /// A listener, with its chains by what they match.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    facts: Arc<snapshot::Listener>,
+    pub(crate) facts: Arc<snapshot::Listener>,
     pub(crate) direction: Direction,
     /// What it accepts was going to its own address.
     pub(crate) direct: bool,

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use daemon::clock;
+use daemon::clock::{self, Instant};
 use futures_util::poll;
 
 use crate::http::bounds::Bounds;
@@ -51,15 +51,22 @@ pub(crate) struct Replay {
     most: usize,
     /// The right to the retry that is under way, if one is.
     pub(crate) permit: RefCell<Option<Permit>>,
+    /// When the whole request was there.
+    pub(crate) received: Cell<Option<Instant>>,
+    /// When it was sent upstream to its end.
+    pub(crate) forwarded: Cell<Option<Instant>>,
 }
 
 impl Replay {
-    pub(crate) fn new(retries: bool) -> Self {
+    /// `received` is when the request was complete, if it is.
+    pub(crate) fn new(retries: bool, received: Option<Instant>) -> Self {
         Self {
             keeping: Cell::new(true),
             lost: Cell::new(false),
             most: if retries { KEEP } else { KEEP_WITHOUT_RETRIES },
             permit: RefCell::default(),
+            received: Cell::new(received),
+            forwarded: Cell::new(None),
         }
     }
 
@@ -120,7 +127,10 @@ impl<'c> RequestBody<'c> {
         complete: &Cell<bool>,
     ) -> CodecError {
         match self.send(sink, replay).await {
-            Ok(()) => complete.set(true),
+            Ok(()) => {
+                complete.set(true);
+                replay.forwarded.set(Some(clock::now()));
+            }
             // Its response, or the reason why there is none, is on its way.
             Err(UploadError::Upstream(error)) => {
                 tracing::debug!(%error, "upstream does not take the request's body");
@@ -170,6 +180,9 @@ impl<'c> RequestBody<'c> {
         }
         let frame = self.next().await?;
         self.ended = !matches!(frame, Some(Frame::Data(_)));
+        if self.ended && replay.received.get().is_none() {
+            replay.received.set(Some(clock::now()));
+        }
         let size = match &frame {
             Some(Frame::Data(data)) => data.len(),
             Some(Frame::Trailers(fields)) => usize::try_from(fields.size()).unwrap_or(usize::MAX),

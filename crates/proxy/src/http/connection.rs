@@ -11,8 +11,8 @@ use bytes::Bytes;
 use daemon::clock;
 use snapshot::Direction;
 
-use super::codec::{self, CodecError, Reply, Source, h1, h2};
-use super::{exchange, forwarded, reply};
+use super::codec::{self, CodecError, Reply, Source, Version, h1, h2};
+use super::exchange;
 use crate::active::compile::HttpChain;
 use crate::listen::accept::Ends;
 use crate::transport::{DRAIN, SILENCE, Transport};
@@ -118,17 +118,9 @@ async fn refuse(connection: &Connection, writer: &mut h1::Writer, error: &CodecE
     let CodecError::Refused(refusal) = error else {
         return;
     };
-    tracing::debug!(%refusal, peer = %connection.ends.peer, "request refused");
-    let mut local = reply::plain(refusal.status(), String::new());
-    forwarded::every_response(
-        &mut local.response,
-        &connection.worker,
-        &connection.chain.handler.server_name,
-    );
-    if *refusal == h1::Refusal::Version {
-        local.response.fields.push("upgrade", b"HTTP/1.1");
-    }
+    let local = exchange::refused(connection, Version::Http1, *refusal);
     writer.response(&local.response, &http::Method::GET, false);
+    let _ = writer.data(local.body).await;
     let _ = writer.end().await;
     writer.close().await;
 }
@@ -214,9 +206,13 @@ fn serve_stream(
     let (request, body) = match h2::request_from(request, resets) {
         Ok(parts) => parts,
         Err(refusal) => {
-            tracing::debug!(%refusal, "request refused");
-            let local = reply::plain(refusal.status(), String::new());
-            let _ = respond.send_response(h2::response_to(&local.response), true);
+            let local = exchange::refused(connection, Version::Http2, refusal);
+            if let Ok(mut stream) =
+                respond.send_response(h2::response_to(&local.response), local.body.is_empty())
+                && !local.body.is_empty()
+            {
+                let _ = stream.send_data(local.body, true);
+            }
             return;
         }
     };

@@ -3,17 +3,19 @@
 //! An exchange is one request with its response. It takes the Snapshot in force when it begins and keeps it to its
 //! end. What is not reachable from here is not read on the way.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::clock::{self, Instant};
+use daemon::clock;
+use http::Method;
 use snapshot::cluster::ServiceRef;
 use snapshot::endpoint::Workload;
 use snapshot::{Action, ClusterName, Direction};
 
-use super::codec::{CodecError, Reply, Request, Source};
-use super::filters::cors::Allowed;
+use super::codec::h1::Refusal;
+use super::codec::{CodecError, Reply, Request, Source, Version};
 use super::headers::Changes;
 use super::reply::LocalReply;
 use super::{filters, forward, forwarded, normalize, reply, route};
@@ -21,9 +23,10 @@ use crate::active::Active;
 use crate::error::{ProxyError, RequestError, Side, UpstreamError};
 use crate::http::body::RequestBody;
 use crate::http::connection::Connection;
-use crate::telemetry::flags::{Flag, Flags};
-use crate::telemetry::format::Facts;
+use crate::telemetry::flags::Flag;
+use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::metrics::{Destination, Label, Outcome};
+use crate::telemetry::record::Record;
 use crate::upstream::{Cluster, Endpoint};
 
 /// One request with its response.
@@ -36,22 +39,6 @@ pub(crate) struct Exchange<'c> {
     pub(crate) record: Record,
 }
 
-/// What becomes known about an exchange on its way.
-#[derive(Debug)]
-pub(crate) struct Record {
-    pub(crate) begun: Instant,
-    /// Status of the response that was begun; `None` before.
-    pub(crate) status: Option<u16>,
-    pub(crate) flags: Flags,
-    pub(crate) grpc: bool,
-    pub(crate) grpc_status: Option<u16>,
-    pub(crate) response_bytes: u64,
-    pub(crate) retried: bool,
-    /// What scripts of the request's origin are told, once a filter has judged it.
-    pub(crate) cors: Option<Allowed>,
-    destination: Option<Label>,
-}
-
 /// Serves one request.
 pub(crate) async fn serve(connection: &Connection, request: Request, source: Source<'_>, reply: Reply<'_>) {
     // A worker accepts only with a Snapshot in force, and never loses it.
@@ -59,24 +46,44 @@ pub(crate) async fn serve(connection: &Connection, request: Request, source: Sou
         return;
     };
     let mut exchange = Exchange::new(connection, request, source, reply);
-    if let Err(error) = exchange.run(&active).await {
-        exchange.fail(&error).await;
+    match exchange.run(&active).await {
+        Ok(()) => exchange.record.times.sent = Some(clock::now()),
+        Err(error) => exchange.fail(&error).await,
     }
     exchange.finish();
+}
+
+/// The answer to what is no request that we accept. There is no exchange, but it is written down.
+pub(crate) fn refused(connection: &Connection, version: Version, refusal: Refusal) -> LocalReply {
+    tracing::debug!(%refusal, peer = %connection.ends.peer, "request refused");
+    let error = ProxyError::from(RequestError::from(refusal));
+    let Connection { worker, chain, ends } = connection;
+    let mut local = reply::plain(error.status(), error.client_message(false));
+    forwarded::every_response(&mut local.response, worker, &chain.handler.server_name);
+    let mut record = Record::new();
+    record.failed(&error);
+    record.status = Some(error.status());
+    record.sent = local.body.len() as u64;
+    record.local_body = Some(local.body.clone());
+    let facts = Facts {
+        worker,
+        ends: *ends,
+        occasion: occasion::HTTP_END,
+        version: Some(version),
+        request: None,
+        response: Some(&local.response.fields),
+        route: "",
+        record: &record,
+    };
+    worker.lines.write(&chain.handler.access_log, &facts);
+    local
 }
 
 impl<'c> Exchange<'c> {
     fn new(connection: &'c Connection, request: Request, source: Source<'c>, reply: Reply<'c>) -> Self {
         let record = Record {
-            begun: clock::now(),
-            status: None,
-            flags: Flags::default(),
             grpc: reply::is_grpc(&request.fields),
-            grpc_status: None,
-            response_bytes: 0,
-            retried: false,
-            cors: None,
-            destination: None,
+            ..Record::new()
         };
         Self {
             connection,
@@ -90,19 +97,31 @@ impl<'c> Exchange<'c> {
     /// From head to end.
     async fn run(&mut self, active: &Rc<Active>) -> Result<(), ProxyError> {
         normalize::request(&mut self.request)?;
+        let path = self.request.path.as_str();
+        if self.request.method != Method::CONNECT && !path.is_empty() && !path.starts_with('/') {
+            return Err(RequestError::NotAPath.into());
+        }
         forwarded::request(&mut self.request, &self.connection.worker);
         let found = route::find(active, &self.connection.chain, &self.request)?;
+        if self.is_written_down() {
+            self.record.route.clone_from(&found.route.name);
+        }
         if let Some(answer) = filters::request(self, &found).await? {
             return Ok(self.respond(answer).await?);
         }
         let mut local = match &found.route.action {
             Action::Forward(forward) => return forward::forward(self, active, &found, forward).await,
-            Action::Respond(direct) => reply::direct(direct),
+            Action::Respond(direct) => reply::direct(direct, &self.request),
             Action::Redirect(redirect) => {
                 let path = found.rewrite(&self.request.path);
-                reply::redirect(redirect.status, &redirect.location(&self.request, &path))
+                reply::redirect(
+                    redirect.status,
+                    &redirect.location(&self.request, &path),
+                    &self.request,
+                )
             }
         };
+        self.record.details = Cow::Borrowed("direct_response");
         let facts = self.facts(&found.route.name);
         Changes::new(&found.route.response_headers, &facts).apply(&mut local.response.fields);
         Ok(self.respond(local).await?)
@@ -126,14 +145,20 @@ impl<'c> Exchange<'c> {
     /// What is known before there is a response.
     pub(crate) fn facts<'a>(&'a self, route: &'a str) -> Facts<'a> {
         Facts {
-            connection: self.connection,
-            request: &self.request,
+            worker: &self.connection.worker,
+            ends: self.connection.ends,
+            occasion: occasion::NONE,
+            version: Some(self.request.version),
+            request: Some(&self.request),
             response: None,
             route,
-            begun: self.record.begun,
-            cluster: None,
-            upstream: None,
+            record: &self.record,
         }
+    }
+
+    /// Whether anybody wants to read about this exchange.
+    fn is_written_down(&self) -> bool {
+        !self.connection.chain.handler.access_log.is_empty()
     }
 
     /// Answers by ourselves.
@@ -149,11 +174,14 @@ impl<'c> Exchange<'c> {
         }
         self.record.status = Some(response.status);
         self.record.response_bytes += response.fields.size() + body.len() as u64;
+        self.record.local_body = Some(body.clone());
         let sent = async {
             self.reply.head(&response).await?;
             if super::codec::has_body(&self.request.method, response.status) {
+                self.record.sent += body.len() as u64;
                 self.reply.data(body).await?;
             }
+            self.record.response = Some(response.fields);
             self.reply.end(None).await
         };
         sent.await.map_err(|error: CodecError| {
@@ -165,7 +193,7 @@ impl<'c> Exchange<'c> {
     /// Tells the client what went wrong, if it can still be told.
     async fn fail(&mut self, error: &ProxyError) {
         tracing::debug!(%error, side = ?error.side(), path = %self.request.path, "request failed");
-        self.record.flags = self.record.flags.union(error.flags());
+        self.record.failed(error);
         match error {
             ProxyError::Request(RequestError::ClientGone) => {
                 self.record.status.get_or_insert(0);
@@ -211,6 +239,15 @@ impl<'c> Exchange<'c> {
         let took = milliseconds(clock::now() - self.record.begun);
         metrics.http(label, outcome, took, (request_bytes, self.record.response_bytes));
         self.record.destination = None;
+        if self.is_written_down() {
+            self.record.received = self.body.received;
+            let facts = Facts {
+                occasion: occasion::HTTP_END,
+                ..self.facts(&self.record.route)
+            };
+            let Connection { worker, chain, .. } = self.connection;
+            worker.lines.write(&chain.handler.access_log, &facts);
+        }
     }
 
     /// The value of the response header `server`.

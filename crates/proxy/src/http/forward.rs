@@ -3,8 +3,8 @@
 //! During a try the request's body goes up while the response is awaited and comes down; neither waits for the
 //! other, and each waits for its receiver.
 
+use std::borrow::Cow;
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use snapshot::{Direction, Route, Weighted};
 
 use super::body::{Replay, RequestBody};
 use super::codec::h1::Refusal;
-use super::codec::{Answer, CodecError, Frame, Reply, Request, Response};
-use super::exchange::{Exchange, Record, grpc_status};
+use super::codec::{Answer, CodecError, Frame, Reply, Request, Response, Version};
+use super::exchange::{Exchange, grpc_status};
 use super::hash::Key;
 use super::headers::Changes;
 use super::retry::{Attempts, Next};
@@ -28,7 +28,8 @@ use crate::active::Active;
 use crate::error::{ProxyError, RequestError, RouteError, UpstreamError};
 use crate::http::connection::Connection;
 use crate::telemetry::flags::Flag;
-use crate::telemetry::format::Facts;
+use crate::telemetry::format::{Facts, occasion};
+use crate::telemetry::record::Record;
 use crate::transport::SILENCE;
 use crate::upstream::circuit_breaker::{Resource, share};
 use crate::upstream::load_balancing::Wish;
@@ -64,6 +65,7 @@ pub(crate) async fn forward(
         .ok_or(RouteError::NoCluster)?
         .clone();
     exchange.goes_to(&cluster, None);
+    exchange.record.upstream.cluster = Some(cluster.clone());
     rewrite::request(exchange, found, forward, target);
     // Of the request as it is sent, as in Envoy.
     let key = match cluster.facts.load_balancing.is_consistent() {
@@ -85,11 +87,16 @@ pub(crate) async fn forward(
     // What was done with the request before is not the upstream's doing.
     patience.resume();
     let begun = clock::now();
-    tokio::select! {
+    let received = exchange.request.length.is_empty();
+    let replay = Replay::new(forward.retry.is_some(), received.then_some(exchange.record.begun));
+    let outcome = tokio::select! {
         biased;
-        outcome = tries(exchange, plan) => outcome,
+        outcome = tries(exchange, plan, &replay) => outcome,
         () = patience.exceeded(begun, plan.limits.whole) => Err(UpstreamError::Timeout.into()),
-    }
+    };
+    exchange.record.times.received = replay.received.get();
+    exchange.record.times.forwarded = replay.forwarded.get();
+    outcome
 }
 
 impl Plan<'_> {
@@ -116,19 +123,20 @@ impl Plan<'_> {
 }
 
 /// The loop over tries.
-async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>) -> Result<(), ProxyError> {
+async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>, replay: &Replay) -> Result<(), ProxyError> {
     let Plan { cluster, forward, .. } = plan;
     let worker = exchange.connection.worker.clone();
     let (usage, breaker) = (&cluster.live.usage, &cluster.facts.circuit_breaker);
     let limit = |limit| share(limit, worker.settings.workers);
+    exchange.record.attempts = 1;
     let _request = usage
         .take(Resource::Requests, limit(breaker.max_requests))
         .ok_or(UpstreamError::Overflow)?;
     let mut attempts = Attempts::new(forward.retry.as_ref());
-    let replay = Replay::new(forward.retry.is_some());
     loop {
         cluster::count(&cluster.live.counters.requests);
-        let next = match one_try(exchange, plan, &mut attempts, &replay).await {
+        exchange.record.attempts = attempts.number();
+        let next = match one_try(exchange, plan, &mut attempts, replay).await {
             Ok(Done::Answered) => return Ok(()),
             Ok(Done::Again) => attempts.another(worker.random.next()),
             Ok(Done::Unprocessed) => {
@@ -141,7 +149,7 @@ async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>) -> Result<(), ProxyE
                     false => Next::Final,
                 };
                 if next == Next::Exhausted {
-                    exchange.record.flags = exchange.record.flags.with(Flag::UpstreamRetryLimitExceeded);
+                    exchange.record.flag(Flag::UpstreamRetryLimitExceeded);
                 }
                 if !matches!(next, Next::Again(_)) {
                     return Err(error.into());
@@ -198,8 +206,10 @@ async fn one_try(
         random: &worker.random,
     };
     let picked = cluster.pick(connection.ends.destination, wish);
+    exchange.record.upstream.endpoint = None;
     let endpoint = picked.map_err(Failure::Upstream)?;
     attempts.trying(endpoint.address);
+    exchange.record.trying(endpoint.address);
     if attempts.number() == 1 {
         mirror::send(exchange, plan.active, &plan.forward.mirrors, plan.limits.whole);
     }
@@ -207,10 +217,18 @@ async fn one_try(
     let _in_flight = endpoint.pool.begin_request();
     let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
     let lease = Lease::acquire(worker, cluster, &endpoint, http2).await;
-    let mut lease = lease.map_err(|error| {
-        watch::not_connected(worker, cluster, &endpoint, &error);
-        Failure::Upstream(error)
-    })?;
+    let mut lease = match lease {
+        Ok(lease) => lease,
+        Err(error) => {
+            watch::not_connected(worker, cluster, &endpoint, &error);
+            if matches!(error, UpstreamError::Overflow) {
+                exchange.record.upstream.endpoint = None;
+            }
+            return Err(Failure::Upstream(error));
+        }
+    };
+    exchange.record.upstream.local = lease.local_address();
+    exchange.record.upstream.version = Some(if http2 { Version::Http2 } else { Version::Http1 });
     let Exchange {
         request,
         body,
@@ -223,7 +241,6 @@ async fn one_try(
         connection,
         plan,
         watch: &watch,
-        upstream: endpoint.address,
         request,
         attempts,
         replay,
@@ -293,7 +310,6 @@ struct Conversation<'a> {
     connection: &'a Connection,
     plan: Plan<'a>,
     watch: &'a Watch<'a>,
-    upstream: SocketAddr,
     request: &'a Request,
     attempts: &'a Attempts<'a>,
     replay: &'a Replay,
@@ -383,20 +399,21 @@ impl Conversation<'_> {
     }
 
     /// Changes the response by what target and route say.
-    fn change(&self, response: &mut Response, begun: Instant) {
+    fn change(&self, response: &mut Response, record: &Record) {
         let Plan { route, target, .. } = self.plan;
         for operations in [&target.response_headers, &route.response_headers] {
             if operations.is_empty() {
                 continue;
             }
             let facts = Facts {
-                connection: self.connection,
-                request: self.request,
+                worker: &self.connection.worker,
+                ends: self.connection.ends,
+                occasion: occasion::NONE,
+                version: Some(self.request.version),
+                request: Some(self.request),
                 response: Some(&response.fields),
                 route: &route.name,
-                begun,
-                cluster: Some(&target.cluster),
-                upstream: Some(self.upstream),
+                record,
             };
             let changes = Changes::new(operations, &facts);
             changes.apply(&mut response.fields);
@@ -411,12 +428,17 @@ impl Conversation<'_> {
         record: &mut Record,
     ) -> Result<(), Failure> {
         let Connection { worker, chain, .. } = self.connection;
+        let now = clock::now();
+        record.status = Some(response.status);
+        record.details = Cow::Borrowed("via_upstream");
+        record.times.answered = Some(now);
         if response.status != 101 {
-            forwarded::response(response, clock::now() - self.begun);
+            let received = self.replay.received.get();
+            forwarded::response(response, received.map(|received| now - received));
             for cookie in &self.plan.key.cookies {
                 response.fields.push("set-cookie", cookie.as_bytes());
             }
-            self.change(response, record.begun);
+            self.change(response, record);
             if let Some(allowed) = &record.cors {
                 allowed.apply(&mut response.fields);
             }
@@ -425,10 +447,11 @@ impl Conversation<'_> {
         if self.connection.is_draining() {
             reply.close_after();
         }
-        record.status = Some(response.status);
         record.response_bytes += response.fields.size();
         record.grpc_status = record.grpc_status.or(grpc_status(&response.fields));
-        reply.head(response).await.map_err(client_gone)
+        let sent = reply.head(response).await;
+        record.response = Some(std::mem::take(&mut response.fields));
+        sent.map_err(client_gone)
     }
 }
 
@@ -454,17 +477,23 @@ async fn download(
         match frame {
             Ok(Some(Frame::Data(data))) => {
                 record.response_bytes += data.len() as u64;
+                record.sent += data.len() as u64;
                 reply.data(data).await.map_err(client_gone)?;
             }
             Ok(Some(Frame::Trailers(fields))) => {
                 record.response_bytes += fields.size();
                 record.grpc_status = record.grpc_status.or(grpc_status(&fields));
-                return reply.end(Some(&fields)).await.map_err(client_gone);
+                let ended = reply.end(Some(&fields)).await;
+                record.trailers = Some(fields);
+                return ended.map_err(client_gone);
             }
             Ok(None) => return reply.end(None).await.map_err(client_gone),
             Err(error) => {
                 tracing::debug!(%error, "response ended early");
-                return Err(Failure::Upstream(UpstreamError::Truncated));
+                return Err(Failure::Upstream(match before_response(&error, false) {
+                    reset @ (UpstreamError::Reset | UpstreamError::StreamRefused) => reset,
+                    _ => UpstreamError::Truncated,
+                }));
             }
         }
     }

@@ -53,16 +53,19 @@ pub(crate) fn is_unprocessed(response: &Response) -> bool {
     response.status == 503 && response.fields.contains(UNPROCESSED)
 }
 
-/// A response of an upstream, `took` after the request was sent, before anything else changes it.
-pub(crate) fn response(response: &mut Response, took: Duration) {
+/// A response of an upstream, `took` after the request was there completely, before anything else changes it. Of a
+/// response that comes sooner, no time is told.
+pub(crate) fn response(response: &mut Response, took: Option<Duration>) {
     for name in BETWEEN_PROXIES {
         response.fields.remove(name);
     }
-    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    response.fields.set(
-        "x-envoy-upstream-service-time",
-        decimal(milliseconds, &mut [0; 20]),
-    );
+    if let Some(took) = took {
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        response.fields.set(
+            "x-envoy-upstream-service-time",
+            decimal(milliseconds, &mut [0; 20]),
+        );
+    }
 }
 
 /// Any response, also one of the proxy's own.

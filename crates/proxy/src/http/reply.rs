@@ -13,14 +13,9 @@ pub(crate) struct LocalReply {
     pub(crate) body: Bytes,
 }
 
-/// The answer for a request that failed. gRPC callers get it in their form.
+/// The answer for a request that failed.
 pub(crate) fn for_error(error: &ProxyError, retried: bool, request: &Request) -> LocalReply {
-    let (status, body) = (error.status(), error.client_message(retried));
-    let mut reply = if is_grpc(&request.fields) {
-        grpc(status, &body)
-    } else {
-        plain(status, body)
-    };
+    let mut reply = stated(error.status(), None, &error.client_message(retried), request);
     if matches!(error, ProxyError::Upstream(UpstreamError::Overflow)) {
         reply.response.fields.push("x-envoy-overloaded", b"true");
     }
@@ -28,8 +23,8 @@ pub(crate) fn for_error(error: &ProxyError, retried: bool, request: &Request) ->
 }
 
 /// The answer that a route states.
-pub(crate) fn direct(direct: &DirectResponse) -> LocalReply {
-    plain(direct.status, direct.body.clone())
+pub(crate) fn direct(direct: &DirectResponse, request: &Request) -> LocalReply {
+    stated(direct.status, None, &direct.body, request)
 }
 
 /// An answer that somebody stated: with a status for callers that speak gRPC, or with the one that stands for `status`.
@@ -42,8 +37,8 @@ pub(crate) fn stated(status: u16, grpc: Option<u32>, body: &str, request: &Reque
 }
 
 /// A redirect to that location.
-pub(crate) fn redirect(status: u16, location: &str) -> LocalReply {
-    let mut reply = plain(status, String::new());
+pub(crate) fn redirect(status: u16, location: &str, request: &Request) -> LocalReply {
+    let mut reply = stated(status, None, "", request);
     // The path is the client's; its bytes were checked when it was read.
     reply.response.fields.push("location", location.as_bytes());
     reply
@@ -67,8 +62,8 @@ pub(crate) fn is_grpc(fields: &Fields) -> bool {
     let subtype = fields
         .get("content-type")
         .and_then(|value| value.strip_prefix(b"application/grpc"));
-    // `application/grpc-web` is another protocol.
-    matches!(subtype, Some([] | [b'+' | b';', ..]))
+    // `application/grpc-web` is another protocol, and parameters are none that Envoy knows.
+    matches!(subtype, Some([] | [b'+', ..]))
 }
 
 /// gRPC says its status in trailers; without a body, they are the head.
@@ -86,7 +81,7 @@ fn grpc(status: u16, message: &str) -> LocalReply {
 
 fn grpc_with(code: &str, message: &str) -> LocalReply {
     let mut response = Response::new(200);
-    response.length = Length::Empty;
+    response.length = Length::Exact(0);
     response.fields.push("content-type", b"application/grpc");
     response.fields.push("grpc-status", code.as_bytes());
     if !message.is_empty() {
@@ -124,7 +119,9 @@ mod tests {
         let mut fields = Fields::default();
         fields.push("content-type", b"application/grpc+proto");
         assert!(is_grpc(&fields));
-        fields.set("content-type", b"application/grpc-web");
-        assert!(!is_grpc(&fields));
+        for other in ["application/grpc-web", "application/grpc;x", "application/grpcx"] {
+            fields.set("content-type", other.as_bytes());
+            assert!(!is_grpc(&fields), "{other}");
+        }
     }
 }

@@ -12,9 +12,7 @@ use super::headers::Changes;
 pub(crate) fn request(exchange: &mut Exchange<'_>, found: &Found<'_>, forward: &Forward, target: &Weighted) {
     for operations in [&target.request_headers, &found.route.request_headers] {
         if !operations.is_empty() {
-            let mut facts = exchange.facts(&found.route.name);
-            facts.cluster = Some(&target.cluster);
-            let changes = Changes::new(operations, &facts);
+            let changes = Changes::new(operations, &exchange.facts(&found.route.name));
             changes.apply(&mut exchange.request.fields);
         }
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use daemon::clock;
@@ -13,7 +14,10 @@ use tokio::sync::{Semaphore, watch};
 use super::doors::Door;
 use super::inspect;
 use super::original_dst::OriginalDestination;
-use crate::active::compile::Chain;
+use crate::active::compile::{Chain, Listener};
+use crate::telemetry::flags::Flag;
+use crate::telemetry::format::{Facts, occasion};
+use crate::telemetry::record::Record;
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::{http, tcp};
@@ -22,6 +26,9 @@ use crate::{http, tcp};
 const CONNECTIONS: usize = 65_536;
 /// Pause after a failed accept. Usually files have run out; they are closed in time, a tight loop would not help.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The number of the next connection: the one thing that workers share, touched once a connection.
+static CONNECTION: AtomicU64 = AtomicU64::new(0);
 
 /// Accepts until the worker ends. Before a Snapshot is in force only the probe is recognised; the rest waits.
 pub(crate) async fn accept(
@@ -81,6 +88,8 @@ pub(crate) struct Ends {
     /// Where to.
     pub(crate) destination: SocketAddr,
     pub(crate) direction: Direction,
+    /// Number of the connection within the process.
+    pub(crate) connection: u64,
 }
 
 /// Where a connection was going. `None` for one that was captured on its way to us, and for one that nobody wants.
@@ -108,6 +117,7 @@ fn ends(
         peer,
         destination,
         direction,
+        connection: CONNECTION.fetch_add(1, Ordering::Relaxed),
     })
 }
 
@@ -117,7 +127,8 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, ends: Ends) {
         worker.wait_for_snapshot().await;
     }
     // The connection keeps the chain that it is given now; its requests follow the routes of their own time.
-    let chain = {
+    let begun = Record::new();
+    let (chain, listener) = {
         let Some(active) = worker.active() else { return };
         let compiled = &active.compiled;
         let listener = match &door {
@@ -137,7 +148,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, ends: Ends) {
         };
         let chain = found.with_arrival(ends, |arrival| listener.choose(arrival).cloned());
         transport.learn_server_name(found.hello);
-        chain
+        (chain, listener)
     };
     match chain {
         Some(Chain::Http(chain)) => {
@@ -145,6 +156,26 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, ends: Ends) {
             http::connection::serve(Rc::new(connection), transport).await;
         }
         Some(Chain::Tcp(chain)) => tcp::forward::serve(&worker, &chain, ends, transport).await,
-        None => tracing::debug!(destination = %ends.destination, "no chain takes the connection"),
+        None => {
+            tracing::debug!(destination = %ends.destination, "no chain takes the connection");
+            untaken(&worker, ends, &listener, begun);
+        }
     }
+}
+
+/// Writes down that nobody took a connection.
+fn untaken(worker: &Worker, ends: Ends, listener: &Listener, mut record: Record) {
+    record.flag(Flag::NoRouteFound);
+    record.details = std::borrow::Cow::Borrowed("filter_chain_not_found");
+    let facts = Facts {
+        worker,
+        ends,
+        occasion: occasion::NONE,
+        version: None,
+        request: None,
+        response: None,
+        route: "",
+        record: &record,
+    };
+    worker.lines.write(&listener.facts.access_log, &facts);
 }

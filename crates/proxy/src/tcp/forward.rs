@@ -15,11 +15,14 @@ use snapshot::cluster::ServiceRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::active::compile::{Retired, TcpChain};
-use crate::error::UpstreamError;
+use crate::error::{ProxyError, RouteError, UpstreamError};
 use crate::http::exchange::special_name;
 use crate::http::{hash, watch};
 use crate::listen::accept::Ends;
+use crate::telemetry::flags::Flag;
+use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::metrics::{Destination, Label};
+use crate::telemetry::record::Record;
 use crate::transport::{DRAIN, ReadHalf, SILENCE, Transport, WriteHalf};
 use crate::upstream::circuit_breaker::{Resource, share};
 use crate::upstream::load_balancing::Wish;
@@ -34,34 +37,63 @@ const CONNECTS: u32 = 1;
 /// How often a connection looks whether its chain was retired.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, and writes it down.
 pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, client: Transport) {
-    let handler = &chain.handler;
-    let Some(active) = worker.active() else { return };
-    let picked = handler.target.pick(worker.random.next());
-    let Some(cluster) = picked.and_then(|name| active.cluster(name)).cloned() else {
-        tracing::debug!(?picked, "no such cluster");
-        return;
+    let mut record = Record::new();
+    let server_name = client.server_name().unwrap_or_default().to_owned();
+    if let Err(error) = carry(worker, chain, ends, client, &mut record).await {
+        tracing::debug!(%error, server_name, destination = %ends.destination, "connection closed");
+        record.flags = record.flags.union(error.flags());
+        record.transport_failure = error.transport_failure();
+        if matches!(
+            error,
+            ProxyError::Upstream(UpstreamError::Connect(_) | UpstreamError::ConnectTimeout)
+        ) {
+            record.flag(Flag::UpstreamRetryLimitExceeded);
+        }
+    }
+    record.server_name = server_name;
+    let facts = Facts {
+        worker,
+        ends,
+        occasion: occasion::TCP_END,
+        version: None,
+        request: None,
+        response: None,
+        route: "",
+        record: &record,
     };
+    worker.lines.write(&chain.handler.access_log, &facts);
+}
+
+async fn carry(
+    worker: &Rc<Worker>,
+    chain: &TcpChain,
+    ends: Ends,
+    client: Transport,
+    record: &mut Record,
+) -> Result<(), ProxyError> {
+    let Some(active) = worker.active() else {
+        return Ok(());
+    };
+    let handler = &chain.handler;
+    let picked = handler.target.pick(worker.random.next());
+    let cluster = picked.and_then(|name| active.cluster(name)).cloned();
+    let cluster = cluster.ok_or(RouteError::NoCluster)?;
     drop(active);
+    record.upstream.cluster = Some(cluster.clone());
     let limit = share(
         cluster.facts.circuit_breaker.max_connections,
         worker.settings.workers,
     );
-    let Some(_permit) = cluster.live.usage.take(Resource::Connections, limit) else {
-        return;
-    };
+    let permit = cluster.live.usage.take(Resource::Connections, limit);
+    let _permit = permit.ok_or(UpstreamError::Overflow)?;
     let key = handler
         .hash_source_address
         .then(|| hash::of_address(ends.peer.ip()));
     let attempts = handler.max_connect_attempts.unwrap_or(CONNECTS);
-    let (endpoint, upstream) = match connect(worker, &cluster, ends, (key, attempts)).await {
-        Ok(connected) => connected,
-        Err(error) => {
-            tracing::debug!(%error, cluster = %cluster.facts.name, server_name = ?client.server_name(), destination = %ends.destination, "connection closed");
-            return;
-        }
-    };
+    let (endpoint, upstream) = connect(worker, &cluster, (ends, key, attempts), record).await?;
+    record.upstream.local = upstream.local_address();
     let _in_flight = endpoint.pool.begin_request();
     let label = label(worker, &cluster, &endpoint, ends.direction);
     worker.metrics.tcp(label, |series| series.opened += 1);
@@ -71,13 +103,18 @@ pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, cli
         series.received += moved.up;
         series.sent += moved.down;
     });
+    (record.received, record.sent) = (moved.up, moved.down);
+    if moved.reset {
+        record.flag(Flag::UpstreamRemoteReset);
+    }
+    Ok(())
 }
 
 async fn connect(
     worker: &Rc<Worker>,
     cluster: &Rc<Cluster>,
-    ends: Ends,
-    (key, attempts): (Option<u64>, u32),
+    (ends, key, attempts): (Ends, Option<u64>, u32),
+    record: &mut Record,
 ) -> Result<(Rc<Endpoint>, Transport), UpstreamError> {
     let mut tried = Vec::new();
     loop {
@@ -87,6 +124,8 @@ async fn connect(
             random: &worker.random,
         };
         let endpoint = cluster.pick(ends.destination, wish)?;
+        record.trying(endpoint.address);
+        record.attempts += 1;
         match pool::open(worker, cluster, &endpoint).await {
             Ok(transport) => {
                 cluster.ended(&endpoint, Outcome::Served, &worker.settings.suspicions);
@@ -125,6 +164,8 @@ fn label(worker: &Worker, cluster: &Cluster, endpoint: &Endpoint, direction: Dir
 struct Moved {
     up: u64,
     down: u64,
+    /// The upstream ended the connection without finishing it.
+    reset: bool,
 }
 
 async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Moved {
@@ -138,7 +179,13 @@ async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Move
         idle,
     };
     let upward = pump(client_read, upstream_write, read_ahead, way(&up));
-    let downward = pump(upstream_read, client_write, BytesMut::new(), way(&down));
+    let reset = Cell::new(false);
+    let downward = async {
+        let ended = pump(upstream_read, client_write, BytesMut::new(), way(&down)).await;
+        let by_reset = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionReset;
+        reset.set(ended.as_ref().is_err_and(by_reset));
+        ended
+    };
     tokio::select! {
         moved = futures_util::future::try_join(upward, downward) => if let Err(error) = moved {
             tracing::debug!(%error, "connection ended");
@@ -148,6 +195,7 @@ async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Move
     Moved {
         up: up.get(),
         down: down.get(),
+        reset: reset.get(),
     }
 }
 

@@ -160,6 +160,8 @@ pub(crate) struct Report {
     pub(crate) http: Vec<(Destination, Outcome, HttpSeries)>,
     pub(crate) tcp: Vec<(Destination, TcpSeries)>,
     pub(crate) clusters: Vec<ClusterReport>,
+    /// Lines of the access log that came faster than they could be written.
+    pub(crate) dropped_lines: u64,
 }
 
 /// The basic numbers of one cluster.
@@ -234,6 +236,7 @@ impl Metrics {
                 .map(|(label, series)| (name(label), *series))
                 .collect(),
             clusters: Vec::new(),
+            dropped_lines: 0,
         }
     }
 }

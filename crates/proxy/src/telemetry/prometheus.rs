@@ -65,6 +65,13 @@ pub(crate) fn page(reports: &[Report], own: &Workload) -> String {
         }
     }
     tcp(&mut text, reports, own);
+    text.family(
+        "amime_access_log_dropped_lines_total",
+        "Lines of access logs that came faster than they could be written.",
+        Kind::Counter,
+    );
+    let dropped = reports.iter().map(|report| report.dropped_lines).sum();
+    text.sample("amime_access_log_dropped_lines_total", &[], number(dropped));
     clusters(&mut text, reports);
     text.finish()
 }

@@ -274,6 +274,6 @@ async fn a_truncated_response_never_looks_complete() {
         text.contains("content-length: 10") && text.ends_with("\r\n\r\nhal"),
         "{text}"
     );
-    let flags = ["response_code=\"200\"", "response_flags=\"UC\""];
+    let flags = ["response_code=\"200\"", "response_flags=\"UPE\""];
     assert_eq!(world.metric("istio_requests_total", &flags).await, Some(1.0));
 }

@@ -260,6 +260,8 @@ async fn what_is_kept_for_one_connection_is_small() {
         address: None,
         workload: Arc::default(),
         probe: Arc::default(),
+        surroundings: Arc::default(),
+        lines: tokio::sync::mpsc::channel(1).0,
     };
     let (_trigger, drain) = daemon::drain::channel();
     let worker = crate::worker::Worker::new(settings, Tasks::new(), drain);
@@ -281,6 +283,7 @@ async fn what_is_kept_for_one_connection_is_small() {
         peer: destination,
         destination,
         direction: snapshot::Direction::Outbound,
+        connection: 0,
     };
     let connection = crate::http::connection::Connection {
         worker,

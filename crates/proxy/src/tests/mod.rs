@@ -1,6 +1,7 @@
 //! The whole proxy in one process, on real loopback sockets, without capture and without controller.
 
 mod conformance;
+mod access_log;
 mod cors;
 mod desync;
 mod fault;

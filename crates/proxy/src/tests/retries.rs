@@ -102,7 +102,7 @@ async fn a_try_that_takes_too_long_is_repeated_and_the_last_one_is_504() {
         (answer.status, answer.body.as_str()),
         (504, "upstream request timeout")
     );
-    let counted = ["response_flags=\"UT,URX\""];
+    let counted = ["response_flags=\"URX,UT\""];
     assert_eq!(world.metric("istio_requests_total", &counted).await, Some(1.0));
 }
 

@@ -5,6 +5,7 @@
 //! a request is that request's concern ([`UpstreamError::Closed`], [`Lease::unread`]).
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub(crate) struct Http1 {
     reader: h1::Reader,
     writer: h1::Writer,
     served: u32,
+    local: Option<SocketAddr>,
     _permit: Permit,
 }
 
@@ -49,6 +51,7 @@ pub(crate) struct Http1 {
 #[derive(Debug)]
 struct Shared {
     send: SendRequest<Bytes>,
+    local: Option<SocketAddr>,
     streams: Cell<u32>,
     served: Cell<u32>,
     closed: Cell<bool>,
@@ -211,6 +214,14 @@ impl Lease {
         }
     }
 
+    /// Our end of the connection.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match &self.connection {
+            Connection::Http1(connection) => connection.local,
+            Connection::Http2(stream) => stream.shared.local,
+        }
+    }
+
     /// Sends the head of a request. The body follows into the sink while the answer is awaited.
     pub(crate) fn send<'c>(&'c mut self, request: &'c Request) -> Result<(Sink<'c>, Answer<'c>), CodecError> {
         match &mut self.connection {
@@ -268,12 +279,14 @@ async fn http1(worker: &Worker, cluster: &Rc<Cluster>, endpoint: &Endpoint) -> R
         },
     };
     let transport = open(worker, cluster, endpoint).await?;
+    let local = transport.local_address();
     let (read, write, already_read) = transport.split();
     let reader = h1::Reader::new(read, already_read);
     Ok(Http1 {
         reader,
         writer: h1::Writer::new(write),
         served: 0,
+        local,
         _permit: permit,
     })
 }
@@ -344,6 +357,7 @@ async fn http2(
     }
     let permit = connection_permit(worker, cluster).ok_or(UpstreamError::Overflow)?;
     let transport = open(worker, cluster, endpoint).await?;
+    let local = transport.local_address();
     let handshake = clock::timeout(cluster.facts.connect_timeout, h2::connect(transport)).await;
     let (send, connection) = handshake
         .map_err(|_| UpstreamError::ConnectTimeout)?
@@ -351,6 +365,7 @@ async fn http2(
     let now = Cell::new(clock::now());
     let shared = Rc::new(Shared {
         send,
+        local,
         streams: Cell::new(0),
         served: Cell::new(0),
         closed: Cell::new(false),

@@ -21,7 +21,7 @@ use super::proto::{
     aggregated, check_aggregated, duration, is, limit, no, number, pack, refuse, to_duration, to_limit,
     unpack, yes,
 };
-use super::{Dialect, filter, hash, route, timeouts};
+use super::{Dialect, access_log, filter, hash, route, timeouts};
 use crate::rejected::Reason;
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
@@ -180,6 +180,7 @@ fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManag
         }],
         // Istio leaves the answer to `expect: 100-continue` to the workload.
         proxy_100_continue: true,
+        access_log: access_log::to_proto(&handler.access_log),
         ..Default::default()
     };
     timeouts::to_proto(&handler.timeouts, &mut message);
@@ -214,10 +215,11 @@ fn http_from_proto(message: HttpConnectionManager) -> Result<HttpHandler, Reason
             "HttpConnectionManager.stream_idle_timeout",
         )?,
         timeouts,
+        access_log: access_log::from_proto(message.access_log)?,
     })
 }
 
-/// Access logs, tracing and statistics are let through: they change what is written down, not what happens.
+/// Tracing and statistics are let through: they change what is written down, not what happens.
 fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
     refuse!(
         message,
@@ -274,6 +276,7 @@ fn tcp_to_proto(handler: &TcpHandler) -> tcp::TcpProxy {
             use_post: tunnel.post,
             ..Default::default()
         }),
+        access_log: access_log::to_proto(&handler.access_log),
         ..Default::default()
     }
 }
@@ -355,5 +358,6 @@ fn tcp_from_proto(message: tcp::TcpProxy) -> Result<TcpHandler, Reason> {
             .max_downstream_connection_duration
             .map(|value| to_duration(value, "TcpProxy.max_downstream_connection_duration"))
             .transpose()?,
+        access_log: access_log::from_proto(message.access_log)?,
     })
 }

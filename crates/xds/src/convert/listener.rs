@@ -12,7 +12,7 @@ use pb::listener_filter::ConfigType;
 use snapshot::{Direction, Listener};
 
 use super::proto::{address, duration, is, no, pack, refuse, to_address, yes};
-use super::{Dialect, chain};
+use super::{Dialect, access_log, chain};
 use crate::rejected::Reason;
 
 const ORIGINAL_DESTINATION: &str = "envoy.filters.listener.original_dst";
@@ -56,6 +56,7 @@ pub(super) fn to_proto(listener: &Listener, dialect: Dialect) -> pb::Listener {
             .default_chain
             .as_ref()
             .map(|chain| chain::to_proto(chain, dialect)),
+        access_log: access_log::to_proto(&listener.access_log),
         ..Default::default()
     }
 }
@@ -87,10 +88,11 @@ pub(super) fn from_proto(message: pb::Listener) -> Result<Listener, Reason> {
             .map(chain::from_proto)
             .collect::<Result<_, _>>()?,
         default_chain: message.default_filter_chain.map(chain::from_proto).transpose()?,
+        access_log: access_log::from_proto(message.access_log)?,
     })
 }
 
-/// Buffer and backlog sizes, statistics, access logs and load spreading are let through.
+/// Buffer and backlog sizes, statistics and load spreading are let through.
 fn check_unsupported(message: &pb::Listener) -> Result<(), Reason> {
     refuse!(
         message,

@@ -8,6 +8,7 @@
     reason = "old fields are read, because others still send them, or refused by name"
 )]
 
+mod access_log;
 pub(crate) mod bootstrap;
 mod chain;
 mod circuit_breaker;

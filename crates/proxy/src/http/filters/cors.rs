@@ -1,6 +1,8 @@
 //! Cross-origin resource sharing. As Envoy's CORS filter: a preflight of an allowed origin is answered here, and every
 //! response to an allowed origin, whoever gives it, says so.
 
+use std::borrow::Cow;
+
 use http::Method;
 use snapshot::Cors;
 use snapshot::route::Found;
@@ -54,6 +56,9 @@ pub(super) fn check(exchange: &mut Exchange<'_>, found: &Found<'_>, cors: &Cors)
     let asks = request.fields.get("access-control-request-method");
     let is_preflight = request.method == Method::OPTIONS && asks.is_some_and(|method| !method.is_empty());
     let answers = is_preflight && (allowed.is_some() || cors.answer_unmatched_preflights);
+    if answers {
+        exchange.record.details = Cow::Borrowed("cors_response");
+    }
     let reply = answers.then(|| preflight(cors, allowed.as_ref()));
     exchange.record.cors = allowed;
     reply

@@ -1,5 +1,6 @@
 //! Faults made on purpose. As Envoy's fault filter: a wait first, then perhaps an error; each has its own dice.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use daemon::clock;
@@ -43,5 +44,6 @@ pub(super) async fn inject(
         AbortStatus::Grpc(status) => reply::stated(200, Some(status), BODY, &exchange.request),
     };
     exchange.record.grpc_status = grpc_status(&answer.response.fields);
+    exchange.record.details = Cow::Borrowed("fault_filter_abort");
     Ok(Some(answer))
 }

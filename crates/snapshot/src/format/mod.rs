@@ -1,13 +1,17 @@
 //! Text with places for what is known about a request: `%REQ(x-user?:authority)%`, `%UPSTREAM_HOST%`.
 //!
-//! Operators that are only for access logs (`%RESPONSE_FLAGS%` …) come with the access log; until then they are
-//! refused by name. The syntax is Envoy's substitution format, which Istio's header operations and access logs are written in
+//! One language for header operations and access logs: Envoy's substitution format
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage#format-strings>).
-//! A [`Format`] is parsed when it is made, so one that exists can be written out.
+//! A [`Format`] is parsed when it is made, so one that exists can be written out. Operators that nobody here can
+//! fill are refused by name.
+
+mod operator;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use operator::{GrpcStatus, HeaderName, Operator};
 
 /// A format string, parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,60 +39,6 @@ pub struct Command {
     pub limit: Option<usize>,
 }
 
-/// A header of a request or a response, or else another one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderName {
-    /// Lower case.
-    pub name: String,
-    /// Taken when the first is absent.
-    pub alternative: Option<String>,
-}
-
-macro_rules! operators {
-    ($($(#[$about:meta])* $variant:ident = $name:literal,)*) => {
-        /// What fills a place.
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub enum Operator {
-            /// `REQ(name?alternative)`.
-            RequestHeader(HeaderName),
-            /// `RESP(name?alternative)`.
-            ResponseHeader(HeaderName),
-            $($(#[$about])* $variant,)*
-        }
-
-        impl Operator {
-            fn plain(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$variant),)* _ => None }
-            }
-        }
-    };
-}
-
-operators! {
-    /// When the request began: ISO 8601, UTC, milliseconds.
-    StartTime = "START_TIME",
-    /// `HTTP/1.1`, `HTTP/2`.
-    Protocol = "PROTOCOL",
-    /// Address of the endpoint.
-    UpstreamHost = "UPSTREAM_HOST",
-    /// Name of the cluster.
-    UpstreamCluster = "UPSTREAM_CLUSTER",
-    /// Address that the client called.
-    DownstreamLocalAddress = "DOWNSTREAM_LOCAL_ADDRESS",
-    /// The same without port.
-    DownstreamLocalAddressWithoutPort = "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
-    /// Its port.
-    DownstreamLocalPort = "DOWNSTREAM_LOCAL_PORT",
-    /// Address of the client.
-    DownstreamRemoteAddress = "DOWNSTREAM_REMOTE_ADDRESS",
-    /// The same without port.
-    DownstreamRemoteAddressWithoutPort = "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-    /// Its port.
-    DownstreamRemotePort = "DOWNSTREAM_REMOTE_PORT",
-    /// Name of the route.
-    RouteName = "ROUTE_NAME",
-}
-
 /// What is wrong with a format string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FormatError {
@@ -96,7 +46,7 @@ pub enum FormatError {
     Unclosed,
     /// No such operator here.
     Unknown(String),
-    /// `REQ` and `RESP` need a header name in parentheses.
+    /// `REQ`, `RESP`, `ENVIRONMENT` … need a name in parentheses.
     Argument(String),
     /// After a colon stands a number of bytes.
     Limit(String),
@@ -107,7 +57,7 @@ impl fmt::Display for FormatError {
         match self {
             Self::Unclosed => out.write_str("a % without its partner; write %% for a percent sign"),
             Self::Unknown(name) => write!(out, "unknown operator {name}"),
-            Self::Argument(text) => write!(out, "{text} needs a header name, as in REQ(x-user)"),
+            Self::Argument(text) => write!(out, "{text} needs a name, as in REQ(x-user)"),
             Self::Limit(text) => write!(out, "{text:?} is not a number of bytes"),
         }
     }
@@ -131,7 +81,7 @@ impl Format {
                 left = rest;
                 continue;
             }
-            let (command, rest) = after.split_once('%').ok_or(FormatError::Unclosed)?;
+            let (command, rest) = split_command(after)?;
             if !text.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut text)));
             }
@@ -181,6 +131,18 @@ impl From<Format> for String {
     }
 }
 
+/// A command and what follows its closing percent sign. An argument in parentheses may have percent signs itself.
+fn split_command(text: &str) -> Result<(&str, &str), FormatError> {
+    let name = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let argument = match name.map(|end| &text[end..]) {
+        Some(after) if after.starts_with('(') => after.find(')').map(|end| name.unwrap_or_default() + end),
+        _ => name,
+    };
+    let from = argument.ok_or(FormatError::Unclosed)?;
+    let end = text[from..].find('%').ok_or(FormatError::Unclosed)? + from;
+    Ok((&text[..end], &text[end + 1..]))
+}
+
 /// `REQ(name?alternative):limit`, `PROTOCOL`.
 fn parse_command(command: &str) -> Result<Command, FormatError> {
     let closing = command.rfind(')').unwrap_or(0);
@@ -190,33 +152,16 @@ fn parse_command(command: &str) -> Result<Command, FormatError> {
     };
     let limit = limit.map(|text| text.parse().map_err(|_| FormatError::Limit(text.to_owned())));
     let operator = match head.split_once('(') {
-        Some((name, argument)) => {
-            let argument = argument.strip_suffix(')').filter(|argument| !argument.is_empty());
-            let header = header(argument.ok_or_else(|| FormatError::Argument(head.to_owned()))?);
-            match name {
-                "REQ" => Operator::RequestHeader(header),
-                "RESP" => Operator::ResponseHeader(header),
-                _ => return Err(FormatError::Unknown(head.to_owned())),
-            }
-        }
-        None if matches!(head, "REQ" | "RESP") => return Err(FormatError::Argument(head.to_owned())),
-        None => Operator::plain(head).ok_or_else(|| FormatError::Unknown(head.to_owned()))?,
+        Some((name, argument)) => match argument.strip_suffix(')') {
+            Some(argument) => Operator::parse(name, Some(argument))?,
+            None => return Err(FormatError::Argument(head.to_owned())),
+        },
+        None => Operator::parse(head, None)?,
     };
     Ok(Command {
         operator,
         limit: limit.transpose()?,
     })
-}
-
-fn header(argument: &str) -> HeaderName {
-    let (name, alternative) = match argument.split_once('?') {
-        Some((name, alternative)) => (name, Some(alternative.to_ascii_lowercase())),
-        None => (argument, None),
-    };
-    HeaderName {
-        name: name.to_ascii_lowercase(),
-        alternative,
-    }
 }
 
 #[cfg(test)]
@@ -251,6 +196,30 @@ mod tests {
         assert_eq!(wrong("%REQ%"), FormatError::Argument("REQ".to_owned()));
         assert_eq!(wrong("%REQ()%"), FormatError::Argument("REQ()".to_owned()));
         assert_eq!(wrong("%REQ(a):x%"), FormatError::Limit("x".to_owned()));
+        assert_eq!(wrong("%REQ(a"), FormatError::Unclosed);
+        assert_eq!(
+            wrong("%DOWNSTREAM_WIRE_BYTES_SENT%"),
+            FormatError::Unknown("DOWNSTREAM_WIRE_BYTES_SENT".to_owned())
+        );
+        assert_eq!(
+            wrong("%GRPC_STATUS(LOUD)%"),
+            FormatError::Unknown("GRPC_STATUS(LOUD)".to_owned())
+        );
+    }
+
+    #[test]
+    fn an_argument_may_have_percent_signs_and_colons() {
+        let format = Format::parse("%START_TIME(%H:%M:%S)% %DYNAMIC_METADATA(a:b):3%").unwrap();
+        let operators: Vec<_> = format
+            .pieces()
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Command(command) => Some((command.operator.clone(), command.limit)),
+                Piece::Text(_) => None,
+            })
+            .collect();
+        let time = Operator::StartTime(Some("%H:%M:%S".to_owned()));
+        assert_eq!(operators, [(time, None), (Operator::Nothing, Some(3))]);
     }
 
     #[test]

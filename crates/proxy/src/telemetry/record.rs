@@ -1,0 +1,123 @@
+//! What becomes known about an exchange or a connection on its way: metrics and access logs are written from it.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use daemon::clock::{self, Instant};
+
+use super::flags::{Flag, Flags};
+use crate::error::ProxyError;
+use crate::http::codec::{Fields, Version};
+use crate::http::filters::cors::Allowed;
+use crate::telemetry::metrics::Label;
+use crate::upstream::Cluster;
+
+/// What is known of one exchange or connection.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) begun: Instant,
+    /// Status of the response that was begun; `None` before.
+    pub(crate) status: Option<u16>,
+    pub(crate) flags: Flags,
+    /// Envoy's `response_code_details`; empty while there is nothing to say.
+    pub(crate) details: Cow<'static, str>,
+    /// Why no connection to the upstream came about.
+    pub(crate) transport_failure: Option<String>,
+    pub(crate) grpc: bool,
+    pub(crate) grpc_status: Option<u16>,
+    /// Body and head of the response, for metrics.
+    pub(crate) response_bytes: u64,
+    /// Bytes of bodies.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) retried: bool,
+    pub(crate) attempts: u32,
+    /// Name of the route; only kept where somebody writes it down.
+    pub(crate) route: String,
+    /// The name that a ClientHello asked for; empty without one.
+    pub(crate) server_name: String,
+    pub(crate) upstream: Upstream,
+    pub(crate) times: Times,
+    /// The response as it was sent; only kept where somebody writes it down.
+    pub(crate) response: Option<Fields>,
+    pub(crate) trailers: Option<Fields>,
+    /// What the proxy answered by itself.
+    pub(crate) local_body: Option<Bytes>,
+    /// What scripts of the request's origin are told, once a filter has judged it.
+    pub(crate) cors: Option<Allowed>,
+    pub(crate) destination: Option<Label>,
+}
+
+/// Where it went.
+#[derive(Debug, Default)]
+pub(crate) struct Upstream {
+    pub(crate) cluster: Option<Rc<Cluster>>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    /// Our end of the connection, once there is one.
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) version: Option<Version>,
+}
+
+/// When things happened.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    /// The request was received completely.
+    pub(crate) received: Option<Instant>,
+    /// It was sent upstream completely.
+    pub(crate) forwarded: Option<Instant>,
+    /// The upstream's response began.
+    pub(crate) answered: Option<Instant>,
+    /// The last byte of the response was given to the client.
+    pub(crate) sent: Option<Instant>,
+}
+
+impl Record {
+    /// One that begins now.
+    pub(crate) fn new() -> Self {
+        Self {
+            begun: clock::now(),
+            status: None,
+            flags: Flags::default(),
+            details: Cow::Borrowed(""),
+            transport_failure: None,
+            grpc: false,
+            grpc_status: None,
+            response_bytes: 0,
+            received: 0,
+            sent: 0,
+            retried: false,
+            attempts: 0,
+            route: String::new(),
+            server_name: String::new(),
+            upstream: Upstream::default(),
+            times: Times::default(),
+            response: None,
+            trailers: None,
+            local_body: None,
+            cors: None,
+            destination: None,
+        }
+    }
+
+    /// One more thing went wrong.
+    pub(crate) fn flag(&mut self, flag: Flag) {
+        self.flags = self.flags.with(flag);
+    }
+
+    /// A new try to that endpoint: what the one before left does not count.
+    pub(crate) fn trying(&mut self, endpoint: SocketAddr) {
+        self.transport_failure = None;
+        self.upstream.endpoint = Some(endpoint);
+        self.upstream.local = None;
+        self.upstream.version = None;
+    }
+
+    /// Remembers why it failed, in Envoy's words.
+    pub(crate) fn failed(&mut self, error: &ProxyError) {
+        self.flags = self.flags.union(error.flags());
+        self.transport_failure = error.transport_failure();
+        self.details = error.details(self.status.is_some(), self.transport_failure.as_deref());
+    }
+}
