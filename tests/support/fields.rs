@@ -36,11 +36,15 @@ pub(crate) fn all() -> Vec<Field> {
     let mut kept: Vec<Field> = Vec::new();
     for field in fields {
         let is_level = LEVELS.contains(&field.path.as_str());
-        if (is_level || shared(&field.path) == field.path) && !kept.iter().any(|other| other.path == field.path) {
+        if (is_level || shared(&field.path) == field.path)
+            && !kept.iter().any(|other| other.path == field.path)
+        {
             kept.push(field);
         }
     }
-    kept.sort_by(|one, other| (!one.path.starts_with('V'), &one.path).cmp(&(!other.path.starts_with('V'), &other.path)));
+    kept.sort_by(|one, other| {
+        (!one.path.starts_with('V'), &one.path).cmp(&(!other.path.starts_with('V'), &other.path))
+    });
     kept
 }
 
@@ -55,10 +59,16 @@ pub(crate) fn shared(path: &str) -> String {
 
 fn walk(path: &str, schema: &Value, fields: &mut Vec<Field>) {
     if LEVELS.contains(&path) {
-        fields.push(Field { path: path.to_owned(), schema: schema.clone() });
+        fields.push(Field {
+            path: path.to_owned(),
+            schema: schema.clone(),
+        });
     }
     let properties = |schema: &Value| -> Option<Map<String, Value>> {
-        schema["properties"].as_object().filter(|map| !map.is_empty()).cloned()
+        schema["properties"]
+            .as_object()
+            .filter(|map| !map.is_empty())
+            .cloned()
     };
     if let Some(properties) = properties(schema) {
         for (name, inner) in &properties {
@@ -69,6 +79,9 @@ fn walk(path: &str, schema: &Value, fields: &mut Vec<Field>) {
     } else if properties(&schema["additionalProperties"]).is_some() {
         walk(&format!("{path}.*"), &schema["additionalProperties"], fields);
     } else {
-        fields.push(Field { path: path.to_owned(), schema: schema.clone() });
+        fields.push(Field {
+            path: path.to_owned(),
+            schema: schema.clone(),
+        });
     }
 }

@@ -74,7 +74,10 @@ fn the_page_of_supported_fields_is_what_schema_and_table_say() {
         .keys()
         .filter(|field| !known.iter().any(|path| path == field || begins(path, field)))
         .collect();
-    assert!(strange.is_empty(), "the table covers fields that do not exist: {strange:?}");
+    assert!(
+        strange.is_empty(),
+        "the table covers fields that do not exist: {strange:?}"
+    );
     let page = page(&all, &covered);
     let path = root().join("docs/reference/support.md");
     if std::env::var_os("AMIME_BLESS").is_some_and(|value| value == "1") {

@@ -7,7 +7,9 @@ use translate::{Mesh, analyze};
 use crate::fields::Field;
 
 pub(crate) fn is(field: &Field) -> bool {
-    samples(&field.schema).iter().any(|sample| told(&field.path, sample))
+    samples(&field.schema)
+        .iter()
+        .any(|sample| told(&field.path, sample))
 }
 
 /// Values that a schema takes, as far as guesses go.
@@ -18,7 +20,10 @@ fn samples(schema: &Value) -> Vec<Value> {
     match schema["type"].as_str() {
         Some("boolean") => vec![json!(true)],
         Some("integer" | "number") => vec![json!(1), json!(50)],
-        Some("array") => samples(&schema["items"]).into_iter().map(|item| json!([item])).collect(),
+        Some("array") => samples(&schema["items"])
+            .into_iter()
+            .map(|item| json!([item]))
+            .collect(),
         Some("object") => vec![json!({"x": 1}), json!({"x": "y"})],
         _ => vec![json!("1s"), json!("x"), json!(1)],
     }
@@ -33,7 +38,10 @@ fn told(path: &str, sample: &Value) -> bool {
     } else {
         spec["hosts"] = json!(["backend"]);
     }
-    if let Some(rule) = spec.pointer_mut("/http/0").filter(|rule| rule.get("route").is_none()) {
+    if let Some(rule) = spec
+        .pointer_mut("/http/0")
+        .filter(|rule| rule.get("route").is_none())
+    {
         rule["route"] = json!([{"destination": {"host": "backend"}}]);
     }
     let object = json!({"apiVersion": "networking.istio.io/v1", "kind": kind,
@@ -45,7 +53,9 @@ fn told(path: &str, sample: &Value) -> bool {
     analyze(&Mesh::of([read.resource])).iter().any(|problem| {
         let named = problem.field.replace("[\"x\"]", ".*");
         problem.code == Code::NotSupportedYet
-            && wanted.strip_prefix(&named).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            && wanted
+                .strip_prefix(&named)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     })
 }
 

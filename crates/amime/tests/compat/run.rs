@@ -184,7 +184,8 @@ async fn judge(world: &mut World, call: &Call, number: usize) -> Verdict {
     }
     let mut differs = compare::differences(call, &amime, &envoy);
     let chance = |[name, one, other]: &[String; 3]| {
-        name == "upstream" && outcome::application(one.trim_matches('"')) == outcome::application(other.trim_matches('"'))
+        name == "upstream"
+            && outcome::application(one.trim_matches('"')) == outcome::application(other.trim_matches('"'))
     };
     if differs.len() > 1 {
         differs.retain(|difference| !chance(difference));

@@ -442,8 +442,8 @@ impl Conversation<'_> {
             if let Some(allowed) = &record.cors {
                 allowed.apply(&mut response.fields);
             }
-            forwarded::every_response(response, worker, &chain.handler.server_name);
         }
+        forwarded::every_response(response, worker, &chain.handler.server_name);
         if self.connection.is_draining() {
             reply.close_after();
         }

@@ -54,17 +54,17 @@ impl Writer {
         out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
         out.extend_from_slice(request.authority.as_bytes());
         out.extend_from_slice(b"\r\n");
-        let te = request.fields.contains("te");
-        match (&request.upgrade, te) {
-            (Some(protocol), _) => {
-                out.extend_from_slice(b"connection: Upgrade\r\nupgrade: ");
-                out.extend_from_slice(protocol.as_bytes());
-                out.extend_from_slice(b"\r\n");
-            }
-            (None, true) => out.extend_from_slice(b"connection: te\r\n"),
-            (None, false) => {}
+        if let Some(protocol) = &request.upgrade {
+            out.extend_from_slice(b"connection: Upgrade\r\nupgrade: ");
+            out.extend_from_slice(protocol.as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
-        self.fields_and_length(&request.fields, request.length);
+        let length = match request.length {
+            // Where a body is usual, its absence is said, as Envoy says it.
+            Length::Empty if !has_no_body(&request.method) => Length::Exact(0),
+            length => length,
+        };
+        self.fields_and_length(&request.fields, length);
     }
 
     /// Begins a response to a request with that method.
@@ -162,6 +162,18 @@ impl Writer {
         self.chunked = length == Length::Streamed;
         self.out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Methods whose requests usually have none.
+fn has_no_body(method: &Method) -> bool {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::DELETE,
+        Method::TRACE,
+        Method::CONNECT,
+    ]
+    .contains(method)
 }
 
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
