@@ -174,7 +174,6 @@ fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManag
         stream_idle_timeout: limit(handler.stream_idle_timeout),
         use_remote_address: no(),
         normalize_path: yes(),
-        proxy_100_continue: true,
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: WEBSOCKET.into(),
             ..Default::default()
