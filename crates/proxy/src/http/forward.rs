@@ -33,6 +33,7 @@ use crate::telemetry::record::Record;
 use crate::transport::SILENCE;
 use crate::upstream::circuit_breaker::{Resource, share};
 use crate::upstream::load_balancing::Wish;
+use crate::upstream::purpose::Purpose;
 use crate::upstream::{Cluster, Lease, cluster};
 use crate::worker::Worker;
 
@@ -216,7 +217,8 @@ async fn one_try(
     exchange.goes_to(cluster, Some(&endpoint));
     let _in_flight = endpoint.pool.begin_request();
     let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
-    let lease = Lease::acquire(worker, cluster, &endpoint, http2).await;
+    let purpose = Purpose::of_request(&cluster.facts, &exchange.request.authority, connection.ends);
+    let lease = Lease::acquire(worker, cluster, &endpoint.toward(purpose), http2).await;
     let mut lease = match lease {
         Ok(lease) => lease,
         Err(error) => {

@@ -1,7 +1,7 @@
 //! The whole proxy in one process, on real loopback sockets, without capture and without controller.
 
-mod conformance;
 mod access_log;
+mod conformance;
 mod cors;
 mod desync;
 mod fault;
@@ -13,5 +13,6 @@ mod outcomes;
 mod retries;
 mod rewrites;
 mod snapshots;
+mod transport;
 mod unprocessed;
 mod world;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use resources::istio::{Destination, host_covers, resolve_host};
 use resources::istio::virtual_service::HttpRoute;
+use resources::istio::{Destination, host_covers, resolve_host};
 use resources::{Code, DestinationRule, Key, Problem, Resource, VirtualService};
 
 use super::messages;
@@ -81,7 +81,12 @@ fn of_delegate(mesh: &Mesh, key: &Key, field: &str, rule: &HttpRoute) -> Vec<Pro
     });
     if let Some(why) = why {
         let message = messages::delegate_not_found(&name, &why);
-        return vec![Problem::new(Code::ReferencedResourceNotFound, key, field, message)];
+        return vec![Problem::new(
+            Code::ReferencedResourceNotFound,
+            key,
+            field,
+            message,
+        )];
     }
     let rules = object.iter().flat_map(|object| &object.spec.http).enumerate();
     let left_out = rules.filter(|(_, theirs)| delegate::merge(rule, (*theirs).clone()).is_none());

@@ -187,7 +187,9 @@ fn merge_match(root: &HttpMatch, leaf: &HttpMatch) -> HttpMatch {
 /// Entries of both; of two with one key the delegate's.
 fn both<T: Clone>(root: &BTreeMap<String, T>, leaf: &BTreeMap<String, T>) -> BTreeMap<String, T> {
     let entries = root.iter().chain(leaf);
-    entries.map(|(name, value)| (name.clone(), value.clone())).collect()
+    entries
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// Whether the delegate's match may take requests that the root's does not.
@@ -203,9 +205,10 @@ fn conflict(root: &HttpMatch, leaf: &HttpMatch) -> bool {
         (&root.without_headers, &leaf.without_headers),
         (&root.query_params, &leaf.query_params),
     ];
-    let named = maps
-        .iter()
-        .flat_map(|(root, leaf)| leaf.iter().map(|(name, condition)| (root.get(name), Some(condition))));
+    let named = maps.iter().flat_map(|(root, leaf)| {
+        leaf.iter()
+            .map(|(name, condition)| (root.get(name), Some(condition)))
+    });
     let labels = &root.source_labels;
     conditions
         .iter()
@@ -219,7 +222,11 @@ fn conflict(root: &HttpMatch, leaf: &HttpMatch) -> bool {
             .source_labels
             .iter()
             .any(|(name, value)| labels.get(name).is_some_and(|other| other != value))
-        || (!root.gateways.is_empty() && leaf.gateways.iter().any(|gateway| !root.gateways.contains(gateway)))
+        || (!root.gateways.is_empty()
+            && leaf
+                .gateways
+                .iter()
+                .any(|gateway| !root.gateways.contains(gateway)))
 }
 
 /// Regular expressions go with nothing but silence; an equal text only with the same, a prefix with what begins so.
@@ -288,8 +295,14 @@ mod tests {
         let leaf = matching(exact("/a/b"), "leaf");
         let merged = merge_matches(&[root.clone()], &[leaf.clone()]).unwrap();
         assert_eq!((merged.len(), merged[0].name.as_str()), (1, "root-leaf"));
-        assert_eq!((&merged[0].uri, merged[0].headers.len()), (&Some(exact("/a/b")), 1));
-        assert_eq!(merge_matches(&[root.clone()], &[leaf, matching(prefix("/c"), "")]), None);
+        assert_eq!(
+            (&merged[0].uri, merged[0].headers.len()),
+            (&Some(exact("/a/b")), 1)
+        );
+        assert_eq!(
+            merge_matches(&[root.clone()], &[leaf, matching(prefix("/c"), "")]),
+            None
+        );
         assert_eq!(merge_matches(&[root.clone()], &[]).unwrap(), [root]);
     }
 }

@@ -40,7 +40,9 @@ impl Writer {
 
     /// Whether the peer's kernel has confirmed no byte of the current request.
     pub(crate) fn nothing_arrived(&self) -> bool {
-        unacknowledged(self.half.as_ref()) >= self.sent
+        // Under TLS the kernel counts other bytes than we do.
+        let socket = self.half.plain_socket();
+        socket.is_some_and(|socket| unacknowledged(socket) >= self.sent)
     }
 
     /// Begins a request.
@@ -140,7 +142,11 @@ impl Writer {
 
     async fn write_all(&mut self, mut bytes: impl Buf) -> Result<(), CodecError> {
         let length = bytes.remaining();
-        let written = daemon::clock::timeout(SILENCE, self.half.write_all_buf(&mut bytes)).await;
+        let write = async {
+            self.half.write_all_buf(&mut bytes).await?;
+            self.half.flush().await
+        };
+        let written = daemon::clock::timeout(SILENCE, write).await;
         self.sent += (length - bytes.remaining()) as u64;
         match written {
             Ok(written) => Ok(written?),
