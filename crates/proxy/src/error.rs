@@ -6,7 +6,6 @@ use std::borrow::Cow;
 
 use crate::http::codec::h1::Refusal;
 use crate::telemetry::flags::{Flag, Flags};
-use crate::tls::client::TlsError;
 
 /// Whose doing it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +57,6 @@ pub(crate) enum UpstreamError {
     NoHealthyEndpoint,
     #[error("cannot connect: {0}")]
     Connect(std::io::Error),
-    #[error("cannot encrypt: {0}")]
-    Tls(#[from] TlsError),
     #[error("connecting took too long")]
     ConnectTimeout,
     #[error("circuit breaker is open")]
@@ -145,9 +142,6 @@ impl ProxyError {
                 "delayed_connect_error:_{}",
                 system_words(error).replace(' ', "_")
             )),
-            ProxyError::Upstream(UpstreamError::Tls(error)) => {
-                Some(error.failure_reason().replace(' ', "_")).filter(|reason| !reason.is_empty())
-            }
             _ => None,
         }
     }
@@ -180,7 +174,6 @@ impl UpstreamError {
             UpstreamError::Timeout | UpstreamError::TryTimeout => 504,
             UpstreamError::NoHealthyEndpoint
             | UpstreamError::Connect(_)
-            | UpstreamError::Tls(_)
             | UpstreamError::ConnectTimeout
             | UpstreamError::Overflow
             | UpstreamError::Closed
@@ -195,9 +188,7 @@ impl UpstreamError {
     pub(crate) fn flag(&self) -> Flag {
         match self {
             UpstreamError::NoHealthyEndpoint => Flag::NoHealthyUpstream,
-            UpstreamError::Connect(_) | UpstreamError::Tls(_) | UpstreamError::ConnectTimeout => {
-                Flag::UpstreamConnectionFailure
-            }
+            UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => Flag::UpstreamConnectionFailure,
             UpstreamError::Overflow => Flag::UpstreamOverflow,
             UpstreamError::Closed | UpstreamError::Unread => Flag::UpstreamConnectionTermination,
             UpstreamError::Reset | UpstreamError::StreamRefused => Flag::UpstreamRemoteReset,
@@ -245,7 +236,7 @@ impl UpstreamError {
             UpstreamError::NoHealthyEndpoint | UpstreamError::Timeout | UpstreamError::TryTimeout => {
                 "local reset"
             }
-            UpstreamError::Connect(_) | UpstreamError::Tls(_) => "remote connection failure",
+            UpstreamError::Connect(_) => "remote connection failure",
             UpstreamError::ConnectTimeout => "connection timeout",
             UpstreamError::Overflow => "overflow",
             UpstreamError::Closed | UpstreamError::Unread => "connection termination",

@@ -19,7 +19,6 @@ mod standalone;
 mod sys;
 mod tcp;
 mod telemetry;
-mod tls;
 mod transport;
 mod upstream;
 mod worker;

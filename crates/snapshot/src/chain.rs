@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessLog, ClusterName, HttpFilter, HttpTimeouts, RouteTable, RouteTableName, Subnet};
+use crate::{
+    AccessLog, ClusterName, HttpFilter, HttpOptions, HttpTimeouts, RouteTable, RouteTableName, Subnet,
+};
 
 /// One way to handle a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +82,9 @@ pub struct HttpHandler {
     /// Where finished requests are written down.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access_log: Vec<Arc<AccessLog>>,
+    /// Paths, request ids, the client's address.
+    #[serde(default, skip_serializing_if = "HttpOptions::is_default")]
+    pub options: HttpOptions,
 }
 
 impl HttpHandler {
@@ -93,6 +98,7 @@ impl HttpHandler {
             stream_idle_timeout: None,
             timeouts: HttpTimeouts::default(),
             access_log: Vec::new(),
+            options: HttpOptions::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Request filters: a closed enum over the policies that act on a request before it is routed.
 
+use crate::LocalRateLimit;
 use serde::{Deserialize, Serialize};
 
 /// One request filter. The mesh knows its filters; open doors (ext_authz, WASM) will be variants too.
@@ -10,4 +11,6 @@ pub enum HttpFilter {
     Stats,
     /// Calls of gRPC-Web become gRPC, and their answers gRPC-Web (Istio: ports named `grpc-web`).
     GrpcWeb,
+    /// A limit that this proxy keeps by itself; routes may have their own instead.
+    LocalRateLimit(Option<LocalRateLimit>),
 }

@@ -20,6 +20,12 @@ pub struct HeaderOperations {
     /// Fields that are added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub add: Vec<HeaderField>,
+    /// Fields that are added where there is none of their name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_if_absent: Vec<HeaderField>,
+    /// Fields that replace all of their name, where there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overwrite: Vec<HeaderField>,
 }
 
 /// A field to write. One whose value comes out empty is left out.
@@ -96,7 +102,7 @@ impl HeaderField {
 impl HeaderOperations {
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+        *self == Self::default()
     }
 }
 

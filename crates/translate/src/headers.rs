@@ -39,6 +39,7 @@ fn operations(operations: &IstioOperations) -> HeaderOperations {
             .collect(),
         set: fields(&operations.set),
         add: fields(&operations.add),
+        ..HeaderOperations::default()
     }
 }
 

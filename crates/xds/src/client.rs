@@ -255,6 +255,7 @@ impl Client {
                 localities: Vec::new(),
             })),
             Kind::Routes => self.insert(Resource::Routes(RouteTable {
+                match_ports: false,
                 name: RouteTableName::from(name),
                 hosts: Vec::new(),
             })),

@@ -8,10 +8,14 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
+use snapshot::HttpOptions;
+use snapshot::LocalRateLimit;
 use snapshot::cluster::{ServiceRef, UpstreamHttp};
 use snapshot::endpoint::Workload;
 use snapshot::fault::{Abort, AbortStatus, Delay};
+use snapshot::http_options::{Edge, ServerHeader};
 use snapshot::load_balancing::HashCookie;
+use snapshot::local_rate_limit::ALL;
 use snapshot::route::{
     DirectResponse, Forward, HeaderMatch, PathRewrite, QueryMatch, Redirect, RedirectPath, StringMatch,
 };
@@ -139,10 +143,15 @@ fn header_operations() -> impl Strategy<Value = HeaderOperations> {
     let value = prop_oneof!["[a-z ]{1,9}", Just("%PROTOCOL% of %REQ(a?b):9% 100%%".to_owned()),];
     let field = ("x-[a-z0-9]{0,9}", value).prop_map(|(name, value)| HeaderField::new(&name, &value).unwrap());
     let fields = vec(field, 0..2).boxed();
-    (vec(name(), 0..2), fields.clone(), fields).prop_map(|(remove, set, add)| HeaderOperations {
-        remove,
-        set,
-        add,
+    let depending = (fields.clone(), fields.clone());
+    (vec(name(), 0..2), fields.clone(), fields, depending).prop_map(|(remove, set, add, depending)| {
+        HeaderOperations {
+            remove,
+            set,
+            add,
+            add_if_absent: depending.0,
+            overwrite: depending.1,
+        }
     })
 }
 
@@ -160,15 +169,22 @@ fn redirect() -> impl Strategy<Value = Redirect> {
         path_rewrite().prop_map(RedirectPath::Rewrite),
     ];
     let status = proptest::sample::select(vec![301, 302, 303, 307, 308]);
-    (status, of(name()), of(name()), of(1..u16::MAX), of(path)).prop_map(
-        |(status, scheme, host, port, path)| Redirect {
+    (
+        status,
+        of(name()),
+        of(name()),
+        of(1..u16::MAX),
+        of(path),
+        any::<bool>(),
+    )
+        .prop_map(|(status, scheme, host, port, path, strip_query)| Redirect {
+            strip_query,
             status,
             scheme,
             host,
             port,
             path,
-        },
-    )
+        })
 }
 
 fn weighted() -> impl Strategy<Value = Weighted> {
@@ -233,24 +249,70 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![forward, respond, redirect().prop_map(Action::Redirect)]
 }
 
+fn local_rate_limit() -> BoxedStrategy<LocalRateLimit> {
+    let headers = || {
+        header_operations().prop_map(|operations| HeaderOperations {
+            remove: Vec::new(),
+            ..operations
+        })
+    };
+    let numbers = (400..600_u16, any::<u32>(), 1..u32::MAX, 0..=ALL, 0..=ALL);
+    let interval = limit().prop_map(|limit| limit.max(Duration::from_millis(50)));
+    (
+        name(),
+        numbers,
+        interval,
+        (headers(), headers()),
+        any::<(bool, bool)>(),
+    )
+        .prop_map(
+            |(stat_prefix, numbers, fill_interval, (response_headers, request_headers), flags)| {
+                LocalRateLimit {
+                    stat_prefix,
+                    status: numbers.0,
+                    max_tokens: numbers.1,
+                    tokens_per_fill: numbers.2,
+                    fill_interval,
+                    enabled: numbers.3,
+                    enforced: numbers.4,
+                    response_headers,
+                    request_headers,
+                    says_limits: flags.0,
+                    resource_exhausted: flags.1,
+                }
+            },
+        )
+        .boxed()
+}
+
 pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
     let operations = (header_operations(), header_operations());
-    let said = (of(fault()), of(cors()), "[a-z]{0,5}");
-    let route = (name(), matches(), action(), operations, said, of(origin())).prop_map(
-        |(name, matches, action, (request_headers, response_headers), (fault, cors, stat_prefix), origin)| {
-            Route {
+    let said = (of(fault()), of(cors()), of(local_rate_limit()), "[a-z]{0,5}");
+    let route = (name(), matches(), action(), operations, said, of(origin()))
+        .prop_map(
+            |(
                 name,
                 matches,
-                request_headers,
-                response_headers,
-                stat_prefix,
-                fault,
-                cors,
+                action,
+                (request_headers, response_headers),
+                (fault, cors, local_rate_limit, stat_prefix),
                 origin,
-                ..Route::new(action)
-            }
-        },
-    );
+            )| {
+                Route {
+                    name,
+                    matches,
+                    request_headers,
+                    response_headers,
+                    stat_prefix,
+                    fault,
+                    cors,
+                    local_rate_limit,
+                    origin,
+                    ..Route::new(action)
+                }
+            },
+        )
+        .boxed();
     let domains = vec("[a-z.*]{1,9}", 1..4);
     let host = (name(), domains, vec(route, 0..4), any::<bool>()).prop_map(
         |(name, domains, routes, without_attempt_count)| VirtualHost {
@@ -262,6 +324,7 @@ pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
     );
     (name(), vec(host, 0..4)).prop_map(|(name, hosts)| RouteTable {
         name: name.into(),
+        match_ports: false,
         hosts,
     })
 }
@@ -306,22 +369,58 @@ fn access_log() -> impl Strategy<Value = Vec<Arc<AccessLog>>> {
     vec(log, 0..2)
 }
 
+fn http_options() -> BoxedStrategy<HttpOptions> {
+    let server = prop_oneof![
+        Just(ServerHeader::Overwrite),
+        Just(ServerHeader::AppendIfAbsent),
+        Just(ServerHeader::PassThrough)
+    ];
+    let edge = of((0..5_u32, any::<bool>()));
+    (any::<[bool; 5]>(), edge, server)
+        .prop_map(
+            |([raw_paths, merge_slashes, no_id, keep_id, answer_id], edge, server_header)| HttpOptions {
+                raw_paths,
+                merge_slashes,
+                without_request_id: no_id,
+                keep_external_request_id: keep_id,
+                answer_request_id: answer_id,
+                edge: edge.map(|(trusted_hops, without_append)| Edge {
+                    trusted_hops,
+                    without_append,
+                }),
+                server_header,
+            },
+        )
+        .boxed()
+}
+
 fn handler() -> impl Strategy<Value = Handler> {
     let routes = prop_oneof![
         name().prop_map(|name| RouteSource::Named(name.into())),
         route_table().prop_map(|table| RouteSource::Inline(Arc::new(table))),
     ];
-    let filter = prop_oneof![Just(HttpFilter::Stats), Just(HttpFilter::GrpcWeb)];
+    let filter = prop_oneof![
+        Just(HttpFilter::Stats),
+        Just(HttpFilter::GrpcWeb),
+        of(local_rate_limit()).prop_map(HttpFilter::LocalRateLimit)
+    ];
     let http = (
         name(),
         routes,
         vec(filter, 0..2),
         name(),
         of(limit()),
-        (timeouts(), access_log()),
+        (timeouts(), access_log(), http_options()),
     )
         .prop_map(
-            |(stat_prefix, routes, filters, server_name, stream_idle_timeout, (timeouts, access_log))| {
+            |(
+                stat_prefix,
+                routes,
+                filters,
+                server_name,
+                stream_idle_timeout,
+                (timeouts, access_log, options),
+            )| {
                 Handler::Http(HttpHandler {
                     stat_prefix,
                     routes,
@@ -330,10 +429,12 @@ fn handler() -> impl Strategy<Value = Handler> {
                     stream_idle_timeout,
                     timeouts,
                     access_log,
+                    options,
                 })
             },
         );
-    prop_oneof![http, tcp_handler().prop_map(Handler::Tcp)]
+    // Boxed, or the stack of a test would not hold all of it.
+    prop_oneof![http.boxed(), tcp_handler().prop_map(Handler::Tcp).boxed()]
 }
 
 fn tcp_handler() -> impl Strategy<Value = TcpHandler> {

@@ -194,6 +194,7 @@ fn table(name: &str, clusters: &[String], bad: bool, random: &mut StdRng) -> Rou
         ..Route::new(action)
     };
     RouteTable {
+        match_ports: false,
         name: name.into(),
         hosts: vec![VirtualHost {
             name: "all".into(),

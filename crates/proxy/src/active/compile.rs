@@ -9,10 +9,11 @@ use foldhash::HashMap;
 use snapshot::chain_table::{Arrival, Asked, ChainTable};
 use snapshot::route::CompiledTable;
 use snapshot::{
-    ClusterName, Direction, Handler, HttpHandler, ListenerName, RouteSource, RouteTable, RouteTableName,
-    Snapshot, TcpHandler,
+    ClusterName, Direction, Handler, HttpFilter, HttpHandler, ListenerName, LocalRateLimit, RouteSource,
+    RouteTable, RouteTableName, Snapshot, TcpHandler,
 };
 
+use crate::http::filters::local_rate_limit::Bucket;
 use crate::upstream::load_balancing::Balancer;
 
 /// A Snapshot in the form that answers questions of the data path.
@@ -28,6 +29,8 @@ pub(crate) struct Compiled {
     bound: HashMap<ListenerName, Arc<Listener>>,
     /// Whom to choose from in each cluster.
     balancers: HashMap<ClusterName, Arc<Balancer>>,
+    /// Buckets of routes with a limit of their own, by where the limit is: the Snapshot keeps it there.
+    buckets: HashMap<usize, Arc<Bucket>>,
 }
 
 /// A listener, with its chains by what they match.
@@ -81,6 +84,62 @@ pub(crate) struct HttpChain {
     pub(crate) retired: Retired,
     /// The table that belongs to this chain alone; others are found by name in the Snapshot of each request.
     inline: Option<Arc<CompiledTable>>,
+    /// Of the limit that all routes without their own share.
+    bucket: Option<Arc<Bucket>>,
+}
+
+impl HttpChain {
+    /// The limit for requests of a route, where the chain has the filter.
+    pub(crate) fn limit<'a>(
+        &'a self,
+        compiled: &'a Compiled,
+        route: &'a snapshot::Route,
+    ) -> Option<(&'a LocalRateLimit, &'a Bucket)> {
+        let filter = self.handler.filters.iter().find_map(|filter| match filter {
+            HttpFilter::LocalRateLimit(limit) => Some(limit),
+            HttpFilter::Stats | HttpFilter::GrpcWeb => None,
+        })?;
+        match &route.local_rate_limit {
+            Some(own) => compiled.buckets.get(&address(own)).map(|bucket| (own, &**bucket)),
+            None => filter.as_ref().zip(self.bucket.as_deref()),
+        }
+    }
+}
+
+/// What tells one limit of a Snapshot from all others.
+fn address(limit: &LocalRateLimit) -> usize {
+    std::ptr::from_ref(limit).addr()
+}
+
+/// Tables that did not change keep their buckets.
+fn buckets(snapshot: &Snapshot, before: Option<&Compiled>) -> HashMap<usize, Arc<Bucket>> {
+    let inline = snapshot.listeners.iter().flat_map(|listener| {
+        listener
+            .chains
+            .iter()
+            .chain(&listener.default_chain)
+            .filter_map(|chain| match &chain.handler {
+                Handler::Http(http) => match &http.routes {
+                    RouteSource::Inline(table) => Some(table),
+                    RouteSource::Named(_) => None,
+                },
+                Handler::Tcp(_) => None,
+            })
+    });
+    let routes = snapshot
+        .routes
+        .iter()
+        .chain(inline)
+        .flat_map(|table| &table.hosts)
+        .flat_map(|host| &host.routes);
+    let limits = routes.filter_map(|route| route.local_rate_limit.as_ref());
+    limits
+        .map(|limit| {
+            let known = before.and_then(|before| before.buckets.get(&address(limit)));
+            let bucket = known.cloned().unwrap_or_else(|| Arc::new(Bucket::new(limit)));
+            (address(limit), bucket)
+        })
+        .collect()
 }
 
 impl Compiled {
@@ -101,6 +160,7 @@ impl Compiled {
             by_port: HashMap::default(),
             bound: HashMap::default(),
             balancers: balancers(snapshot, before),
+            buckets: buckets(snapshot, before),
             snapshot: snapshot.clone(),
         };
         for facts in snapshot.listeners.iter() {
@@ -303,6 +363,10 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
                 RouteSource::Inline(table) => Some(compile_table(table)),
                 RouteSource::Named(_) => None,
             },
+            bucket: handler.filters.iter().find_map(|filter| match filter {
+                HttpFilter::LocalRateLimit(limit) => limit.as_ref().map(|limit| Arc::new(Bucket::new(limit))),
+                HttpFilter::Stats | HttpFilter::GrpcWeb => None,
+            }),
             handler: handler.clone(),
             direction,
         })),

@@ -59,7 +59,7 @@ pub(crate) fn refused(connection: &Connection, version: Version, refusal: Refusa
     let error = ProxyError::from(RequestError::from(refusal));
     let Connection { worker, chain, ends } = connection;
     let mut local = reply::plain(error.status(), error.client_message(false));
-    forwarded::every_response(&mut local.response, worker, &chain.handler.server_name);
+    forwarded::every_response(&mut local.response, connection);
     let mut record = Record::new();
     record.failed(&error);
     record.status = Some(error.status());
@@ -96,17 +96,17 @@ impl<'c> Exchange<'c> {
 
     /// From head to end.
     async fn run(&mut self, active: &Rc<Active>) -> Result<(), ProxyError> {
-        normalize::request(&mut self.request)?;
+        normalize::request(&mut self.request, &self.connection.chain.handler.options)?;
         let path = self.request.path.as_str();
         if self.request.method != Method::CONNECT && !path.is_empty() && !path.starts_with('/') {
             return Err(RequestError::NotAPath.into());
         }
-        forwarded::request(&mut self.request, &self.connection.worker);
+        forwarded::request(&mut self.request, self.connection);
         let found = route::find(active, &self.connection.chain, &self.request)?;
         if self.is_written_down() {
             self.record.route.clone_from(&found.route.name);
         }
-        if let Some(answer) = filters::request(self, &found).await? {
+        if let Some(answer) = filters::request(self, active, &found).await? {
             return Ok(self.respond(answer).await?);
         }
         let mut local = match &found.route.action {
@@ -123,7 +123,9 @@ impl<'c> Exchange<'c> {
         };
         self.record.details = Cow::Borrowed("direct_response");
         let facts = self.facts(&found.route.name);
-        Changes::new(&found.route.response_headers, &facts).apply(&mut local.response.fields);
+        for operations in found.route.response_changes() {
+            Changes::new(operations, &facts).apply(&mut local.response.fields);
+        }
         Ok(self.respond(local).await?)
     }
 
@@ -167,7 +169,11 @@ impl<'c> Exchange<'c> {
         if let Some(allowed) = &self.record.cors {
             allowed.apply(&mut response.fields);
         }
-        forwarded::every_response(&mut response, &self.connection.worker, self.server_name());
+        if let Some(limits) = &self.record.limits {
+            limits.apply(&mut response.fields);
+        }
+        forwarded::every_response(&mut response, self.connection);
+        forwarded::answer_id(&mut response, self.connection, &self.request);
         if !self.request.length.is_empty() || self.connection.is_draining() {
             // The rest of the request is not worth reading.
             self.reply.close_after();
@@ -248,11 +254,6 @@ impl<'c> Exchange<'c> {
             let Connection { worker, chain, .. } = self.connection;
             worker.lines.write(&chain.handler.access_log, &facts);
         }
-    }
-
-    /// The value of the response header `server`.
-    pub(crate) fn server_name(&self) -> &'c str {
-        &self.connection.chain.handler.server_name
     }
 
     /// Remembers whom the request goes to, for metrics.

@@ -33,7 +33,6 @@ use crate::telemetry::record::Record;
 use crate::transport::SILENCE;
 use crate::upstream::circuit_breaker::{Resource, share};
 use crate::upstream::load_balancing::Wish;
-use crate::upstream::purpose::Purpose;
 use crate::upstream::{Cluster, Lease, cluster};
 use crate::worker::Worker;
 
@@ -217,8 +216,7 @@ async fn one_try(
     exchange.goes_to(cluster, Some(&endpoint));
     let _in_flight = endpoint.pool.begin_request();
     let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
-    let purpose = Purpose::of_request(&cluster.facts, &exchange.request.authority, connection.ends);
-    let lease = Lease::acquire(worker, cluster, &endpoint.toward(purpose), http2).await;
+    let lease = Lease::acquire(worker, cluster, &endpoint, http2).await;
     let mut lease = match lease {
         Ok(lease) => lease,
         Err(error) => {
@@ -403,10 +401,8 @@ impl Conversation<'_> {
     /// Changes the response by what target and route say.
     fn change(&self, response: &mut Response, record: &Record) {
         let Plan { route, target, .. } = self.plan;
-        for operations in [&target.response_headers, &route.response_headers] {
-            if operations.is_empty() {
-                continue;
-            }
+        let target_first = std::iter::once(&target.response_headers).filter(|own| !own.is_empty());
+        for operations in target_first.chain(route.response_changes()) {
             let facts = Facts {
                 worker: &self.connection.worker,
                 ends: self.connection.ends,
@@ -429,7 +425,6 @@ impl Conversation<'_> {
         reply: &mut Reply<'_>,
         record: &mut Record,
     ) -> Result<(), Failure> {
-        let Connection { worker, chain, .. } = self.connection;
         let now = clock::now();
         record.status = Some(response.status);
         record.details = Cow::Borrowed("via_upstream");
@@ -444,8 +439,12 @@ impl Conversation<'_> {
             if let Some(allowed) = &record.cors {
                 allowed.apply(&mut response.fields);
             }
+            if let Some(limits) = &record.limits {
+                limits.apply(&mut response.fields);
+            }
+            forwarded::every_response(response, self.connection);
+            forwarded::answer_id(response, self.connection, self.request);
         }
-        forwarded::every_response(response, worker, &chain.handler.server_name);
         if self.connection.is_draining() {
             reply.close_after();
         }

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use daemon::clock;
 
-use crate::http::codec::{Fields, Request, Response, Version};
-use crate::worker::Worker;
+use snapshot::http_options::ServerHeader;
+
+use super::edge;
+use crate::http::codec::{Request, Response};
+use crate::http::connection::Connection;
 
 /// What proxies of a mesh tell each other.
 const BETWEEN_PROXIES: [&str; 4] = [
@@ -21,51 +24,23 @@ const BETWEEN_PROXIES: [&str; 4] = [
 /// On a 503 of a workload's proxy: nobody was there to process the request, so it may be sent elsewhere.
 const UNPROCESSED: &str = "x-amime-unprocessed";
 
-/// What callers cannot ask of Envoy, because it takes all of them as being outside of its own network, and what only
-/// a proxy that has checked a certificate may say.
-const NOT_FOR_CALLERS: [&str; 15] = [
-    "x-envoy-expected-rq-timeout-ms",
-    "x-envoy-force-trace",
-    "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-internal",
-    "x-envoy-ip-tags",
-    "x-envoy-max-retries",
-    "x-envoy-original-url",
-    "x-envoy-retriable-header-names",
-    "x-envoy-retriable-status-codes",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-retry-on",
-    "x-envoy-upstream-alt-stat-name",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-forwarded-client-cert",
-];
-
 /// Before routing.
-pub(crate) fn request(request: &mut Request, worker: &Worker) {
+pub(crate) fn request(request: &mut Request, connection: &Connection) {
+    let options = &connection.chain.handler.options;
+    for name in BETWEEN_PROXIES {
+        request.fields.remove(name);
+    }
+    if let Some(edge) = options.edge {
+        edge::request(request, edge, connection.ends.peer.ip());
+    }
     let fields = &mut request.fields;
-    for name in BETWEEN_PROXIES.into_iter().chain(NOT_FOR_CALLERS) {
-        fields.remove(name);
+    // What strangers call their requests means nothing here.
+    let doubted = options.edge.is_some() && !options.keep_external_request_id;
+    if !options.without_request_id && (doubted || !fields.contains("x-request-id")) {
+        fields.set("x-request-id", connection.worker.random.uuid().as_bytes());
     }
-    if fields.get("x-request-id").is_none_or(<[u8]>::is_empty) {
-        fields.set("x-request-id", worker.random.uuid().as_bytes());
-    }
-    match fields.get("x-forwarded-proto") {
-        None => fields.push("x-forwarded-proto", request.scheme.as_bytes()),
-        // HTTP/2 names its scheme itself.
-        Some(_) if request.version == Version::Http2 => {}
-        Some(b"https") => request.scheme = "https",
-        Some(b"http") => request.scheme = "http",
-        Some(_) => {}
-    }
-}
-
-/// After routing: an application gets one `cookie`, also from a client that splits it as HTTP/2 allows.
-pub(crate) fn join_cookies(fields: &mut Fields) {
-    if fields.all("cookie").nth(1).is_some() {
-        let values: Vec<&[u8]> = fields.all("cookie").collect();
-        let joined = values.join(b"; ".as_slice());
-        fields.set("cookie", &joined);
+    if !fields.contains("x-forwarded-proto") {
+        fields.push("x-forwarded-proto", request.scheme.as_bytes());
     }
 }
 
@@ -103,14 +78,29 @@ pub(crate) fn response(response: &mut Response, took: Option<Duration>) {
 }
 
 /// Any response, also one of the proxy's own.
-pub(crate) fn every_response(response: &mut Response, worker: &Worker, server_name: &str) {
+pub(crate) fn every_response(response: &mut Response, connection: &Connection) {
+    let (worker, handler) = (&connection.worker, &connection.chain.handler);
     if !response.fields.contains("date") {
         worker.date.at(clock::unix_seconds(), |date| {
             response.fields.push("date", date.as_bytes())
         });
     }
-    if !server_name.is_empty() {
-        response.fields.set("server", server_name.as_bytes());
+    let server = match handler.options.server_header {
+        ServerHeader::Overwrite => true,
+        ServerHeader::AppendIfAbsent => !response.fields.contains("server"),
+        ServerHeader::PassThrough => false,
+    };
+    if server && !handler.server_name.is_empty() {
+        response.fields.set("server", handler.server_name.as_bytes());
+    }
+}
+
+/// The id of its request, where responses carry it.
+pub(crate) fn answer_id(response: &mut Response, connection: &Connection, request: &Request) {
+    if connection.chain.handler.options.answer_request_id
+        && let Some(id) = request.fields.get("x-request-id")
+    {
+        response.fields.set("x-request-id", id);
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Changes<'o> {
     remove: &'o [String],
     set: Vec<(&'o str, Vec<u8>)>,
     add: Vec<(&'o str, Vec<u8>)>,
+    add_if_absent: Vec<(&'o str, Vec<u8>)>,
+    overwrite: Vec<(&'o str, Vec<u8>)>,
 }
 
 impl<'o> Changes<'o> {
@@ -28,6 +30,8 @@ impl<'o> Changes<'o> {
             remove: &operations.remove,
             set: values(&operations.set),
             add: values(&operations.add),
+            add_if_absent: values(&operations.add_if_absent),
+            overwrite: values(&operations.overwrite),
         }
     }
 
@@ -41,6 +45,16 @@ impl<'o> Changes<'o> {
         }
         for (name, value) in &self.add {
             fields.push(name, value);
+        }
+        for (name, value) in &self.add_if_absent {
+            if !fields.contains(name) {
+                fields.push(name, value);
+            }
+        }
+        for (name, value) in &self.overwrite {
+            if fields.contains(name) {
+                fields.set(name, value);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod bounds;
 pub(crate) mod codec;
 pub(crate) mod connection;
 pub(crate) mod date;
+pub(crate) mod edge;
 pub(crate) mod exchange;
 pub(crate) mod filters;
 pub(crate) mod forward;

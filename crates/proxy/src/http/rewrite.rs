@@ -6,16 +6,13 @@ use snapshot::route::{Forward, Found};
 
 use super::codec::Request;
 use super::exchange::Exchange;
-use super::forwarded;
 use super::headers::Changes;
 
 /// Changes a request that goes to `target`: by the target first, then by the route.
 pub(crate) fn request(exchange: &mut Exchange<'_>, found: &Found<'_>, forward: &Forward, target: &Weighted) {
-    for operations in [&target.request_headers, &found.route.request_headers] {
-        if !operations.is_empty() {
-            let changes = Changes::new(operations, &exchange.facts(&found.route.name));
-            changes.apply(&mut exchange.request.fields);
-        }
+    for operations in found.route.request_changes(target) {
+        let changes = Changes::new(operations, &exchange.facts(&found.route.name));
+        changes.apply(&mut exchange.request.fields);
     }
     let request = &mut exchange.request;
     if let Some(authority) = forward
@@ -26,12 +23,11 @@ pub(crate) fn request(exchange: &mut Exchange<'_>, found: &Found<'_>, forward: &
         set_authority(request, authority);
     }
     let path = found.rewrite(&request.path);
-    if found.rewrites() {
+    if *path != request.path {
         let path = path.into_owned();
         let sent = std::mem::replace(&mut request.path, path);
         request.fields.set("x-envoy-original-path", sent.as_bytes());
     }
-    forwarded::join_cookies(&mut request.fields);
 }
 
 fn set_authority(request: &mut Request, authority: &str) {

@@ -27,7 +27,6 @@ use crate::transport::{DRAIN, ReadHalf, SILENCE, Transport, WriteHalf};
 use crate::upstream::circuit_breaker::{Resource, share};
 use crate::upstream::load_balancing::Wish;
 use crate::upstream::outlier_detection::Outcome;
-use crate::upstream::purpose::Purpose;
 use crate::upstream::{Cluster, Endpoint, pool};
 use crate::worker::Worker;
 
@@ -127,8 +126,7 @@ async fn connect(
         let endpoint = cluster.pick(ends.destination, wish)?;
         record.trying(endpoint.address);
         record.attempts += 1;
-        let purpose = Purpose::of_connection(&cluster.facts, ends);
-        match pool::open(worker, cluster, &endpoint.toward(purpose)).await {
+        match pool::open(worker, cluster, &endpoint).await {
             Ok(transport) => {
                 cluster.ended(&endpoint, Outcome::Served, &worker.settings.suspicions);
                 return Ok((endpoint, transport));
@@ -227,11 +225,7 @@ async fn pump(
     loop {
         if !buffer.is_empty() {
             way.moved.set(way.moved.get() + buffer.len() as u64);
-            let write = async {
-                to.write_all(&buffer).await?;
-                to.flush().await
-            };
-            let written = clock::timeout(way.idle, write).await;
+            let written = clock::timeout(way.idle, to.write_all(&buffer)).await;
             written.map_err(|_| silent())??;
             way.last.set(clock::now());
             buffer.clear();

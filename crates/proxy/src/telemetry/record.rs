@@ -11,6 +11,7 @@ use super::flags::{Flag, Flags};
 use crate::error::ProxyError;
 use crate::http::codec::{Fields, Version};
 use crate::http::filters::cors::Allowed;
+use crate::http::filters::local_rate_limit::Limits;
 use crate::telemetry::metrics::Label;
 use crate::upstream::Cluster;
 
@@ -47,6 +48,8 @@ pub(crate) struct Record {
     pub(crate) local_body: Option<Bytes>,
     /// What scripts of the request's origin are told, once a filter has judged it.
     pub(crate) cors: Option<Allowed>,
+    /// What responses say of a limit on requests.
+    pub(crate) limits: Option<Limits>,
     pub(crate) destination: Option<Label>,
 }
 
@@ -97,6 +100,7 @@ impl Record {
             trailers: None,
             local_body: None,
             cors: None,
+            limits: None,
             destination: None,
         }
     }

@@ -13,6 +13,5 @@ mod outcomes;
 mod retries;
 mod rewrites;
 mod snapshots;
-mod transport;
 mod unprocessed;
 mod world;

@@ -16,6 +16,7 @@ fn operations(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> He
         remove: remove.iter().map(ToString::to_string).collect(),
         set: fields(set),
         add: fields(add),
+        ..HeaderOperations::default()
     }
 }
 
@@ -77,6 +78,7 @@ async fn target_and_route_change_fields_authority_and_path_in_envoys_order() {
 async fn answers_of_the_proxy_itself_get_the_fields_of_their_route() {
     let backend = Backend::saying("nobody asks").await;
     let redirect = Redirect {
+        strip_query: false,
         status: 302,
         scheme: Some("https".to_owned()),
         host: None,

@@ -439,6 +439,7 @@ pub(super) fn snapshot(hosts: Vec<VirtualHost>, clusters: Vec<(Cluster, Vec<Sock
         ..Snapshot::default()
     };
     snapshot.routes.insert(RouteTable {
+        match_ports: false,
         name: "80".into(),
         hosts,
     });

@@ -10,8 +10,6 @@ pub(crate) mod connect;
 pub(crate) mod load_balancing;
 pub(crate) mod outlier_detection;
 pub(crate) mod pool;
-mod proxy_protocol;
-pub(crate) mod purpose;
 
 pub(crate) use cluster::{Cluster, Endpoint};
 pub(crate) use pool::Lease;

@@ -15,14 +15,10 @@ use daemon::clock::{self, Instant};
 
 use super::circuit_breaker::{Permit, Resource, share};
 use super::connect::{self, Way};
-use super::purpose::Purpose;
 use super::{Cluster, Endpoint, cluster};
 use crate::error::UpstreamError;
 use crate::http::codec::{Answer, CodecError, Request, Sink, h1, h2};
 use crate::worker::Worker;
-
-/// Most purposes of one endpoint with a pool of their own.
-const MAX_PURPOSES: usize = 256;
 
 /// Connections of one endpoint.
 #[derive(Debug, Default)]
@@ -33,9 +29,6 @@ pub(crate) struct Pool {
     opening: tokio::sync::Mutex<()>,
     in_flight: Cell<u32>,
     retired: Cell<bool>,
-    pub(crate) purpose: Purpose,
-    /// Pools for requests that do not share connections with others; empty for most clusters.
-    special: RefCell<foldhash::HashMap<Purpose, Rc<Pool>>>,
 }
 
 #[derive(Debug)]
@@ -76,22 +69,6 @@ impl Drop for InFlight {
 }
 
 impl Pool {
-    /// The pool for that purpose. Beyond a number of them those that nobody uses are given up.
-    pub(crate) fn special(&self, purpose: Purpose) -> Rc<Self> {
-        let mut special = self.special.borrow_mut();
-        if special.len() >= MAX_PURPOSES {
-            special.retain(|_, pool| Rc::strong_count(pool) > 1);
-        }
-        let new = || {
-            Rc::new(Self {
-                purpose: purpose.clone(),
-                retired: self.retired.clone(),
-                ..Self::default()
-            })
-        };
-        special.entry(purpose.clone()).or_insert_with(new).clone()
-    }
-
     /// Counts a request until the result is dropped.
     pub(crate) fn begin_request(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
@@ -105,16 +82,12 @@ impl Pool {
 
     /// Whether there is any connection or request.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.in_flight.get() > 0
-            || !self.idle.borrow().is_empty()
-            || !self.shared.borrow().is_empty()
-            || !self.special.borrow().is_empty()
+        self.in_flight.get() > 0 || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty()
     }
 
     /// The endpoint is wanted again.
     pub(crate) fn revive(&self) {
         self.retired.set(false);
-        self.special.borrow().values().for_each(|pool| pool.revive());
     }
 
     /// The endpoint is gone, or going: nothing is kept any more.
@@ -122,7 +95,6 @@ impl Pool {
         self.retired.set(true);
         self.idle.borrow_mut().clear();
         self.shared.borrow_mut().clear();
-        self.special.borrow().values().for_each(|pool| pool.retire());
     }
 
     /// Drops what has been idle for longer than `limit`, or was closed by the other side.
@@ -132,10 +104,6 @@ impl Pool {
             .retain(|idle| now - idle.since < limit && idle.connection.reader.is_quiet());
         self.shared.borrow_mut().retain(|shared| {
             !shared.closed.get() && (shared.streams.get() > 0 || now - shared.idle_since.get() < limit)
-        });
-        self.special.borrow_mut().retain(|_, pool| {
-            pool.sweep(now, limit);
-            pool.is_in_use() || Rc::strong_count(pool) > 1
         });
     }
 
@@ -154,7 +122,7 @@ impl Pool {
     fn evict_idle(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
         if idle.is_empty() {
-            return self.special.borrow().values().any(|pool| pool.evict_idle());
+            return false;
         }
         idle.remove(0);
         true
@@ -454,18 +422,7 @@ pub(crate) async fn open(
         mark: worker.settings.mark,
         timeout: cluster.facts.connect_timeout,
     };
-    let begun = clock::now();
-    let opened = async {
-        let transport = connect::connect(endpoint.address, way).await?;
-        if cluster.facts.tls.is_none() && cluster.facts.proxy_protocol.is_none() {
-            return Ok(transport);
-        }
-        let left = way.timeout.saturating_sub(clock::now() - begun);
-        let prepared = connect::prepare(transport, cluster, endpoint);
-        let prepared = clock::timeout(left, prepared).await;
-        prepared.unwrap_or(Err(UpstreamError::ConnectTimeout))
-    };
-    let opened = opened.await;
+    let opened = connect::connect(endpoint.address, way).await;
     let counters = &cluster.live.counters;
     cluster::count(if opened.is_ok() {
         &counters.connections

@@ -92,11 +92,6 @@ impl Found<'_> {
         }
     }
 
-    /// Whether the route has a rule for paths, even if it leaves this one as it is.
-    pub fn rewrites(&self) -> bool {
-        self.compiled.is_some_and(|route| route.rewrite.is_some())
-    }
-
     /// Whether scripts of that origin may call the route, as its [`crate::Cors`] says; without one nobody may.
     pub fn allows_origin(&self, origin: &[u8]) -> bool {
         let origins = self.compiled.and_then(|route| route.origins.as_ref());
@@ -203,7 +198,10 @@ impl CompiledTable {
     /// Position of the host that serves an authority; its port and the case of its letters do not matter.
     /// Allocates only for an authority with capital letters.
     pub fn find_host(&self, authority: &str) -> Option<usize> {
-        let host = host_without_port(authority);
+        let host = match self.table.match_ports {
+            true => authority,
+            false => host_without_port(authority),
+        };
         let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             Cow::Owned(host.to_ascii_lowercase())
         } else {

@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClusterName, Cors, Fault, GrpcTimeout, HashPolicy, HeaderOperations, Mirror, Named, Origin, Retry,
-    RouteTableName,
+    ClusterName, Cors, Fault, GrpcTimeout, HashPolicy, HeaderOperations, LocalRateLimit, Mirror, Named,
+    Origin, Retry, RouteTableName,
 };
 
 pub use compiled::{CompiledTable, Found, RouteProblem, can_compile, host_without_port, pick};
@@ -29,6 +29,9 @@ pub use rewrite::PathRewrite;
 pub struct RouteTable {
     /// Its name.
     pub name: RouteTableName,
+    /// The port of a request's host counts. In a mesh it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub match_ports: bool,
     /// Virtual hosts; no two share a domain.
     pub hosts: Vec<VirtualHost>,
 }
@@ -79,6 +82,12 @@ pub struct Route {
     /// Answers for scripts of other origins; before the action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// A limit of its own on requests; instead of that of its listener, and only where that has the filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_rate_limit: Option<LocalRateLimit>,
+    /// What its virtual host and then its table change, after itself. Only files say so, never a mesh.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outer_headers: Vec<OuterHeaders>,
     /// The rule that made it; `None` for defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -96,9 +105,40 @@ impl Route {
             stat_prefix: String::new(),
             fault: None,
             cors: None,
+            local_rate_limit: None,
+            outer_headers: Vec::new(),
             origin: None,
         }
     }
+}
+
+impl Route {
+    /// Changes to a request that goes to `target`, in order.
+    pub fn request_changes<'a>(&'a self, target: &'a Weighted) -> impl Iterator<Item = &'a HeaderOperations> {
+        let own = [&target.request_headers, &self.request_headers];
+        let outer = self.outer_headers.iter().map(|outer| &outer.request);
+        own.into_iter()
+            .chain(outer)
+            .filter(|operations| !operations.is_empty())
+    }
+
+    /// Changes to a response, in order; those of a target come before.
+    pub fn response_changes(&self) -> impl Iterator<Item = &HeaderOperations> {
+        let outer = self.outer_headers.iter().map(|outer| &outer.response);
+        let own = std::iter::once(&self.response_headers);
+        own.chain(outer).filter(|operations| !operations.is_empty())
+    }
+}
+
+/// Changes to the headers of whole groups of routes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OuterHeaders {
+    /// Of requests.
+    #[serde(default, skip_serializing_if = "HeaderOperations::is_empty")]
+    pub request: HeaderOperations,
+    /// Of responses.
+    #[serde(default, skip_serializing_if = "HeaderOperations::is_empty")]
+    pub response: HeaderOperations,
 }
 
 /// What happens to a request.

@@ -21,6 +21,9 @@ pub struct Redirect {
     /// Path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<RedirectPath>,
+    /// The query of the request goes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strip_query: bool,
 }
 
 /// A change of the path. The query stays, unless the new path has one of its own.
@@ -43,8 +46,12 @@ impl Redirect {
             None => host_for(request, scheme, self.port),
         };
         let path = match &self.path {
+            Some(RedirectPath::Replace(path)) if self.strip_query => path.clone(),
             Some(RedirectPath::Replace(path)) => with_query(path, request.path_and_query()),
-            Some(RedirectPath::Rewrite(_)) | None => rewritten.to_owned(),
+            Some(RedirectPath::Rewrite(_)) | None => match rewritten.split_once('?') {
+                Some((path, _)) if self.strip_query => path.to_owned(),
+                _ => rewritten.to_owned(),
+            },
         };
         format!("{scheme}://{host}{port}{path}")
     }

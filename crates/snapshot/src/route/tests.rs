@@ -80,6 +80,7 @@ fn table(hosts: &[HostOf<'_>]) -> (CompiledTable, Vec<RouteProblem>) {
                 .collect(),
         });
     CompiledTable::new(Arc::new(RouteTable {
+        match_ports: false,
         name: "80".into(),
         hosts: hosts.collect(),
     }))
@@ -168,13 +169,16 @@ fn case_of_a_path_is_ignored_on_request_but_never_for_regular_expressions() {
 }
 
 #[test]
-fn each_value_of_a_repeated_header_is_judged_by_itself() {
+fn values_of_a_repeated_header_are_joined_by_commas() {
     let request = with_headers(&[("x", ""), ("x", "1"), ("x", "2")]);
-    let exactly = |text: &str| Some(StringMatch::Exact(text.into()));
-    assert!(takes(header("X", exactly("2"), false), &request));
-    assert!(!takes(header("x", exactly(",1,2"), false), &request));
-    assert!(!takes(header("x", exactly("2"), true), &request));
-    assert!(takes(header("x", exactly("3"), true), &request));
+    assert!(takes(
+        header("X", Some(StringMatch::Exact(",1,2".into())), false),
+        &request
+    ));
+    assert!(!takes(
+        header("x", Some(StringMatch::Exact("1".into())), false),
+        &request
+    ));
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(crate) fn redirect(stated: &HttpRedirect, listener_port: u16) -> Option<Redi
         host: text(&stated.authority),
         port: port(stated, listener_port),
         path,
+        strip_query: false,
     })
 }
 

@@ -137,6 +137,7 @@ fn http(chain: &str, host: &str, cluster: ClusterName, retry: Option<Retry>) -> 
         forward.grpc_timeout = GrpcTimeout::OfStream(Duration::ZERO);
     }
     let table = RouteTable {
+        match_ports: false,
         name: cluster.as_str().into(),
         hosts: vec![VirtualHost {
             name: host.into(),

@@ -187,6 +187,7 @@ fn add_detected(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapsh
         routes: service_routes(scope, seen, port.port),
     };
     snapshot.routes.insert(RouteTable {
+        match_ports: false,
         name: table,
         hosts: vec![only_host],
     });
@@ -247,6 +248,7 @@ fn route_table(scope: &Scope, port: u16, aliases: &BTreeMap<&Host, Vec<Host>>) -
     }
     hosts.retain(|host| !host.domains.is_empty());
     RouteTable {
+        match_ports: false,
         name: port.to_string().into(),
         hosts,
     }

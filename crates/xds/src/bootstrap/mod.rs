@@ -30,6 +30,8 @@ pub use problem::{Code, Problem};
 
 /// The bootstrap message, and those that may stand in it (`cargo xtask gen`).
 const DESCRIPTORS: &[u8] = include_bytes!("envoy.binpb.gz");
+/// As Envoy's documentation and as the rules of JSON write it.
+const STATIC_RESOURCES: [&str; 2] = ["static_resources", "staticResources"];
 const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
 
 /// What a bootstrap file says.
@@ -166,8 +168,9 @@ impl File<'_> {
     fn rest(&mut self, root: &Node) -> Bootstrap {
         let mut rest = root.clone();
         for kind in ["listeners", "clusters"] {
-            let path = Path::default().key("static_resources").key(kind);
-            rest.clear(&path.0);
+            for resources in STATIC_RESOURCES {
+                rest.clear(&Path::default().key(resources).key(kind).0);
+            }
         }
         let part = self.part(&rest, Path::default(), BOOTSTRAP);
         let read = |message: &DynamicMessage| convert::rest(parse(message)?);
@@ -245,12 +248,15 @@ impl File<'_> {
 
 /// The static resources of a kind, with their places.
 fn resources<'n>(root: &'n Node, kind: &str) -> Vec<(Path, &'n Node)> {
-    let path = Path::default().key("static_resources").key(kind);
-    let list = root.get("static_resources").and_then(|node| node.get(kind));
-    match list.map(|node| &node.value) {
-        Some(Value::List(list)) => (0..).map(|index| path.index(index)).zip(list).collect(),
-        _ => Vec::new(),
+    let mut found = Vec::new();
+    for resources in STATIC_RESOURCES {
+        let path = Path::default().key(resources).key(kind);
+        let list = root.get(resources).and_then(|node| node.get(kind));
+        if let Some(Value::List(list)) = list.map(|node| &node.value) {
+            found.extend((0..).map(|index| path.index(index)).zip(list));
+        }
     }
+    found
 }
 
 fn parse<M: Message + Default>(message: &DynamicMessage) -> Result<M, Reason> {

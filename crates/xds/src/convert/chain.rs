@@ -18,10 +18,9 @@ use tcp::tcp_proxy::weighted_cluster::ClusterWeight;
 use tcp::tcp_proxy::{ClusterSpecifier, TunnelingConfig};
 
 use super::proto::{
-    aggregated, check_aggregated, duration, is, limit, no, number, pack, refuse, to_duration, to_limit,
-    unpack, yes,
+    aggregated, check_aggregated, duration, limit, number, pack, refuse, to_duration, to_limit, unpack,
 };
-use super::{Dialect, access_log, filter, hash, route, timeouts};
+use super::{Dialect, access_log, filter, hash, http_options, route, timeouts};
 use crate::rejected::Reason;
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
@@ -172,8 +171,6 @@ fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManag
         http_filters: filter::to_proto(&handler.filters, dialect),
         server_name: handler.server_name.clone(),
         stream_idle_timeout: limit(handler.stream_idle_timeout),
-        use_remote_address: no(),
-        normalize_path: yes(),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: WEBSOCKET.into(),
             ..Default::default()
@@ -184,12 +181,14 @@ fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManag
         ..Default::default()
     };
     timeouts::to_proto(&handler.timeouts, &mut message);
+    http_options::to_proto(&handler.options, &mut message);
     message
 }
 
 fn http_from_proto(message: HttpConnectionManager) -> Result<HttpHandler, Reason> {
     check_unsupported(&message)?;
     let timeouts = timeouts::from_proto(&message)?;
+    let options = http_options::from_proto(&message)?;
     let routes = match message.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => {
             check_aggregated(rds.config_source, "Rds.config_source")?;
@@ -216,6 +215,7 @@ fn http_from_proto(message: HttpConnectionManager) -> Result<HttpHandler, Reason
         )?,
         timeouts,
         access_log: access_log::from_proto(message.access_log)?,
+        options,
     })
 }
 
@@ -227,16 +227,12 @@ fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
         [
             codec_type,
             add_user_agent,
-            server_header_transformation,
             scheme_header_transformation,
             max_request_headers_kb,
-            xff_num_trusted_hops,
             original_ip_detection_extensions,
             early_header_mutation_extensions,
             via,
-            always_set_request_id_in_response,
             forward_client_cert_matcher,
-            merge_slashes,
             request_id_extension,
             local_reply_config,
             strip_matching_host_port,
@@ -249,9 +245,6 @@ fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
             forward_proto_config,
         ]
     );
-    if is(message.use_remote_address, false) {
-        return Err(Reason::unsupported("HttpConnectionManager.use_remote_address"));
-    }
     let upgrade = message
         .upgrade_configs
         .iter()

@@ -13,7 +13,7 @@ use prost::Message;
 use snapshot::HttpFilter;
 
 use super::proto::{pack, unpack};
-use super::{Dialect, cors, fault};
+use super::{Dialect, cors, fault, local_rate_limit};
 use crate::rejected::Reason;
 
 const ROUTER: &str = "envoy.filters.http.router";
@@ -43,6 +43,10 @@ pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::Http
     let before = filters.iter().filter_map(|filter| match filter {
         HttpFilter::Stats => (dialect == Dialect::Amime).then(|| marker(STATS)),
         HttpFilter::GrpcWeb => Some(http_filter(GRPC_WEB, pack(GrpcWeb::default()))),
+        HttpFilter::LocalRateLimit(limit) => Some(http_filter(
+            local_rate_limit::FILTER,
+            pack(limit.as_ref().map(local_rate_limit::to_proto).unwrap_or_default()),
+        )),
     });
     let every_chain = [
         http_filter(fault::FILTER, pack(HttpFault::default())),
@@ -79,6 +83,13 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
         GRPC_WEB => Ok(Some(HttpFilter::GrpcWeb)),
         "istio.metadata_exchange" | "istio.alpn" | "envoy.filters.http.grpc_stats" => Ok(None),
         cors::FILTER | fault::FILTER if is_empty(message) => Ok(None),
+        local_rate_limit::FILTER => match &message.config_type {
+            Some(ConfigType::TypedConfig(any)) => {
+                let limit = local_rate_limit::from_proto(unpack(any, "HttpFilter.typed_config")?)?;
+                Ok(Some(HttpFilter::LocalRateLimit(limit)))
+            }
+            _ => Err(Reason::missing("HttpFilter.typed_config")),
+        },
         _ if message.is_optional => Ok(None),
         other => Err(Reason::unsupported(format!(
             "HttpConnectionManager.http_filters {other:?}"

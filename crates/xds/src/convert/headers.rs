@@ -16,10 +16,14 @@ pub(super) struct Pair {
 pub(super) fn to_proto(operations: &HeaderOperations) -> Pair {
     let set = operations.set.iter();
     let add = operations.add.iter();
+    let absent = operations.add_if_absent.iter();
+    let present = operations.overwrite.iter();
     Pair {
         add: set
             .map(|field| field_to_proto(field, HeaderAppendAction::OverwriteIfExistsOrAdd))
             .chain(add.map(|field| field_to_proto(field, HeaderAppendAction::AppendIfExistsOrAdd)))
+            .chain(absent.map(|field| field_to_proto(field, HeaderAppendAction::AddIfAbsent)))
+            .chain(present.map(|field| field_to_proto(field, HeaderAppendAction::OverwriteIfExists)))
             .collect(),
         remove: operations.remove.clone(),
     }
@@ -55,7 +59,8 @@ pub(super) fn from_proto(
             Ok(HeaderAppendAction::AppendIfExistsOrAdd | HeaderAppendAction::OverwriteIfExistsOrAdd) => {
                 &mut operations.set
             }
-            Ok(_) => return Err(Reason::unsupported(format!("{field} that depends on presence"))),
+            Ok(HeaderAppendAction::AddIfAbsent) => &mut operations.add_if_absent,
+            Ok(HeaderAppendAction::OverwriteIfExists) => &mut operations.overwrite,
             Err(_) => return Err(Reason::unsupported(field)),
         };
         list.push(field_from_proto(option.header)?);

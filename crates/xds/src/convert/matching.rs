@@ -14,6 +14,8 @@ use crate::rejected::Reason;
 
 /// Envoy's way to take every path.
 const ANY_PATH: &str = "/";
+/// What the content type of a gRPC call looks like.
+const GRPC: &str = r"application/grpc(\+.*)?";
 
 pub(super) fn to_proto(matches: &RouteMatch) -> pb::RouteMatch {
     let path = match &matches.path {
@@ -38,7 +40,6 @@ pub(super) fn from_proto(message: pb::RouteMatch) -> Result<RouteMatch, Reason> 
         [
             runtime_fraction,
             cookies,
-            grpc,
             tls_context,
             dynamic_metadata,
             filter_state
@@ -60,14 +61,22 @@ pub(super) fn from_proto(message: pb::RouteMatch) -> Result<RouteMatch, Reason> 
             return Err(Reason::unsupported("RouteMatch.path_match_policy"));
         }
     };
+    let mut conditions: Vec<_> = message
+        .headers
+        .into_iter()
+        .map(header_from_proto)
+        .collect::<Result<_, _>>()?;
+    if message.grpc.is_some() {
+        conditions.push(HeaderMatch {
+            name: "content-type".to_owned(),
+            value: Some(StringMatch::Regex(GRPC.to_owned())),
+            invert: false,
+        });
+    }
     Ok(RouteMatch {
         path,
         ignore_path_case: !is(message.case_sensitive, true),
-        headers: message
-            .headers
-            .into_iter()
-            .map(header_from_proto)
-            .collect::<Result<_, _>>()?,
+        headers: conditions,
         query: message
             .query_parameters
             .into_iter()

@@ -4,7 +4,6 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use pb::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
 use snapshot::route::{PathRewrite, Redirect, RedirectPath};
 
-use super::proto::refuse;
 use super::rewrite;
 use crate::rejected::Reason;
 
@@ -39,12 +38,12 @@ pub(super) fn to_proto(redirect: &Redirect) -> pb::RedirectAction {
             .clone()
             .map(SchemeRewriteSpecifier::SchemeRedirect),
         path_rewrite_specifier: path,
+        strip_query: redirect.strip_query,
         ..Default::default()
     }
 }
 
 pub(super) fn from_proto(message: pb::RedirectAction) -> Result<Redirect, Reason> {
-    refuse!(message, "RedirectAction", [strip_query]);
     let status = STATUSES
         .iter()
         .find(|(code, _)| i32::from(*code) == message.response_code);
@@ -75,5 +74,6 @@ pub(super) fn from_proto(message: pb::RedirectAction) -> Result<Redirect, Reason
         host: Some(message.host_redirect).filter(|host| !host.is_empty()),
         port: Some(port).filter(|port| *port != 0),
         path,
+        strip_query: message.strip_query,
     })
 }

@@ -4,7 +4,8 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
 use pb::route_action::HostRewriteSpecifier;
 use pb::weighted_cluster::cluster_weight::HostRewriteSpecifier as TargetHostRewrite;
-use snapshot::route::PathRewrite;
+use snapshot::Action;
+use snapshot::route::{PathRewrite, RedirectPath};
 
 use crate::rejected::Reason;
 
@@ -19,6 +20,26 @@ pub(super) fn path_to_proto(rewrite: Option<&PathRewrite>, action: &mut pb::Rout
         }) => {
             action.regex_rewrite = Some(regex_to_proto(pattern, substitution));
         }
+    }
+}
+
+/// A prefix of whole segments matches as an expression, but only the prefix is replaced.
+pub(super) fn segments(prefix: &str, action: &mut Action) {
+    let rewrite = match action {
+        Action::Forward(forward) => forward.path_rewrite.as_mut(),
+        Action::Redirect(redirect) => match &mut redirect.path {
+            Some(RedirectPath::Rewrite(rewrite)) => Some(rewrite),
+            Some(RedirectPath::Replace(_)) | None => None,
+        },
+        Action::Respond(_) => None,
+    };
+    if let Some(rewrite) = rewrite
+        && let PathRewrite::Matched(replacement) = rewrite
+    {
+        *rewrite = PathRewrite::Regex {
+            pattern: format!("^{}", regex::escape(prefix)),
+            substitution: replacement.replace('\\', r"\\"),
+        };
     }
 }
 

@@ -8,12 +8,16 @@ use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
 use pb::route_action::ClusterSpecifier;
+use pb::route_match::PathSpecifier;
 use pb::weighted_cluster::ClusterWeight;
-use snapshot::route::{DirectResponse, Forward};
+use snapshot::route::{DirectResponse, Forward, OuterHeaders};
 use snapshot::{Action, Route, RouteTable, VirtualHost, Weighted};
 
 use super::proto::{limit, no, number, pack, refuse, to_limit, unpack};
-use super::{cors, fault, hash, headers, matching, metadata, mirror, redirect, retry, rewrite, timeouts};
+use super::{
+    cors, fault, hash, headers, local_rate_limit, matching, metadata, mirror, redirect, retry, rewrite,
+    timeouts,
+};
 use crate::rejected::Reason;
 
 /// Envoy's limit of an exchange where none is stated.
@@ -27,7 +31,7 @@ pub(super) fn to_proto(table: &RouteTable) -> pb::RouteConfiguration {
         virtual_hosts: table.hosts.iter().map(host_to_proto).collect(),
         // A route may name a cluster that is still to come; it answers 503 until then.
         validate_clusters: no(),
-        ignore_port_in_host_matching: true,
+        ignore_port_in_host_matching: !table.match_ports,
         ..Default::default()
     }
 }
@@ -40,38 +44,46 @@ pub(super) fn from_proto(message: pb::RouteConfiguration) -> Result<RouteTable, 
         [
             vhds,
             internal_only_headers,
-            response_headers_to_add,
-            response_headers_to_remove,
-            request_headers_to_add,
-            request_headers_to_remove,
             cluster_specifier_plugins,
             request_mirror_policies,
             vhost_header,
             ignore_path_parameters_in_path_matching,
-            typed_per_filter_config,
+            most_specific_header_mutations_wins,
             route_specifiers,
         ]
     );
-    let named_domains = || {
-        message
-            .virtual_hosts
-            .iter()
-            .flat_map(|host| &host.domains)
-            .any(|domain| domain != "*")
+    let outer = OuterHeaders {
+        request: headers::from_proto(message.request_headers_to_add, &message.request_headers_to_remove)?,
+        response: headers::from_proto(
+            message.response_headers_to_add,
+            &message.response_headers_to_remove,
+        )?,
     };
-    if !message.ignore_port_in_host_matching && named_domains() {
-        return Err(Reason::unsupported(
-            "RouteConfiguration.ignore_port_in_host_matching false",
-        ));
+    let mut hosts = Vec::with_capacity(message.virtual_hosts.len());
+    for mut host in message.virtual_hosts {
+        inherit(
+            &message.typed_per_filter_config,
+            &mut host.typed_per_filter_config,
+        );
+        hosts.push(host_from_proto(host, &outer)?);
     }
+    // Where every domain is a star, ports make no difference.
+    let named = hosts
+        .iter()
+        .flat_map(|host| &host.domains)
+        .any(|domain| domain != "*");
     Ok(RouteTable {
         name: message.name.into(),
-        hosts: message
-            .virtual_hosts
-            .into_iter()
-            .map(host_from_proto)
-            .collect::<Result<_, _>>()?,
+        match_ports: named && !message.ignore_port_in_host_matching,
+        hosts,
     })
+}
+
+/// What the whole says and the part does not.
+fn inherit(outer: &HashMap<String, Any>, inner: &mut HashMap<String, Any>) {
+    for (name, config) in outer {
+        inner.entry(name.clone()).or_insert_with(|| config.clone());
+    }
 }
 
 /// A route that never matches is left out: for one bad pattern a proxy would refuse the table whole.
@@ -89,7 +101,8 @@ fn host_to_proto(host: &VirtualHost) -> pb::VirtualHost {
     }
 }
 
-fn host_from_proto(message: pb::VirtualHost) -> Result<VirtualHost, Reason> {
+/// What the host says for all its routes becomes what each of them says.
+fn host_from_proto(message: pb::VirtualHost, table: &OuterHeaders) -> Result<VirtualHost, Reason> {
     refuse!(
         message,
         "VirtualHost",
@@ -97,14 +110,8 @@ fn host_from_proto(message: pb::VirtualHost) -> Result<VirtualHost, Reason> {
             matcher,
             require_tls,
             rate_limits,
-            request_headers_to_add,
-            request_headers_to_remove,
-            response_headers_to_add,
-            response_headers_to_remove,
             cors,
-            typed_per_filter_config,
             include_attempt_count_in_response,
-            retry_policy,
             retry_policy_typed_config,
             hedge_policy,
             include_is_timeout_retry_header,
@@ -112,6 +119,32 @@ fn host_from_proto(message: pb::VirtualHost) -> Result<VirtualHost, Reason> {
             route_specifiers,
         ]
     );
+    let own = OuterHeaders {
+        request: headers::from_proto(message.request_headers_to_add, &message.request_headers_to_remove)?,
+        response: headers::from_proto(
+            message.response_headers_to_add,
+            &message.response_headers_to_remove,
+        )?,
+    };
+    let outer = [own, table.clone()];
+    let outer: Vec<_> = outer
+        .into_iter()
+        .filter(|outer| *outer != OuterHeaders::default())
+        .collect();
+    let retry = message.retry_policy.map(retry::from_proto).transpose()?;
+    let mut routes = Vec::with_capacity(message.routes.len());
+    for mut route in message.routes {
+        inherit(
+            &message.typed_per_filter_config,
+            &mut route.typed_per_filter_config,
+        );
+        let mut route = route_from_proto(route)?;
+        route.outer_headers.clone_from(&outer);
+        if let Action::Forward(forward) = &mut route.action {
+            forward.retry = forward.retry.take().or_else(|| retry.clone());
+        }
+        routes.push(route);
+    }
     Ok(VirtualHost {
         name: message.name,
         without_attempt_count: !message.include_request_attempt_count,
@@ -120,11 +153,7 @@ fn host_from_proto(message: pb::VirtualHost) -> Result<VirtualHost, Reason> {
             .iter()
             .map(|domain| domain.to_ascii_lowercase())
             .collect(),
-        routes: message
-            .routes
-            .into_iter()
-            .map(route_from_proto)
-            .collect::<Result<_, _>>()?,
+        routes,
     })
 }
 
@@ -161,8 +190,12 @@ fn filters_to_proto(route: &Route) -> HashMap<String, Any> {
         .cors
         .as_ref()
         .map(|cors| (cors::FILTER, pack(cors::to_proto(cors))));
-    let both = fault.into_iter().chain(cors);
-    both.map(|(name, config)| (name.to_owned(), config)).collect()
+    let limit = route
+        .local_rate_limit
+        .as_ref()
+        .map(|limit| (local_rate_limit::FILTER, pack(local_rate_limit::to_proto(limit))));
+    let all = fault.into_iter().chain(cors).chain(limit);
+    all.map(|(name, config)| (name.to_owned(), config)).collect()
 }
 
 fn filters_from_proto(configs: &HashMap<String, Any>, route: &mut Route) -> Result<(), Reason> {
@@ -171,6 +204,9 @@ fn filters_from_proto(configs: &HashMap<String, Any>, route: &mut Route) -> Resu
         match name.as_str() {
             fault::FILTER => route.fault = Some(fault::from_proto(unpack(config, &field)?)?),
             cors::FILTER => route.cors = cors::from_proto(unpack(config, &field)?)?,
+            local_rate_limit::FILTER => {
+                route.local_rate_limit = local_rate_limit::from_proto(unpack(config, &field)?)?;
+            }
             _ => return Err(Reason::unsupported(field)),
         }
     }
@@ -190,9 +226,14 @@ fn route_from_proto(message: pb::Route) -> Result<Route, Reason> {
         }
         None => return Err(Reason::missing("Route.action")),
     };
+    let matches = message.r#match.unwrap_or_default();
+    let segments = match &matches.path_specifier {
+        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => Some(prefix.clone()),
+        _ => None,
+    };
     let mut route = Route {
         name: message.name,
-        matches: matching::from_proto(message.r#match.unwrap_or_default())?,
+        matches: matching::from_proto(matches)?,
         request_headers: headers::from_proto(
             message.request_headers_to_add,
             &message.request_headers_to_remove,
@@ -206,6 +247,9 @@ fn route_from_proto(message: pb::Route) -> Result<Route, Reason> {
         ..Route::new(action)
     };
     filters_from_proto(&message.typed_per_filter_config, &mut route)?;
+    if let Some(prefix) = segments {
+        rewrite::segments(&prefix, &mut route.action);
+    }
     Ok(route)
 }
 

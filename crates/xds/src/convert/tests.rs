@@ -162,6 +162,7 @@ fn route(name: &str, pattern: &str) -> snapshot::Route {
 #[test]
 fn a_route_with_a_bad_pattern_is_left_out_and_its_neighbours_are_not() {
     let table = RouteTable {
+        match_ports: false,
         name: "x".into(),
         hosts: vec![snapshot::VirtualHost {
             name: "h".into(),

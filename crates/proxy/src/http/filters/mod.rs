@@ -1,11 +1,13 @@
 //! What happens to a request between its route and what the route does: faults made on purpose, then the rules for
-//! other origins, in Istio's order. A filter lets a request pass, or answers it.
+//! other origins, in Istio's order; before them a limit of our own. A filter lets a request pass, or answers it.
 
 pub(crate) mod cors;
 mod fault;
+pub(crate) mod local_rate_limit;
 
 use snapshot::route::Found;
 
+use crate::active::Active;
 use crate::error::RequestError;
 use crate::http::exchange::Exchange;
 use crate::http::reply::LocalReply;
@@ -13,8 +15,15 @@ use crate::http::reply::LocalReply;
 /// Asks every filter that the route names; `None` lets the request pass.
 pub(crate) async fn request(
     exchange: &mut Exchange<'_>,
+    active: &Active,
     found: &Found<'_>,
 ) -> Result<Option<LocalReply>, RequestError> {
+    let chain = exchange.connection.chain.clone();
+    if let Some((limit, bucket)) = chain.limit(&active.compiled, found.route)
+        && let Some(answer) = local_rate_limit::check(exchange, limit, bucket)
+    {
+        return Ok(Some(answer));
+    }
     if let Some(fault) = &found.route.fault
         && let Some(answer) = fault::inject(exchange, fault).await?
     {

@@ -1,3 +1,0 @@
-//! TLS of the data path.
-
-pub(crate) mod client;
