@@ -33,7 +33,8 @@ use daemon::ready::Ready;
 use daemon::{Running, Tasks, clock, drain};
 use http::StatusCode;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as latest};
+use translate::MeshSettings;
 use xds::transport::{DeltaService, Session};
 
 pub use grpc::Peer;
@@ -85,8 +86,9 @@ pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Runn
         tasks: Tasks::new(),
         drain,
     };
-    controller.start_keepers();
-    controller.start_servers(listeners);
+    let (told, mesh) = latest::channel(None);
+    controller.start_keepers(told);
+    controller.start_servers(listeners, mesh);
     tracing::info!(scope = "default", ?addresses, "controller started");
     Ok(Running {
         addresses,
@@ -110,7 +112,7 @@ struct Controller {
 
 impl Controller {
     /// Starts what keeps something in the cluster, or in here, as it should be.
-    fn start_keepers(&self) {
+    fn start_keepers(&self, mesh: latest::Sender<Option<Arc<MeshSettings>>>) {
         let (client, drain) = (|| self.client.clone(), || self.drain.clone());
         let (namespace, root) = (
             || self.settings.namespace.clone(),
@@ -121,13 +123,11 @@ impl Controller {
             .serving
             .clone()
             .renew(self.authority.clone(), namespace(), renewal, drain());
-        let follow = live::run(
-            client(),
-            namespace(),
-            self.live.clone(),
-            self.ready.clone(),
-            drain(),
-        );
+        let followers = live::Followers {
+            injection: self.live.clone(),
+            mesh,
+        };
+        let follow = live::run(client(), namespace(), followers, self.ready.clone(), drain());
         self.tasks.spawn("renewal", renew);
         self.tasks.spawn("injection settings", follow);
         self.tasks
@@ -138,12 +138,12 @@ impl Controller {
         );
     }
 
-    fn start_servers(&self, listeners: Listeners) {
+    fn start_servers(&self, listeners: Listeners, mesh: latest::Receiver<Option<Arc<MeshSettings>>>) {
         let (tasks, drain) = (&self.tasks, || self.drain.clone());
         let webhooks = webhook::routes(&self.live, &self.registry);
         let webhooks = Server::secure(webhooks, self.serving.webhook.clone());
         webhooks.start("webhook", listeners.webhook, tasks, drain());
-        let pusher = self.start_pushes();
+        let pusher = self.start_pushes(mesh);
         let pages = debug::routes(&pusher, &self.ready);
         Server::plain(pages).start("http", listeners.http, tasks, drain());
         Server::plain(monitoring(self.registry.clone())).start(
@@ -155,13 +155,19 @@ impl Controller {
         self.start_discovery(listeners.xds, pusher);
     }
 
-    fn start_pushes(&self) -> push::Pusher {
+    fn start_pushes(&self, mesh: latest::Receiver<Option<Arc<MeshSettings>>>) -> push::Pusher {
         let debounce = debounce::Settings {
             quiet: self.settings.debounce_after,
             longest: self.settings.debounce_max,
             ..debounce::Settings::default()
         };
-        push::Pusher::start(&self.client, debounce, &self.registry, &self.ready, &self.tasks)
+        push::Pusher::start(
+            &self.client,
+            (debounce, mesh),
+            &self.registry,
+            &self.ready,
+            &self.tasks,
+        )
     }
 
     fn start_discovery(&self, listener: TcpListener, pusher: push::Pusher) {

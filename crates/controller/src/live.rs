@@ -13,14 +13,25 @@ use kube::api::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde_json::{Map, Value};
+use tokio::sync::watch as watch_channel;
+use translate::MeshSettings;
+use translate::mesh::settings::FIELDS;
 
 use crate::inject::Settings;
 use crate::install::Values;
 use crate::install::settings::{MESH_KEY, VALUES_KEY};
 use crate::webhook::LiveSettings;
 
-/// Fields of the mesh settings that have an effect.
+/// Fields of the mesh settings that have an effect, besides those that [`MeshSettings`] reads.
 const SUPPORTED: [&str; 3] = ["defaultConfig", "rootNamespace", "trustDomain"];
+
+/// Who follows the ConfigMaps.
+pub(crate) struct Followers {
+    /// Injection.
+    pub(crate) injection: LiveSettings,
+    /// Proxies; nothing before the ConfigMaps were read.
+    pub(crate) mesh: watch_channel::Sender<Option<Arc<MeshSettings>>>,
+}
 
 /// Settings before the ConfigMaps are read.
 pub(crate) fn initial(native_sidecar: bool) -> LiveSettings {
@@ -36,7 +47,7 @@ pub(crate) fn initial(native_sidecar: bool) -> LiveSettings {
 pub(crate) async fn run(
     client: kube::Client,
     namespace: String,
-    settings: LiveSettings,
+    followers: Followers,
     ready: Ready,
     mut drain: Drain,
 ) {
@@ -48,8 +59,19 @@ pub(crate) async fn run(
             Some(event) = events.next() => event,
         };
         match event {
-            Ok(Event::Apply(map) | Event::InitApply(map)) => adopt(&settings, &map),
-            Ok(Event::InitDone) => ready.set(crate::INJECTION),
+            Ok(Event::Apply(map) | Event::InitApply(map)) => {
+                adopt(&followers.injection, &map);
+                adopt_mesh(&followers.mesh, &map);
+            }
+            Ok(Event::InitDone) => {
+                // Without a ConfigMap, defaults hold.
+                followers.mesh.send_if_modified(|known| {
+                    let missing = known.is_none();
+                    known.get_or_insert_default();
+                    missing
+                });
+                ready.set(crate::INJECTION);
+            }
             Ok(Event::Delete(_) | Event::Init) => {}
             Err(error) => tracing::debug!(scope = "injection", %error, "watch interrupted"),
         }
@@ -81,6 +103,33 @@ fn adopt(settings: &LiveSettings, map: &ConfigMap) {
     }
 }
 
+/// Settings that cannot be understood leave the former ones in force.
+fn adopt_mesh(followers: &watch_channel::Sender<Option<Arc<MeshSettings>>>, map: &ConfigMap) {
+    if map.metadata.name.as_deref() != Some("istio") {
+        return;
+    }
+    match mesh_of(map).and_then(|mesh| MeshSettings::read(&mesh).map_err(anyhow::Error::msg)) {
+        Ok(settings) => {
+            followers.send_if_modified(|known| {
+                let new = known.as_deref() != Some(&settings);
+                *known = Some(Arc::new(settings));
+                new
+            });
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(scope = "default", error, "the former mesh settings stay in force");
+        }
+    }
+}
+
+fn mesh_of(map: &ConfigMap) -> Result<Map<String, Value>> {
+    match map.data.as_ref().and_then(|data| data.get(MESH_KEY)) {
+        Some(text) if !text.trim().is_empty() => serde_saphyr::from_str(text).context(MESH_KEY),
+        _ => Ok(Map::new()),
+    }
+}
+
 /// The settings with what `map` says; `None` for ConfigMaps of others.
 fn next(current: &Settings, name: &str, map: &ConfigMap) -> Result<Option<Settings>> {
     let entry = |key: &str| {
@@ -92,10 +141,7 @@ fn next(current: &Settings, name: &str, map: &ConfigMap) -> Result<Option<Settin
     let mut settings = current.clone();
     match name {
         "istio" => {
-            let mesh: Map<String, Value> = match entry(MESH_KEY) {
-                Some(text) if !text.trim().is_empty() => serde_saphyr::from_str(text).context(MESH_KEY)?,
-                _ => Map::new(),
-            };
+            let mesh = mesh_of(map)?;
             note_unsupported(&mesh);
             settings.proxy_config = match mesh.get("defaultConfig") {
                 Some(Value::Object(config)) => config.clone(),
@@ -120,7 +166,7 @@ fn note_unsupported(mesh: &Map<String, Value>) {
     let unsupported: Vec<&str> = mesh
         .keys()
         .map(String::as_str)
-        .filter(|name| !SUPPORTED.contains(name))
+        .filter(|name| !SUPPORTED.contains(name) && !FIELDS.contains(name))
         .collect();
     if !unsupported.is_empty() {
         let fields = unsupported.join(", ");
@@ -160,6 +206,27 @@ mod tests {
         assert_eq!(second.values.global.hub, "registry.example");
         assert_eq!(second.trust_domain, "example.org");
         assert!(second.native_sidecar);
+    }
+
+    #[test]
+    fn proxies_follow_what_can_be_understood() {
+        let (told, seen) = watch_channel::channel(None);
+        let adopted = |mesh: &str| {
+            let mut map = map(&json!({"mesh": mesh}));
+            map.metadata.name = Some("istio".to_owned());
+            adopt_mesh(&told, &map);
+            let settings: Option<Arc<MeshSettings>> = seen.borrow().clone();
+            settings.and_then(|settings| Some(settings.access_log.as_ref()?.path.clone()))
+        };
+        assert_eq!(
+            adopted("accessLogFile: /dev/stdout").as_deref(),
+            Some("/dev/stdout")
+        );
+        assert_eq!(
+            adopted("accessLogFile: /x\naccessLogFormat: '%NOPE%'").as_deref(),
+            Some("/dev/stdout")
+        );
+        assert_eq!(adopted("trustDomain: x"), None);
     }
 
     #[test]

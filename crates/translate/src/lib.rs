@@ -33,6 +33,7 @@ mod workload;
 
 pub use analyze::{analyze, missing_subsets};
 pub use explain::{Call, Outcome, explain};
+pub use mesh::settings::MeshSettings;
 pub use mesh::{Change, Mesh};
 pub use node::{Node, Role};
 pub use protocol::Protocol;

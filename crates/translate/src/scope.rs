@@ -16,6 +16,7 @@ use crate::mesh::endpoints::Members;
 use crate::mesh::policies::{Client, Policy};
 use crate::mesh::routes::IndexedRoutes;
 use crate::mesh::services::{Service, ServicePort};
+use crate::mesh::settings::MeshSettings;
 use crate::{Mesh, Node, Protocol, Role};
 
 /// What one class of proxies may see.
@@ -35,6 +36,8 @@ pub struct Scope {
     pub(crate) inbound: Vec<InboundPort>,
     /// Policies of the services of this workload, by host, as the workload's own proxy applies them.
     pub(crate) inbound_policies: BTreeMap<String, Arc<Policy>>,
+    pub(crate) settings: Arc<MeshSettings>,
+    settings_revision: u64,
     hash: u64,
 }
 
@@ -101,6 +104,8 @@ impl Scope {
             inbound,
             services,
             routes,
+            settings: mesh.settings.clone(),
+            settings_revision: mesh.settings_revision,
             hash: 0,
         };
         scope.hash = scope.fingerprint();
@@ -114,6 +119,7 @@ impl Scope {
 
     fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
+        self.settings_revision.hash(&mut hasher);
         (self.role, &self.namespace, &self.labels, &self.inbound).hash(&mut hasher);
         for (host, policy) in &self.inbound_policies {
             (host, &policy.sources).hash(&mut hasher);

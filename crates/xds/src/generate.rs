@@ -338,7 +338,7 @@ fn format() -> impl Strategy<Value = Format> {
     proptest::sample::select(texts).prop_map(|text| Format::parse(text).unwrap())
 }
 
-fn template() -> impl Strategy<Value = Template> {
+fn template() -> BoxedStrategy<Template> {
     let leaf = prop_oneof![
         Just(Template::Null),
         any::<bool>().prop_map(Template::Boolean),
@@ -351,9 +351,10 @@ fn template() -> impl Strategy<Value = Template> {
             proptest::collection::btree_map(name(), inner, 0..3).prop_map(Template::Object),
         ]
     })
+    .boxed()
 }
 
-fn access_log() -> impl Strategy<Value = Vec<Arc<AccessLog>>> {
+fn access_log() -> BoxedStrategy<Vec<Arc<AccessLog>>> {
     let format = prop_oneof![
         format().prop_map(LogFormat::Text),
         proptest::collection::btree_map(name(), template(), 0..3).prop_map(LogFormat::Json),
@@ -366,7 +367,7 @@ fn access_log() -> impl Strategy<Value = Vec<Arc<AccessLog>>> {
                 only_flags: only_flags.into_iter().collect(),
             })
         });
-    vec(log, 0..2)
+    vec(log, 0..2).boxed()
 }
 
 fn http_options() -> BoxedStrategy<HttpOptions> {

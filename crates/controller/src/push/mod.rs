@@ -23,7 +23,7 @@ use daemon::ready::Ready;
 use daemon::{Drain, Tasks};
 use resources::Problem;
 use tokio::sync::{mpsc, watch};
-use translate::Mesh;
+use translate::{Mesh, MeshSettings};
 use xds::transport::Session;
 
 use crate::debounce;
@@ -67,7 +67,7 @@ impl Pusher {
     /// Starts to watch the cluster and to make pictures of it. `ready` learns when the first one is out.
     pub fn start(
         client: &kube::Client,
-        debounce: debounce::Settings,
+        (debounce, settings): (debounce::Settings, watch::Receiver<Option<Arc<MeshSettings>>>),
         registry: &Registry,
         ready: &Ready,
         tasks: &Tasks,
@@ -78,6 +78,7 @@ impl Pusher {
         let publisher = Publisher {
             worlds: publish,
             debounce,
+            settings,
             metrics: metrics.clone(),
             ready: ready.clone(),
         };

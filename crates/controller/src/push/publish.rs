@@ -6,7 +6,7 @@ use daemon::clock::{self, Instant};
 use daemon::ready::Ready;
 use resources::{Key, Kind, Resource};
 use tokio::sync::{mpsc, watch};
-use translate::Change;
+use translate::{Change, MeshSettings};
 
 use super::halves::Halves;
 use super::{Metrics, World};
@@ -24,6 +24,8 @@ pub struct Publisher {
     pub worlds: watch::Sender<Option<World>>,
     /// When to make one.
     pub debounce: debounce::Settings,
+    /// Settings of the mesh; none before they were read.
+    pub settings: watch::Receiver<Option<Arc<MeshSettings>>>,
     /// What is counted.
     pub metrics: Metrics,
     /// Learns when the first picture is out.
@@ -36,13 +38,16 @@ impl Publisher {
         let mut store = Store::new();
         let mut debounce = Debounce::new(self.debounce);
         let mut halves = Halves::default();
+        let mut settings = self.settings.clone();
         loop {
-            let due = [debounce.due().filter(|_| store.synced()), halves.due()];
+            let known = store.synced() && settings.borrow().is_some();
+            let due = [debounce.due().filter(|_| known), halves.due()];
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => if self.apply(&mut store, event) { debounce.change(clock::now()) },
                     None => return,
                 },
+                Ok(()) = settings.changed() => debounce.change(clock::now()),
                 () = until(due.into_iter().flatten().min()) => {
                     let since = debounce.pushed().unwrap_or_else(clock::now);
                     self.publish(&mut store, &mut halves, since);
@@ -75,12 +80,14 @@ impl Publisher {
             None => (changes, Vec::new()),
         };
         store.put_back(waiting.into_iter().map(|change| change.key));
-        if changes.is_empty() && before.as_ref().is_some_and(|before| *before.problems == problems) {
+        let settings = self.settings.borrow().clone().unwrap_or_default();
+        let same = |before: &World| *before.problems == problems && *before.mesh.settings() == *settings;
+        if changes.is_empty() && before.as_ref().is_some_and(same) {
             return;
         }
         let number = before.as_ref().map_or(1, |world| world.number + 1);
         let mesh = before.map_or_else(Arc::default, |world| world.mesh);
-        let mesh = Arc::new(mesh.next(&changes));
+        let mesh = Arc::new(mesh.next(&changes).with_settings(settings));
         let made = clock::now();
         self.metrics.published(begun - since, made - begun);
         tracing::info!(target: "ads", number, changes = changes.len(), "pushing");

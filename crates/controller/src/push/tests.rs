@@ -37,6 +37,7 @@ async fn controller() -> Controller {
     let publisher = Publisher {
         worlds: publish,
         debounce: debounce::Settings::default(),
+        settings: watch::channel(Some(Arc::default())).1,
         metrics: metrics.clone(),
         ready: Ready::new(&[publish::SYNCED]),
     };

@@ -15,6 +15,7 @@ pub mod endpoints;
 pub mod policies;
 pub mod routes;
 pub mod services;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 pub mod visibility;
@@ -29,6 +30,7 @@ use endpoints::EndpointIndex;
 use policies::Policies;
 use routes::Routes;
 use services::Services;
+use settings::MeshSettings;
 
 /// One resource is new, different, or gone (`None`).
 #[derive(Clone, Debug)]
@@ -64,6 +66,9 @@ pub struct Mesh {
     pub(crate) endpoints: Arc<EndpointIndex>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) settings: Arc<MeshSettings>,
+    /// The number of the Mesh that brought the settings in this form.
+    pub(crate) settings_revision: u64,
 }
 
 impl Mesh {
@@ -97,6 +102,23 @@ impl Mesh {
             next.policies = Arc::new(Policies::derive(next.kind(Kind::DestinationRule)));
         }
         next
+    }
+
+    /// The mesh under these settings.
+    #[must_use]
+    pub fn with_settings(&self, settings: Arc<MeshSettings>) -> Self {
+        let mut next = self.clone();
+        if *next.settings != *settings {
+            next.revision += 1;
+            next.settings_revision = next.revision;
+            next.settings = settings;
+        }
+        next
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &MeshSettings {
+        &self.settings
     }
 
     /// Whether the change says anything new.

@@ -1,5 +1,6 @@
 //! The Snapshot of a sidecar: names and structure are Istio's, because dashboards, logs and scripts know them.
 
+mod access_log;
 mod clusters;
 mod hosts;
 mod inbound;
@@ -24,6 +25,7 @@ pub(crate) fn snapshot(scope: &Scope) -> Snapshot {
     clusters::add(scope, &mut snapshot);
     outbound::add(scope, &mut snapshot);
     inbound::add(scope, &mut snapshot);
+    access_log::add(scope, &mut snapshot);
     snapshot
 }
 

@@ -1,0 +1,207 @@
+//! What holds for the whole mesh: the part of Istio's MeshConfig that shapes what proxies do.
+//! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/>
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use snapshot::{AccessLog, Format, LogFormat, Template};
+
+/// Fields of MeshConfig that are read here.
+pub const FIELDS: [&str; 3] = ["accessLogEncoding", "accessLogFile", "accessLogFormat"];
+
+/// Istio's text line, where no format is stated.
+const TEXT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% \
+    %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \
+    \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+    %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \
+    \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% \
+    %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
+
+/// The names of Istio's JSON lines, where no format is stated.
+const JSON: [(&str, &str); 24] = [
+    ("start_time", "%START_TIME%"),
+    ("route_name", "%ROUTE_NAME%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    (
+        "connection_termination_details",
+        "%CONNECTION_TERMINATION_DETAILS%",
+    ),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("duration", "%DURATION%"),
+    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER_RAW%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+    (
+        "upstream_transport_failure_reason",
+        "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    ),
+];
+
+/// What holds for the whole mesh.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeshSettings {
+    /// Where proxies write down what passed through them.
+    pub access_log: Option<Arc<AccessLog>>,
+}
+
+impl MeshSettings {
+    /// Reads a MeshConfig.
+    ///
+    /// # Errors
+    /// A field that cannot be understood, by name.
+    pub fn read(mesh: &Map<String, Value>) -> Result<Self, String> {
+        Ok(Self {
+            access_log: access_log(mesh)?.map(Arc::new),
+        })
+    }
+}
+
+fn access_log(mesh: &Map<String, Value>) -> Result<Option<AccessLog>, String> {
+    let path = text(mesh, "accessLogFile")?;
+    let format = text(mesh, "accessLogFormat")?;
+    let format = match text(mesh, "accessLogEncoding")? {
+        "" | "TEXT" => text_format(format),
+        "JSON" => json_format(format),
+        other => return Err(format!("accessLogEncoding: {other:?} is neither TEXT nor JSON")),
+    };
+    let format = format.map_err(|error| format!("accessLogFormat: {error}"))?;
+    Ok((!path.is_empty()).then(|| AccessLog {
+        path: path.to_owned(),
+        format,
+        only_flags: Vec::new(),
+    }))
+}
+
+fn text<'m>(mesh: &'m Map<String, Value>, name: &str) -> Result<&'m str, String> {
+    match mesh.get(name) {
+        None | Some(Value::Null) => Ok(""),
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(format!("{name}: is not a text")),
+    }
+}
+
+/// A line ends, whether the user said so or not.
+fn text_format(stated: &str) -> Result<LogFormat, String> {
+    let line = match stated {
+        "" => TEXT.to_owned(),
+        stated if stated.ends_with('\n') => stated.to_owned(),
+        stated => format!("{stated}\n"),
+    };
+    parse(&line).map(LogFormat::Text)
+}
+
+fn json_format(stated: &str) -> Result<LogFormat, String> {
+    if stated.is_empty() {
+        let fields = JSON.map(|(name, format)| Ok((name.to_owned(), Template::Text(parse(format)?))));
+        return fields
+            .into_iter()
+            .collect::<Result<_, String>>()
+            .map(LogFormat::Json);
+    }
+    let object: BTreeMap<String, Value> =
+        serde_json::from_str(stated).map_err(|error| format!("is not a JSON object: {error}"))?;
+    object_template(object).map(LogFormat::Json)
+}
+
+fn object_template(
+    object: impl IntoIterator<Item = (String, Value)>,
+) -> Result<BTreeMap<String, Template>, String> {
+    let fields = object.into_iter();
+    fields.map(|(name, value)| Ok((name, template(value)?))).collect()
+}
+
+fn template(value: Value) -> Result<Template, String> {
+    Ok(match value {
+        Value::Null => Template::Null,
+        Value::Bool(value) => Template::Boolean(value),
+        Value::Number(number) => Template::Number(number.as_f64().ok_or("a number is too large")?),
+        Value::String(text) => Template::Text(parse(&text)?),
+        Value::Array(values) => Template::List(values.into_iter().map(template).collect::<Result<_, _>>()?),
+        Value::Object(object) => Template::Object(object_template(object)?),
+    })
+}
+
+fn parse(format: &str) -> Result<Format, String> {
+    Format::parse(format).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(mesh: Value) -> Result<MeshSettings, String> {
+        let Value::Object(mesh) = mesh else {
+            panic!("an object")
+        };
+        MeshSettings::read(&mesh)
+    }
+
+    #[test]
+    fn nothing_is_written_down_unless_a_file_is_named() {
+        assert_eq!(read(json!({})).unwrap(), MeshSettings::default());
+        let stated = json!({"accessLogFormat": "%PROTOCOL%", "accessLogEncoding": "JSON"});
+        assert!(read(stated).is_err(), "a text is no JSON object");
+        let log = read(json!({"accessLogFile": "/dev/stdout"}))
+            .unwrap()
+            .access_log
+            .unwrap();
+        assert_eq!(log.path, "/dev/stdout");
+        let LogFormat::Text(format) = &log.format else {
+            panic!("text")
+        };
+        assert!(format.source().starts_with("[%START_TIME%] \"%REQ(:METHOD)%"));
+        assert!(format.source().ends_with("%ROUTE_NAME%\n"));
+    }
+
+    #[test]
+    fn formats_of_both_encodings_are_the_users() {
+        let stated = json!({"accessLogFile": "/a", "accessLogFormat": "%PROTOCOL%"});
+        let log = read(stated).unwrap().access_log.unwrap();
+        assert_eq!(
+            log.format,
+            LogFormat::Text(Format::parse("%PROTOCOL%\n").unwrap())
+        );
+        let stated = json!({"accessLogFile": "/a", "accessLogEncoding": "JSON",
+            "accessLogFormat": r#"{"code": "%RESPONSE_CODE%", "of": ["x", 1]}"#});
+        let LogFormat::Json(object) = &read(stated).unwrap().access_log.unwrap().format.clone() else {
+            panic!("JSON")
+        };
+        assert_eq!(object.len(), 2);
+        let log = read(json!({"accessLogFile": "/a", "accessLogEncoding": "JSON"})).unwrap();
+        let LogFormat::Json(object) = &log.access_log.unwrap().format.clone() else {
+            panic!("JSON")
+        };
+        assert_eq!(object.len(), JSON.len());
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_named() {
+        for (mesh, part) in [
+            (json!({"accessLogFile": 7}), "accessLogFile: is not a text"),
+            (json!({"accessLogEncoding": "XML"}), "accessLogEncoding: \"XML\""),
+            (
+                json!({"accessLogFormat": "%CEL(x)%"}),
+                "accessLogFormat: unknown operator CEL(x)",
+            ),
+        ] {
+            assert!(read(mesh.clone()).unwrap_err().starts_with(part), "{mesh}");
+        }
+    }
+}
