@@ -218,6 +218,18 @@ impl UpstreamError {
         )
     }
 
+    /// The same for another request that waited for the same connection.
+    pub(crate) fn same(&self) -> Self {
+        match self {
+            UpstreamError::Connect(error) => UpstreamError::Connect(match error.raw_os_error() {
+                Some(code) => std::io::Error::from_raw_os_error(code),
+                None => error.kind().into(),
+            }),
+            UpstreamError::ConnectTimeout => UpstreamError::ConnectTimeout,
+            _ => UpstreamError::Reset,
+        }
+    }
+
     fn client_message(&self, retried: bool) -> String {
         match self {
             UpstreamError::NoHealthyEndpoint => "no healthy upstream".to_owned(),

@@ -53,6 +53,7 @@ impl Probe {
             source: None,
             mark: capture.mark,
             timeout: PATIENCE,
+            keepalive: None,
         };
         let connected = connect(ADDRESS, way).await;
         let mut turned_up = self.0.subscribe();

@@ -14,6 +14,7 @@ use snapshot::{
 };
 
 use crate::http::filters::local_rate_limit::Bucket;
+use crate::upstream::circuit_breaker::Counts;
 use crate::upstream::load_balancing::Balancer;
 
 /// A Snapshot in the form that answers questions of the data path.
@@ -21,6 +22,8 @@ use crate::upstream::load_balancing::Balancer;
 pub(crate) struct Compiled {
     pub(crate) snapshot: Arc<Snapshot>,
     routes: HashMap<RouteTableName, Arc<CompiledTable>>,
+    /// How much clusters are asked to do, by all workers together.
+    pub(crate) counts: HashMap<ClusterName, Arc<Counts>>,
     /// The listener that captures, by direction, if there is one.
     capturing: [Option<Arc<Listener>>; 2],
     by_address: HashMap<SocketAddr, Arc<Listener>>,
@@ -155,6 +158,7 @@ impl Compiled {
         });
         let mut compiled = Self {
             routes: routes.collect(),
+            counts: counts(snapshot, before),
             capturing: [None, None],
             by_address: HashMap::default(),
             by_port: HashMap::default(),
@@ -268,6 +272,15 @@ fn balancers(snapshot: &Snapshot, before: Option<&Compiled>) -> HashMap<ClusterN
         (facts.name.clone(), Balancer::next(facts, endpoints, known, now))
     });
     clusters.collect()
+}
+
+/// The counts of a cluster go on while it is there.
+fn counts(snapshot: &Snapshot, before: Option<&Compiled>) -> HashMap<ClusterName, Arc<Counts>> {
+    let names = snapshot.clusters.iter().map(|cluster| &cluster.name);
+    let known = |name| before.and_then(|before| before.counts.get(name)).cloned();
+    names
+        .map(|name| (name.clone(), known(name).unwrap_or_default()))
+        .collect()
 }
 
 fn compile_table(table: &Arc<RouteTable>) -> Arc<CompiledTable> {

@@ -31,6 +31,9 @@ impl Active {
                 let name = &balancer.facts.name;
                 let old = before.and_then(|before| before.clusters.get(name));
                 let cluster = Cluster::adopt(balancer, endpoints.get(name.as_str()), old, random);
+                if let Some(counts) = compiled.counts.get(name) {
+                    cluster.live.usage.share(counts);
+                }
                 (name.clone(), cluster)
             })
             .collect();

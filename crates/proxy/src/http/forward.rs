@@ -31,10 +31,9 @@ use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::record::Record;
 use crate::transport::SILENCE;
-use crate::upstream::circuit_breaker::{Resource, share};
+use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::load_balancing::Wish;
 use crate::upstream::{Cluster, Lease, cluster};
-use crate::worker::Worker;
 
 /// What does not change from try to try.
 #[derive(Clone, Copy)]
@@ -109,13 +108,10 @@ impl Plan<'_> {
     }
 
     /// Whether there may be one more try. The permit of the one before, if there was one, is given back first.
-    fn may_retry(&self, worker: &Worker, replay: &Replay) -> bool {
+    fn may_retry(&self, replay: &Replay) -> bool {
         replay.permit.take();
-        let limit = share(
-            self.cluster.facts.circuit_breaker.max_retries,
-            worker.settings.workers,
-        );
-        let permit = self.cluster.live.usage.take(Resource::Retries, limit);
+        let breaker = &self.cluster.facts.circuit_breaker;
+        let permit = self.cluster.live.usage.take(Resource::Retries, breaker);
         let may = permit.is_some();
         replay.permit.replace(permit);
         may
@@ -126,12 +122,7 @@ impl Plan<'_> {
 async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>, replay: &Replay) -> Result<(), ProxyError> {
     let Plan { cluster, forward, .. } = plan;
     let worker = exchange.connection.worker.clone();
-    let (usage, breaker) = (&cluster.live.usage, &cluster.facts.circuit_breaker);
-    let limit = |limit| share(limit, worker.settings.workers);
     exchange.record.attempts = 1;
-    let _request = usage
-        .take(Resource::Requests, limit(breaker.max_requests))
-        .ok_or(UpstreamError::Overflow)?;
     let mut attempts = Attempts::new(forward.retry.as_ref());
     loop {
         cluster::count(&cluster.live.counters.requests);
@@ -154,7 +145,7 @@ async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>, replay: &Replay) -> 
                 if !matches!(next, Next::Again(_)) {
                     return Err(error.into());
                 }
-                if !plan.may_retry(&worker, &replay) {
+                if !plan.may_retry(&replay) {
                     exchange.record.flags = exchange.record.flags.with(Flag::UpstreamOverflow);
                     return Err(error.into());
                 }
@@ -360,6 +351,7 @@ impl Conversation<'_> {
             return Ok(end);
         }
         self.replay.stop();
+        self.replay.permit.take();
         self.begin(&mut response, reply, record).await?;
         if response.status == 101 {
             reply.flush().await.map_err(client_gone)?;
@@ -389,7 +381,7 @@ impl Conversation<'_> {
         }
         let flag = if !unprocessed && !self.attempts.has_more() {
             Flag::UpstreamRetryLimitExceeded
-        } else if self.plan.may_retry(&self.connection.worker, self.replay) {
+        } else if self.plan.may_retry(self.replay) {
             return Some(if unprocessed { End::Unprocessed } else { End::Again });
         } else {
             Flag::UpstreamOverflow

@@ -18,7 +18,6 @@ use crate::active::Active;
 use crate::http::codec::{CodecError, Frame, Request, Sink};
 use crate::http::exchange::Exchange;
 use crate::transport::SILENCE;
-use crate::upstream::circuit_breaker::{Resource, share};
 use crate::upstream::load_balancing::Wish;
 use crate::upstream::{Cluster, Lease, cluster};
 use crate::worker::Worker;
@@ -181,12 +180,6 @@ impl Copy {
     /// One try, to the end of its response.
     async fn exchange(&self) -> Result<(), String> {
         let (cluster, worker) = (&self.cluster, &self.worker);
-        let limit = share(
-            cluster.facts.circuit_breaker.max_requests,
-            worker.settings.workers,
-        );
-        let permit = cluster.live.usage.take(Resource::Requests, limit);
-        let _permit = permit.ok_or("the circuit breaker is open")?;
         let endpoint = cluster.pick(self.destination, Wish::any(&worker.random));
         let endpoint = endpoint.map_err(|error| error.to_string())?;
         cluster::count(&cluster.live.counters.requests);

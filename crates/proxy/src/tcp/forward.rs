@@ -24,7 +24,7 @@ use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::metrics::{Destination, Label};
 use crate::telemetry::record::Record;
 use crate::transport::{DRAIN, ReadHalf, SILENCE, Transport, WriteHalf};
-use crate::upstream::circuit_breaker::{Resource, share};
+use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::load_balancing::Wish;
 use crate::upstream::outlier_detection::Outcome;
 use crate::upstream::{Cluster, Endpoint, pool};
@@ -82,17 +82,17 @@ async fn carry(
     let cluster = cluster.ok_or(RouteError::NoCluster)?;
     drop(active);
     record.upstream.cluster = Some(cluster.clone());
-    let limit = share(
-        cluster.facts.circuit_breaker.max_connections,
-        worker.settings.workers,
-    );
-    let permit = cluster.live.usage.take(Resource::Connections, limit);
+    let (usage, breaker) = (&cluster.live.usage, &cluster.facts.circuit_breaker);
+    let permit = usage.take(Resource::Connections, breaker);
     let _permit = permit.ok_or(UpstreamError::Overflow)?;
+    let pending = usage.take(Resource::Pending, breaker);
+    let pending = pending.ok_or(UpstreamError::Overflow)?;
     let key = handler
         .hash_source_address
         .then(|| hash::of_address(ends.peer.ip()));
     let attempts = handler.max_connect_attempts.unwrap_or(CONNECTS);
     let (endpoint, upstream) = connect(worker, &cluster, (ends, key, attempts), record).await?;
+    drop(pending);
     record.upstream.local = upstream.local_address();
     let _in_flight = endpoint.pool.begin_request();
     let label = label(worker, &cluster, &endpoint, ends.direction);

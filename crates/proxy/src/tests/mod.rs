@@ -2,6 +2,7 @@
 
 mod access_log;
 mod conformance;
+mod connection_pool;
 mod cors;
 mod desync;
 mod fault;

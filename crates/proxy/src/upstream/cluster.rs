@@ -87,7 +87,10 @@ impl Cluster {
         let live = before.map(|before| before.live.clone()).unwrap_or_default();
         // Connections made in another way are of no use to the new cluster.
         let same_way = before.filter(|before| {
-            before.facts.http == facts.http && before.facts.source_address == facts.source_address
+            before.facts.http == facts.http
+                && before.facts.http2 == facts.http2
+                && before.facts.tcp_keepalive == facts.tcp_keepalive
+                && before.facts.source_address == facts.source_address
         });
         if same_way.is_none() {
             live.destinations
@@ -180,12 +183,8 @@ impl Cluster {
 
     /// Closes what has been idle for too long, and forgets original destinations without connections.
     pub(crate) fn sweep(&self, now: daemon::clock::Instant) {
-        let limit = self
-            .facts
-            .circuit_breaker
-            .idle_timeout
-            .unwrap_or(crate::transport::SILENCE);
-        self.every_endpoint(|endpoint| endpoint.pool.sweep(now, limit));
+        let breaker = &self.facts.circuit_breaker;
+        self.every_endpoint(|endpoint| endpoint.pool.sweep(now, breaker));
         self.live
             .destinations
             .borrow_mut()

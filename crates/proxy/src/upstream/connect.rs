@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use snapshot::TcpKeepalive;
 use socket2::SockRef;
 use tokio::net::TcpSocket;
 
@@ -15,6 +16,7 @@ pub(crate) struct Way {
     pub(crate) source: Option<IpAddr>,
     pub(crate) mark: Option<u32>,
     pub(crate) timeout: Duration,
+    pub(crate) keepalive: Option<TcpKeepalive>,
 }
 
 /// Connects.
@@ -41,10 +43,31 @@ fn open(address: SocketAddr, way: Way) -> std::io::Result<TcpSocket> {
     if let Some(mark) = way.mark {
         SockRef::from(&socket).set_mark(mark)?;
     }
+    if let Some(keepalive) = way.keepalive {
+        keep_alive(&socket, keepalive)?;
+    }
     if let Some(source) = source_for(address, way.source) {
         socket.bind(SocketAddr::new(source, 0))?;
     }
     Ok(socket)
+}
+
+/// What is not stated stays as the system has it.
+fn keep_alive(socket: &TcpSocket, keepalive: TcpKeepalive) -> std::io::Result<()> {
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let mut settings = socket2::TcpKeepalive::new();
+    if let Some(time) = keepalive.time {
+        settings = settings.with_time(seconds(time));
+    }
+    if let Some(interval) = keepalive.interval {
+        settings = settings.with_interval(seconds(interval));
+    }
+    if let Some(probes) = keepalive.probes {
+        settings = settings.with_retries(probes);
+    }
+    let socket = SockRef::from(socket);
+    socket.set_keepalive(true)?;
+    socket.set_tcp_keepalive(&settings)
 }
 
 /// The source in the family of the destination; Istio's 127.0.0.6 is `::6` there.
@@ -61,6 +84,25 @@ fn source_for(address: SocketAddr, source: Option<IpAddr>) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn keepalive_is_set_as_stated() {
+        let way = Way {
+            source: None,
+            mark: None,
+            timeout: Duration::from_secs(1),
+            keepalive: Some(TcpKeepalive {
+                probes: Some(4),
+                time: Some(300),
+                interval: None,
+            }),
+        };
+        let socket = open("127.0.0.1:1".parse().unwrap(), way).unwrap();
+        let socket = SockRef::from(&socket);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(300));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+    }
 
     #[test]
     fn the_source_follows_the_family_of_the_destination() {
