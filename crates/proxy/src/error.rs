@@ -24,6 +24,17 @@ pub(crate) enum ProxyError {
     Route(#[from] RouteError),
     #[error("upstream: {0}")]
     Upstream(#[from] UpstreamError),
+    #[error("stream: {0}")]
+    Stream(#[from] StreamError),
+}
+
+/// A limit on the stream itself; `complete` if the request was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StreamError {
+    #[error("silent for too long")]
+    Silent { complete: bool },
+    #[error("open for too long")]
+    TooLong { complete: bool },
 }
 
 /// The request itself is at fault.
@@ -95,15 +106,27 @@ impl ProxyError {
             ProxyError::Route(RouteError::NotFound) => 404,
             ProxyError::Route(RouteError::NoCluster) => 503,
             ProxyError::Upstream(error) => error.status(),
+            ProxyError::Stream(StreamError::Silent { complete } | StreamError::TooLong { complete }) => {
+                if *complete {
+                    504
+                } else {
+                    408
+                }
+            }
         }
     }
 
     /// Envoy's response flag.
     pub(crate) fn flags(&self) -> Flags {
         Flags::from(match self {
+            // Envoy has no flag for these.
             ProxyError::Request(
-                RequestError::Path | RequestError::NotAPath | RequestError::Refused(Refusal::HostMissing),
-            ) => return Flags::default(),
+                RequestError::Path
+                | RequestError::NotAPath
+                | RequestError::Refused(Refusal::HostMissing | Refusal::SwitchForbidden | Refusal::Base64),
+            )
+            | ProxyError::Stream(StreamError::TooLong { .. }) => return Flags::default(),
+            ProxyError::Stream(StreamError::Silent { .. }) => Flag::StreamIdleTimeout,
             ProxyError::Request(RequestError::Refused(_)) => Flag::DownstreamProtocolError,
             ProxyError::Request(RequestError::ClientGone) => Flag::DownstreamConnectionTermination,
             ProxyError::Request(RequestError::Silent) => Flag::StreamIdleTimeout,
@@ -121,6 +144,8 @@ impl ProxyError {
             ProxyError::Request(RequestError::NotAPath) => "absolute_path_rejected",
             ProxyError::Request(RequestError::ClientGone) => "downstream_remote_disconnect",
             ProxyError::Request(RequestError::Silent) => "stream_idle_timeout",
+            ProxyError::Stream(StreamError::Silent { .. }) => "stream_idle_timeout",
+            ProxyError::Stream(StreamError::TooLong { .. }) => "max_duration_timeout",
             ProxyError::Route(RouteError::NotFound) => "route_not_found",
             ProxyError::Route(RouteError::NoCluster) => "cluster_not_found",
             ProxyError::Upstream(UpstreamError::NoHealthyEndpoint) => "no_healthy_upstream",
@@ -151,7 +176,9 @@ impl ProxyError {
         match self {
             ProxyError::Request(RequestError::NotAPath) => Side::Us,
             ProxyError::Request(_) => Side::Client,
-            ProxyError::Route(_) | ProxyError::Upstream(UpstreamError::Overflow) => Side::Us,
+            ProxyError::Route(_) | ProxyError::Stream(_) | ProxyError::Upstream(UpstreamError::Overflow) => {
+                Side::Us
+            }
             ProxyError::Upstream(_) => Side::Upstream,
         }
     }
@@ -159,7 +186,10 @@ impl ProxyError {
     /// Envoy's body of the local reply. `retried` says that this was not the first try.
     pub(crate) fn client_message(&self, retried: bool) -> String {
         match self {
-            ProxyError::Request(RequestError::Silent) => "stream timeout".to_owned(),
+            ProxyError::Request(RequestError::Silent) | ProxyError::Stream(StreamError::Silent { .. }) => {
+                "stream timeout".to_owned()
+            }
+            ProxyError::Stream(StreamError::TooLong { .. }) => "downstream duration timeout".to_owned(),
             ProxyError::Request(RequestError::Refused(refusal)) => refused_message(*refusal).to_owned(),
             ProxyError::Request(_) | ProxyError::Route(_) => String::new(),
             ProxyError::Upstream(error) => error.client_message(retried),
@@ -263,7 +293,8 @@ impl UpstreamError {
 /// What Envoy tells a client about a request that it does not accept: the name of the status.
 fn refused_message(refusal: Refusal) -> &'static str {
     match refusal {
-        Refusal::HostMissing => "",
+        Refusal::HostMissing | Refusal::SwitchForbidden => "",
+        Refusal::Base64 => "Bad gRPC-web request, invalid base64 data.",
         refusal => http::StatusCode::from_u16(refusal.status())
             .ok()
             .and_then(|status| status.canonical_reason())
@@ -275,6 +306,8 @@ fn refused_message(refusal: Refusal) -> &'static str {
 fn refused_details(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Version => "low_version",
+        Refusal::SwitchForbidden => "upgrade_failed",
+        Refusal::Base64 => "grpc_base_64_decode_failed",
         Refusal::HeadTooLarge => "http1.headers_too_large",
         Refusal::TooManyFields => "http1.too_many_headers",
         Refusal::HostMissing => "missing_host_header",

@@ -153,7 +153,6 @@ async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Runni
     let (_, lines) =
         telemetry::log_writer::Writer::start(&tasks).context("cannot start the writer of access logs")?;
     let worker_settings = worker::Settings {
-        workers,
         mark: capture.mark,
         workload: Arc::new(node.workload()),
         address: node.address,

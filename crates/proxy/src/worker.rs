@@ -33,8 +33,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What a worker must know from the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// How many workers there are, for shares of limits.
-    pub(crate) workers: usize,
     /// `SO_MARK` of upstream connections.
     pub(crate) mark: Option<u32>,
     /// The workload that this proxy stands before.

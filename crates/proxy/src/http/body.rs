@@ -14,9 +14,9 @@ use futures_util::poll;
 
 use crate::http::bounds::Bounds;
 use crate::http::codec::{CodecError, Frame, Sink, Source};
+use crate::http::grpc_web::Decoder;
 use crate::http::mirror::Feed;
 use crate::http::timeout::Patience;
-use crate::transport::SILENCE;
 use crate::upstream::circuit_breaker::Permit;
 
 /// Most bytes kept of one body: on a route that retries (Envoy's `per_connection_buffer_limit_bytes`), and on one that
@@ -39,6 +39,8 @@ pub(crate) struct RequestBody<'c> {
     bounds: &'c Bounds,
     /// Tells how long the proxy itself is waited for.
     pub(crate) patience: Rc<Patience>,
+    /// For a body of text that was binary once.
+    pub(crate) decoder: Option<Decoder>,
 }
 
 /// What is shared between the one who sends the body up and the one who decides about another try.
@@ -100,6 +102,7 @@ impl<'c> RequestBody<'c> {
             copies: Vec::new(),
             bounds,
             patience: Rc::new(Patience::new()),
+            decoder: None,
         }
     }
 
@@ -149,9 +152,8 @@ impl<'c> RequestBody<'c> {
                     Poll::Ready(frame) => frame,
                     Poll::Pending => {
                         sink.flush().await.map_err(UploadError::Upstream)?;
-                        clock::timeout(SILENCE, next)
-                            .await
-                            .unwrap_or(Err(CodecError::Silent))
+                        // However long that takes: the limits are the stream's.
+                        next.await
                     }
                 }
             };
@@ -179,6 +181,14 @@ impl<'c> RequestBody<'c> {
             return Ok(None);
         }
         let frame = self.next().await?;
+        let frame = match (&mut self.decoder, frame) {
+            (Some(decoder), Some(Frame::Data(data))) => Some(Frame::Data(decoder.data(&data)?)),
+            (Some(decoder), frame) => {
+                decoder.end()?;
+                frame
+            }
+            (None, frame) => frame,
+        };
         self.ended = !matches!(frame, Some(Frame::Data(_)));
         if self.ended && replay.received.get().is_none() {
             replay.received.set(Some(clock::now()));

@@ -12,10 +12,11 @@ use daemon::clock;
 use http::Method;
 use snapshot::cluster::ServiceRef;
 use snapshot::endpoint::Workload;
-use snapshot::{Action, ClusterName, Direction};
+use snapshot::{Action, ClusterName, Direction, HttpFilter};
 
 use super::codec::h1::Refusal;
 use super::codec::{CodecError, Reply, Request, Source, Version};
+use super::grpc_web;
 use super::headers::Changes;
 use super::reply::LocalReply;
 use super::{filters, forward, forwarded, normalize, reply, route};
@@ -102,10 +103,12 @@ impl<'c> Exchange<'c> {
             return Err(RequestError::NotAPath.into());
         }
         forwarded::request(&mut self.request, self.connection);
+        self.check_upgrade()?;
         let found = route::find(active, &self.connection.chain, &self.request)?;
         if self.is_written_down() {
             self.record.route.clone_from(&found.route.name);
         }
+        self.translate();
         if let Some(answer) = filters::request(self, active, &found).await? {
             return Ok(self.respond(answer).await?);
         }
@@ -127,6 +130,33 @@ impl<'c> Exchange<'c> {
             Changes::new(operations, &facts).apply(&mut local.response.fields);
         }
         Ok(self.respond(local).await?)
+    }
+
+    /// Istio's proxies let connections become WebSockets, and nothing else.
+    fn check_upgrade(&self) -> Result<(), RequestError> {
+        match &self.request.upgrade {
+            Some(protocol) if !protocol.eq_ignore_ascii_case("websocket") => {
+                Err(Refusal::SwitchForbidden.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A call of gRPC-Web becomes gRPC, where the chain says so.
+    fn translate(&mut self) {
+        if !self
+            .connection
+            .chain
+            .handler
+            .filters
+            .contains(&HttpFilter::GrpcWeb)
+        {
+            return;
+        }
+        if let Some((web, decoder)) = grpc_web::begin(&mut self.request) {
+            self.record.web = Some(web);
+            self.body.decoder = decoder;
+        }
     }
 
     /// Waits, before its body is read, for the client to leave.
@@ -165,7 +195,17 @@ impl<'c> Exchange<'c> {
 
     /// Answers by ourselves.
     async fn respond(&mut self, local: LocalReply) -> Result<(), RequestError> {
-        let LocalReply { mut response, body } = local;
+        let LocalReply {
+            mut response,
+            mut body,
+        } = local;
+        if let Some(web) = &self.record.web {
+            if body.is_empty() {
+                web.head(&mut response);
+            } else {
+                web.explain(&mut response, &std::mem::take(&mut body));
+            }
+        }
         if let Some(allowed) = &self.record.cors {
             allowed.apply(&mut response.fields);
         }
@@ -210,7 +250,7 @@ impl<'c> Exchange<'c> {
                 self.record.status = Some(error.status());
             }
             _ => {
-                let mut local = reply::for_error(error, self.record.retried, &self.request);
+                let mut local = reply::for_error(error, self.record.retried, self.record.grpc);
                 if matches!(error, ProxyError::Upstream(refusal) if self.is_workload_gone(refusal)) {
                     forwarded::mark_unprocessed(&mut local.response);
                 }

@@ -18,19 +18,20 @@ use super::body::{Replay, RequestBody};
 use super::codec::h1::Refusal;
 use super::codec::{Answer, CodecError, Frame, Reply, Request, Response, Version};
 use super::exchange::{Exchange, grpc_status};
+use super::grpc_web::{self, GrpcWeb};
 use super::hash::Key;
 use super::headers::Changes;
+use super::life::{Life, Over};
 use super::retry::{Attempts, Next};
-use super::timeout::Limits;
+use super::timeout::{Limits, Patience};
 use super::watch::{self, Watch};
 use super::{forwarded, hash, mirror, rewrite, upgrade};
 use crate::active::Active;
-use crate::error::{ProxyError, RequestError, RouteError, UpstreamError};
+use crate::error::{ProxyError, RequestError, RouteError, StreamError, UpstreamError};
 use crate::http::connection::Connection;
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::record::Record;
-use crate::transport::SILENCE;
 use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::load_balancing::Wish;
 use crate::upstream::{Cluster, Lease, cluster};
@@ -88,10 +89,19 @@ pub(crate) async fn forward(
     let begun = clock::now();
     let received = exchange.request.length.is_empty();
     let replay = Replay::new(forward.retry.is_some(), received.then_some(exchange.record.begun));
+    let life = Life::of(&exchange.connection.chain.handler, forward, &exchange.request);
+    let since = exchange.record.begun;
     let outcome = tokio::select! {
         biased;
         outcome = tries(exchange, plan, &replay) => outcome,
         () = patience.exceeded(begun, plan.limits.whole) => Err(UpstreamError::Timeout.into()),
+        over = life.over(since, &patience) => {
+            let complete = replay.received.get().is_some();
+            Err(ProxyError::Stream(match over {
+                Over::Silent => StreamError::Silent { complete },
+                Over::TooLong => StreamError::TooLong { complete },
+            }))
+        }
     };
     exchange.record.times.received = replay.received.get();
     exchange.record.times.forwarded = replay.forwarded.get();
@@ -207,7 +217,11 @@ async fn one_try(
     exchange.goes_to(cluster, Some(&endpoint));
     let _in_flight = endpoint.pool.begin_request();
     let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
-    let lease = Lease::acquire(worker, cluster, &endpoint, http2).await;
+    let lease = tokio::select! {
+        biased;
+        lease = Lease::acquire(worker, cluster, &endpoint, http2) => lease,
+        () = exchange.client_gone() => return Err(Failure::Client(RequestError::ClientGone)),
+    };
     let mut lease = match lease {
         Ok(lease) => lease,
         Err(error) => {
@@ -259,8 +273,7 @@ async fn one_try(
         End::Again => return Ok(Done::Again),
         End::Unprocessed => return Ok(Done::Unprocessed),
         End::Switched => {
-            // What follows has no end that could be timed.
-            body.patience.pause();
+            body.patience.rest();
             if let Some(halves) = lease.halves() {
                 record.response_bytes += upgrade::tunnel(body.source(), reply, halves).await;
             }
@@ -352,12 +365,26 @@ impl Conversation<'_> {
         }
         self.replay.stop();
         self.replay.permit.take();
+        patience.stir();
+        if let Some(web) = &record.web
+            && GrpcWeb::is_foreign(&response)
+        {
+            let told = tokio::select! {
+                biased;
+                error = &mut upload => return Err(client_failed(&error).into()),
+                told = grpc_web::collect(&mut answer) => told,
+            };
+            let told = told.map_err(|_| Failure::Upstream(UpstreamError::Truncated))?;
+            web.explain(&mut response, &told);
+        } else if let Some(web) = &record.web {
+            web.head(&mut response);
+        }
         self.begin(&mut response, reply, record).await?;
         if response.status == 101 {
             reply.flush().await.map_err(client_gone)?;
             return Ok(End::Switched);
         }
-        let download = pin!(download(&mut answer, reply, record));
+        let download = pin!(download(&mut answer, reply, record, &patience));
         tokio::select! {
             biased;
             error = &mut upload => Err(client_failed(&error).into()),
@@ -453,6 +480,7 @@ async fn download(
     answer: &mut Answer<'_>,
     reply: &mut Reply<'_>,
     record: &mut Record,
+    patience: &Patience,
 ) -> Result<(), Failure> {
     loop {
         let frame = {
@@ -461,14 +489,18 @@ async fn download(
                 std::task::Poll::Ready(frame) => frame,
                 std::task::Poll::Pending => {
                     reply.flush().await.map_err(client_gone)?;
-                    clock::timeout(SILENCE, next)
-                        .await
-                        .unwrap_or(Err(CodecError::Silent))
+                    // However long that takes: the limits are the stream's.
+                    next.await
                 }
             }
         };
+        patience.stir();
         match frame {
             Ok(Some(Frame::Data(data))) => {
+                let data = match &mut record.web {
+                    Some(web) => web.data(data),
+                    None => data,
+                };
                 record.response_bytes += data.len() as u64;
                 record.sent += data.len() as u64;
                 reply.data(data).await.map_err(client_gone)?;
@@ -476,7 +508,13 @@ async fn download(
             Ok(Some(Frame::Trailers(fields))) => {
                 record.response_bytes += fields.size();
                 record.grpc_status = record.grpc_status.or(grpc_status(&fields));
-                let ended = reply.end(Some(&fields)).await;
+                let ended = match &mut record.web {
+                    None => reply.end(Some(&fields)).await,
+                    Some(web) => match reply.data(web.trailers(&fields)).await {
+                        Ok(()) => reply.end(None).await,
+                        failed => failed,
+                    },
+                };
                 record.trailers = Some(fields);
                 return ended.map_err(client_gone);
             }

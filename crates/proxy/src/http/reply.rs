@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use snapshot::route::DirectResponse;
 
-use crate::error::{ProxyError, UpstreamError};
+use crate::error::{ProxyError, StreamError, UpstreamError};
 use crate::http::codec::{Fields, Length, Request, Response};
 
 /// Head and body of an answer.
@@ -13,9 +13,15 @@ pub(crate) struct LocalReply {
     pub(crate) body: Bytes,
 }
 
-/// The answer for a request that failed.
-pub(crate) fn for_error(error: &ProxyError, retried: bool, request: &Request) -> LocalReply {
-    let mut reply = stated(error.status(), None, &error.client_message(retried), request);
+/// The answer for a request that failed. gRPC callers get it in their form.
+pub(crate) fn for_error(error: &ProxyError, retried: bool, to_grpc: bool) -> LocalReply {
+    let (status, body) = (error.status(), error.client_message(retried));
+    let mut reply = match error {
+        _ if !to_grpc => plain(status, body),
+        // DEADLINE_EXCEEDED
+        ProxyError::Stream(StreamError::TooLong { .. }) => grpc_with("4", &body),
+        _ => grpc(status, &body),
+    };
     if matches!(error, ProxyError::Upstream(UpstreamError::Overflow)) {
         reply.response.fields.push("x-envoy-overloaded", b"true");
     }
@@ -68,15 +74,19 @@ pub(crate) fn is_grpc(fields: &Fields) -> bool {
 
 /// gRPC says its status in trailers; without a body, they are the head.
 fn grpc(status: u16, message: &str) -> LocalReply {
-    let code = match status {
+    grpc_with(grpc_code(status), message)
+}
+
+/// The code of gRPC that stands for a status.
+pub(crate) fn grpc_code(status: u16) -> &'static str {
+    match status {
         400 => "13",
         401 => "16",
         403 => "7",
         404 => "12",
         429 | 502..=504 => "14",
         _ => "2",
-    };
-    grpc_with(code, message)
+    }
 }
 
 fn grpc_with(code: &str, message: &str) -> LocalReply {
@@ -96,7 +106,7 @@ fn grpc_with(code: &str, message: &str) -> LocalReply {
 }
 
 /// `grpc-message` is printable ASCII without `%`.
-fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b' '..=b'~' if byte != b'%' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),

@@ -30,11 +30,19 @@ pub(crate) struct Limits {
 impl Limits {
     /// The limits for a request of a route.
     pub(crate) fn of(forward: &Forward, request: &Request) -> Self {
-        let grpc = forward.grpc_timeout != GrpcTimeout::Ignored && is_grpc(&request.fields);
-        let stated = grpc.then(|| grpc_timeout(&request.fields)).flatten();
-        let whole = match (stated, forward.timeout) {
-            (Some(stated), Some(most)) => Some(stated.min(most)),
-            (stated, most) => stated.or(most),
+        let within = match forward.grpc_timeout {
+            _ if !is_grpc(&request.fields) => None,
+            GrpcTimeout::WithinTimeout => Some(forward.timeout),
+            GrpcTimeout::Within(most) => Some((!most.is_zero()).then_some(most)),
+            GrpcTimeout::OfStream(_) | GrpcTimeout::Ignored => None,
+        };
+        let grpc = within.is_some();
+        let whole = match within {
+            None => forward.timeout,
+            Some(most) => match (grpc_timeout(&request.fields), most) {
+                (Some(stated), Some(most)) => Some(stated.min(most)),
+                (stated, most) => stated.or(most),
+            },
         };
         let each = forward.retry.as_ref().and_then(|retry| retry.per_try_timeout);
         Self {
@@ -63,7 +71,7 @@ impl Limits {
 }
 
 /// `grpc-timeout`, rounded up to milliseconds; 0 and what is no timeout are none.
-fn grpc_timeout(fields: &Fields) -> Option<Duration> {
+pub(super) fn grpc_timeout(fields: &Fields) -> Option<Duration> {
     let text = fields.text("grpc-timeout")?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -101,6 +109,8 @@ pub(crate) struct Patience {
     /// `None` while the client is waited for.
     since: Cell<Option<Instant>>,
     changed: Notify,
+    /// When something moved last, in either direction; `None` once nobody asks any more.
+    stirred: Cell<Option<Instant>>,
 }
 
 impl Patience {
@@ -108,6 +118,7 @@ impl Patience {
         Self {
             since: Cell::new(Some(clock::now())),
             changed: Notify::new(),
+            stirred: Cell::new(Some(clock::now())),
         }
     }
 
@@ -117,8 +128,37 @@ impl Patience {
         self.changed.notify_waiters();
     }
 
+    /// Something has come from the upstream.
+    pub(crate) fn stir(&self) {
+        if self.stirred.get().is_some() {
+            self.stirred.set(Some(clock::now()));
+        }
+    }
+
+    /// What follows has no end that could be timed.
+    pub(crate) fn rest(&self) {
+        self.pause();
+        self.stirred.set(None);
+    }
+
+    /// Returns when nothing has moved for so long.
+    pub(crate) async fn silent(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else {
+            return std::future::pending().await;
+        };
+        while let Some(stirred) = self.stirred.get() {
+            let end = stirred + limit;
+            if end <= clock::now() {
+                return;
+            }
+            clock::sleep_until(end).await;
+        }
+        std::future::pending().await
+    }
+
     /// The client has sent something.
     pub(crate) fn resume(&self) {
+        self.stir();
         self.since.set(Some(clock::now()));
         self.changed.notify_waiters();
     }

@@ -3,7 +3,6 @@
 use std::future::Future;
 
 use crate::http::codec::{CodecError, Frame, Reply, Source, h1};
-use crate::transport::SILENCE;
 
 /// Relays in both directions. Bytes to the client are counted.
 pub(crate) async fn tunnel(
@@ -46,18 +45,16 @@ async fn both(
 async fn relay(reader: &mut h1::Reader, writer: &mut h1::Writer) -> Result<u64, CodecError> {
     let mut bytes = 0;
     loop {
-        match daemon::clock::timeout(SILENCE, reader.frame()).await {
-            Ok(Ok(Some(Frame::Data(data)))) => {
+        match reader.frame().await? {
+            Some(Frame::Data(data)) => {
                 bytes += data.len() as u64;
                 writer.data(data).await?;
                 writer.flush().await?;
             }
-            Ok(Ok(Some(Frame::Trailers(_)) | None)) => {
+            Some(Frame::Trailers(_)) | None => {
                 writer.close().await;
                 return Ok(bytes);
             }
-            Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(CodecError::Silent),
         }
     }
 }

@@ -34,6 +34,8 @@ use crate::worker::Worker;
 const PIECE: usize = 16 * 1024;
 /// Tries to connect, unless the handler has a number (Envoy: `max_connect_attempts`).
 const CONNECTS: u32 = 1;
+/// Longer than any connection.
+const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How often a connection looks whether its chain was retired.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -169,7 +171,10 @@ struct Moved {
 }
 
 async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Moved {
+    // Zero is no limit; nothing is silent for longer than this.
     let idle = chain.handler.idle_timeout.unwrap_or(SILENCE);
+    let idle = if idle.is_zero() { AGES } else { idle };
+    let life = chain.handler.max_connection_duration.unwrap_or(AGES);
     let (client_read, client_write, read_ahead) = client.split();
     let (upstream_read, upstream_write, _) = upstream.split();
     let (up, down, last) = (Cell::new(0), Cell::new(0), Cell::new(clock::now()));
@@ -190,6 +195,7 @@ async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Move
         moved = futures_util::future::try_join(upward, downward) => if let Err(error) = moved {
             tracing::debug!(%error, "connection ended");
         },
+        () = clock::sleep(life) => tracing::debug!("connection closed: it has lived long enough"),
         () = drained(&chain.retired) => tracing::debug!("connection closed: its listener is gone"),
     }
     Moved {

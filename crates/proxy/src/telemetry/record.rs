@@ -12,6 +12,7 @@ use crate::error::ProxyError;
 use crate::http::codec::{Fields, Version};
 use crate::http::filters::cors::Allowed;
 use crate::http::filters::local_rate_limit::Limits;
+use crate::http::grpc_web::GrpcWeb;
 use crate::telemetry::metrics::Label;
 use crate::upstream::Cluster;
 
@@ -50,6 +51,8 @@ pub(crate) struct Record {
     pub(crate) cors: Option<Allowed>,
     /// What responses say of a limit on requests.
     pub(crate) limits: Option<Limits>,
+    /// The caller speaks gRPC-Web.
+    pub(crate) web: Option<GrpcWeb>,
     pub(crate) destination: Option<Label>,
 }
 
@@ -101,6 +104,7 @@ impl Record {
             local_body: None,
             cors: None,
             limits: None,
+            web: None,
             destination: None,
         }
     }

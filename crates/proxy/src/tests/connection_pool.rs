@@ -282,7 +282,9 @@ async fn retries_are_bounded_and_the_failure_is_what_the_client_sees() {
     let world = World::start(limited(&[nobody().await], breaker)).await;
     let answer = world.call(GET).await;
     assert_eq!((answer.status, answer.header("x-envoy-overloaded")), (503, None));
-    assert!(answer.body.contains("reset reason: remote connection failure"), "{answer:?}");
+    assert!(
+        answer.body.contains("reset reason: remote connection failure"),
+        "{answer:?}"
+    );
     assert!(!answer.body.contains("retried"), "{answer:?}");
 }
-

@@ -255,7 +255,6 @@ async fn what_is_kept_for_one_connection_is_small() {
     let (suspicions, _) = tokio::sync::mpsc::channel(1);
     let settings = crate::worker::Settings {
         suspicions,
-        workers: 1,
         mark: None,
         address: None,
         workload: Arc::default(),

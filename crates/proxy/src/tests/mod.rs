@@ -14,5 +14,6 @@ mod outcomes;
 mod retries;
 mod rewrites;
 mod snapshots;
+mod streams;
 mod unprocessed;
 mod world;

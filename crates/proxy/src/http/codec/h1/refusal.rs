@@ -55,12 +55,17 @@ pub(crate) enum Refusal {
     InformationalFlood,
     #[error("a switch of protocols that nobody asked for")]
     SwitchUnasked,
+    #[error("a switch to a protocol that is not allowed")]
+    SwitchForbidden,
+    #[error("a body of gRPC-Web is not base64")]
+    Base64,
 }
 
 impl Refusal {
     /// The status that tells a client.
     pub(crate) fn status(self) -> u16 {
         match self {
+            Refusal::SwitchForbidden => 403,
             Refusal::Version => 426,
             Refusal::HeadTooLarge | Refusal::TooManyFields => 431,
             Refusal::TransferEncoding => 501,
@@ -85,7 +90,8 @@ impl Refusal {
             | Refusal::ChunkEnd
             | Refusal::Trailers
             | Refusal::InformationalFlood
-            | Refusal::SwitchUnasked => 400,
+            | Refusal::SwitchUnasked
+            | Refusal::Base64 => 400,
         }
     }
 }
