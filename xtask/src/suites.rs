@@ -212,7 +212,17 @@ fn is_root() -> bool {
 pub(crate) fn bless(feature: Option<&str>) -> Result<()> {
     let variables = [("AMIME_BLESS", "1"), ("AMIME_GOLDEN", feature.unwrap_or(""))];
     cargo_with(
-        &["test", "-p", "tests", "--test", "golden", "--", "--nocapture"],
+        &[
+            "test",
+            "-p",
+            "tests",
+            "--test",
+            "golden",
+            "--test",
+            "support",
+            "--",
+            "--nocapture",
+        ],
         &variables,
     )
 }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use crate::http::codec::h1::Refusal;
 use crate::telemetry::flags::{Flag, Flags};
+use crate::tls::client::TlsError;
 
 /// Whose doing it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub(crate) enum UpstreamError {
     NoHealthyEndpoint,
     #[error("cannot connect: {0}")]
     Connect(std::io::Error),
+    #[error("cannot encrypt: {0}")]
+    Tls(#[from] TlsError),
     #[error("connecting took too long")]
     ConnectTimeout,
     #[error("circuit breaker is open")]
@@ -167,6 +170,9 @@ impl ProxyError {
                 "delayed_connect_error:_{}",
                 system_words(error).replace(' ', "_")
             )),
+            ProxyError::Upstream(UpstreamError::Tls(error)) => {
+                Some(error.failure_reason().replace(' ', "_")).filter(|reason| !reason.is_empty())
+            }
             _ => None,
         }
     }
@@ -204,6 +210,7 @@ impl UpstreamError {
             UpstreamError::Timeout | UpstreamError::TryTimeout => 504,
             UpstreamError::NoHealthyEndpoint
             | UpstreamError::Connect(_)
+            | UpstreamError::Tls(_)
             | UpstreamError::ConnectTimeout
             | UpstreamError::Overflow
             | UpstreamError::Closed
@@ -218,7 +225,9 @@ impl UpstreamError {
     pub(crate) fn flag(&self) -> Flag {
         match self {
             UpstreamError::NoHealthyEndpoint => Flag::NoHealthyUpstream,
-            UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => Flag::UpstreamConnectionFailure,
+            UpstreamError::Connect(_) | UpstreamError::Tls(_) | UpstreamError::ConnectTimeout => {
+                Flag::UpstreamConnectionFailure
+            }
             UpstreamError::Overflow => Flag::UpstreamOverflow,
             UpstreamError::Closed | UpstreamError::Unread => Flag::UpstreamConnectionTermination,
             UpstreamError::Reset | UpstreamError::StreamRefused => Flag::UpstreamRemoteReset,
@@ -278,7 +287,7 @@ impl UpstreamError {
             UpstreamError::NoHealthyEndpoint | UpstreamError::Timeout | UpstreamError::TryTimeout => {
                 "local reset"
             }
-            UpstreamError::Connect(_) => "remote connection failure",
+            UpstreamError::Connect(_) | UpstreamError::Tls(_) => "remote connection failure",
             UpstreamError::ConnectTimeout => "connection timeout",
             UpstreamError::Overflow => "overflow",
             UpstreamError::Closed | UpstreamError::Unread => "connection termination",

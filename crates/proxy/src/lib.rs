@@ -19,6 +19,7 @@ mod standalone;
 mod sys;
 mod tcp;
 mod telemetry;
+mod tls;
 mod transport;
 mod upstream;
 mod worker;

@@ -1,6 +1,9 @@
 //! TLS settings made of keys and roots, and what a peer's certificate says.
 //!
-//! TLS 1.2 and 1.3. A client always checks the server's name; there is no way to turn that off.
+//! TLS 1.2 and 1.3. Our own clients always check the server's name; what users ask for towards servers of theirs is
+//! in [`Origination`].
+
+mod origination;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 
+pub use origination::Origination;
 pub use rustls;
 pub use tokio_rustls;
 

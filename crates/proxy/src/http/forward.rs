@@ -34,6 +34,7 @@ use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::record::Record;
 use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::load_balancing::Wish;
+use crate::upstream::purpose::Purpose;
 use crate::upstream::{Cluster, Lease, cluster};
 
 /// What does not change from try to try.
@@ -217,9 +218,11 @@ async fn one_try(
     exchange.goes_to(cluster, Some(&endpoint));
     let _in_flight = endpoint.pool.begin_request();
     let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
+    let purpose = Purpose::of_request(&cluster.facts, &exchange.request.authority, connection.ends);
+    let member = endpoint.toward(purpose);
     let lease = tokio::select! {
         biased;
-        lease = Lease::acquire(worker, cluster, &endpoint, http2) => lease,
+        lease = Lease::acquire(worker, cluster, &member, http2) => lease,
         () = exchange.client_gone() => return Err(Failure::Client(RequestError::ClientGone)),
     };
     let mut lease = match lease {
@@ -461,9 +464,9 @@ impl Conversation<'_> {
             if let Some(limits) = &record.limits {
                 limits.apply(&mut response.fields);
             }
-            forwarded::every_response(response, self.connection);
-            forwarded::answer_id(response, self.connection, self.request);
         }
+        forwarded::every_response(response, self.connection);
+        forwarded::answer_id(response, self.connection, self.request);
         if self.connection.is_draining() {
             reply.close_after();
         }

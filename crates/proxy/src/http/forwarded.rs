@@ -10,7 +10,7 @@ use daemon::clock;
 use snapshot::http_options::ServerHeader;
 
 use super::edge;
-use crate::http::codec::{Request, Response};
+use crate::http::codec::{Fields, Request, Response, Version};
 use crate::http::connection::Connection;
 
 /// What proxies of a mesh tell each other.
@@ -24,10 +24,30 @@ const BETWEEN_PROXIES: [&str; 4] = [
 /// On a 503 of a workload's proxy: nobody was there to process the request, so it may be sent elsewhere.
 const UNPROCESSED: &str = "x-amime-unprocessed";
 
+/// What callers cannot ask of Envoy, because it takes all of them as being outside of its own network, and what only
+/// a proxy that has checked a certificate may say.
+const NOT_FOR_CALLERS: [&str; 15] = [
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-url",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-forwarded-client-cert",
+];
+
 /// Before routing.
 pub(crate) fn request(request: &mut Request, connection: &Connection) {
     let options = &connection.chain.handler.options;
-    for name in BETWEEN_PROXIES {
+    for name in BETWEEN_PROXIES.into_iter().chain(NOT_FOR_CALLERS) {
         request.fields.remove(name);
     }
     if let Some(edge) = options.edge {
@@ -36,11 +56,26 @@ pub(crate) fn request(request: &mut Request, connection: &Connection) {
     let fields = &mut request.fields;
     // What strangers call their requests means nothing here.
     let doubted = options.edge.is_some() && !options.keep_external_request_id;
-    if !options.without_request_id && (doubted || !fields.contains("x-request-id")) {
+    let unnamed = fields.get("x-request-id").is_none_or(<[u8]>::is_empty);
+    if !options.without_request_id && (doubted || unnamed) {
         fields.set("x-request-id", connection.worker.random.uuid().as_bytes());
     }
-    if !fields.contains("x-forwarded-proto") {
-        fields.push("x-forwarded-proto", request.scheme.as_bytes());
+    match fields.get("x-forwarded-proto") {
+        None => fields.push("x-forwarded-proto", request.scheme.as_bytes()),
+        // HTTP/2 names its scheme itself.
+        Some(_) if request.version == Version::Http2 => {}
+        Some(b"https") => request.scheme = "https",
+        Some(b"http") => request.scheme = "http",
+        Some(_) => {}
+    }
+}
+
+/// After routing: an application gets one `cookie`, also from a client that splits it as HTTP/2 allows.
+pub(crate) fn join_cookies(fields: &mut Fields) {
+    if fields.all("cookie").nth(1).is_some() {
+        let values: Vec<&[u8]> = fields.all("cookie").collect();
+        let joined = values.join(b"; ".as_slice());
+        fields.set("cookie", &joined);
     }
 }
 

@@ -1,7 +1,8 @@
 //! One way to write a path, so that routes and policies cannot be walked around. Once per request.
 //!
 //! Istio's BASE normalisation: `\` becomes `/`, escapes of unreserved characters are decoded, dot segments are
-//! resolved. Slashes are not merged, `%2F` stays. A fragment has no place in a request, and `%00` in no path.
+//! resolved. Slashes are not merged, `%2F` stays. A fragment has no place in a request and is cut off; `%00` has none in
+//! a path.
 
 use std::borrow::Cow;
 
@@ -12,8 +13,8 @@ use crate::http::codec::Request;
 
 /// Normalises the path of a request.
 pub(crate) fn request(request: &mut Request, options: &HttpOptions) -> Result<(), RequestError> {
-    if request.path.contains('#') {
-        return Err(RequestError::Path);
+    if let Some(fragment) = request.path.find('#') {
+        request.path.truncate(fragment);
     }
     let end = request.path.find('?').unwrap_or(request.path.len());
     if !request.path.starts_with('/') {
@@ -148,11 +149,11 @@ mod tests {
             ("/.hidden", "/.hidden"),
             ("/a/../b?x=/../y%41", "/b?x=/../y%41"),
             ("*", "*"),
+            ("/a#b/../c?d", "/a"),
         ] {
             assert_eq!(normal(given).unwrap(), expected, "{given}");
         }
         assert!(normal("/a%00b").is_err());
-        assert!(normal("/a#b").is_err());
     }
 
     proptest::proptest! {

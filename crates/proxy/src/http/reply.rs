@@ -55,8 +55,10 @@ pub(crate) fn plain(status: u16, body: String) -> LocalReply {
     let mut response = Response::new(status);
     if !body.is_empty() {
         response.fields.push("content-type", b"text/plain");
+        response.length = Length::Exact(body.len() as u64);
+    } else {
+        response.length = Length::Empty;
     }
-    response.length = Length::Exact(body.len() as u64);
     LocalReply {
         response,
         body: body.into(),

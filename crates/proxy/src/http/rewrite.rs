@@ -6,6 +6,7 @@ use snapshot::route::{Forward, Found};
 
 use super::codec::Request;
 use super::exchange::Exchange;
+use super::forwarded;
 use super::headers::Changes;
 
 /// Changes a request that goes to `target`: by the target first, then by the route.
@@ -23,11 +24,12 @@ pub(crate) fn request(exchange: &mut Exchange<'_>, found: &Found<'_>, forward: &
         set_authority(request, authority);
     }
     let path = found.rewrite(&request.path);
-    if *path != request.path {
+    if found.rewrites() {
         let path = path.into_owned();
         let sent = std::mem::replace(&mut request.path, path);
         request.fields.set("x-envoy-original-path", sent.as_bytes());
     }
+    forwarded::join_cookies(&mut request.fields);
 }
 
 fn set_authority(request: &mut Request, authority: &str) {

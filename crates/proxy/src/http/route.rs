@@ -17,6 +17,10 @@ pub(crate) fn find<'a>(
     if request.method == http::Method::CONNECT {
         return Err(RouteError::NotFound);
     }
+    // Every route that matches a path, and the one that takes all of them, takes paths only: not `OPTIONS *`.
+    if !request.path.starts_with('/') {
+        return Err(RouteError::NotFound);
+    }
     let table = active.compiled.routes(chain).ok_or(RouteError::NotFound)?;
     table.find(request).ok_or(RouteError::NotFound)
 }

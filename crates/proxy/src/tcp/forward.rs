@@ -14,6 +14,7 @@ use snapshot::Direction;
 use snapshot::cluster::ServiceRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::tunnel;
 use crate::active::compile::{Retired, TcpChain};
 use crate::error::{ProxyError, RouteError, UpstreamError};
 use crate::http::exchange::special_name;
@@ -27,11 +28,12 @@ use crate::transport::{DRAIN, ReadHalf, SILENCE, Transport, WriteHalf};
 use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::load_balancing::Wish;
 use crate::upstream::outlier_detection::Outcome;
-use crate::upstream::{Cluster, Endpoint, pool};
+use crate::upstream::purpose::Purpose;
+use crate::upstream::{Cluster, Endpoint, Lease, pool};
 use crate::worker::Worker;
 
 /// Piece in which bytes are moved.
-const PIECE: usize = 16 * 1024;
+pub(super) const PIECE: usize = 16 * 1024;
 /// Tries to connect, unless the handler has a number (Envoy: `max_connect_attempts`).
 const CONNECTS: u32 = 1;
 /// Longer than any connection.
@@ -93,13 +95,26 @@ async fn carry(
         .hash_source_address
         .then(|| hash::of_address(ends.peer.ip()));
     let attempts = handler.max_connect_attempts.unwrap_or(CONNECTS);
-    let (endpoint, upstream) = connect(worker, &cluster, (ends, key, attempts), record).await?;
-    drop(pending);
-    record.upstream.local = upstream.local_address();
-    let _in_flight = endpoint.pool.begin_request();
-    let label = label(worker, &cluster, &endpoint, ends.direction);
-    worker.metrics.tcp(label, |series| series.opened += 1);
-    let moved = relay(client, upstream, chain).await;
+    let way = (ends, key, attempts);
+    let (label, moved) = if let Some(tunnel) = &handler.tunnel {
+        let over_http2 = tunnel::over_http2(&cluster);
+        let open = async |endpoint: &Endpoint| Lease::acquire(worker, &cluster, endpoint, over_http2).await;
+        let (endpoint, mut lease) = connect(worker, &cluster, way, record, open).await?;
+        drop(pending);
+        record.upstream.local = lease.local_address();
+        let _in_flight = endpoint.pool.begin_request();
+        let label = opened(worker, &cluster, &endpoint, ends);
+        let idle = handler.idle_timeout.unwrap_or(SILENCE);
+        (label, tunnel::carry(&mut lease, tunnel, client, idle).await?)
+    } else {
+        let open = async |endpoint: &Endpoint| pool::open(worker, &cluster, endpoint).await;
+        let (endpoint, upstream) = connect(worker, &cluster, way, record, open).await?;
+        drop(pending);
+        record.upstream.local = upstream.local_address();
+        let _in_flight = endpoint.pool.begin_request();
+        let label = opened(worker, &cluster, &endpoint, ends);
+        (label, relay(client, upstream, chain).await)
+    };
     worker.metrics.tcp(label, |series| {
         series.closed += 1;
         series.received += moved.up;
@@ -112,12 +127,20 @@ async fn carry(
     Ok(())
 }
 
-async fn connect(
+/// Counts a connection that came about.
+fn opened(worker: &Worker, cluster: &Cluster, endpoint: &Endpoint, ends: Ends) -> Label {
+    let label = label(worker, cluster, endpoint, ends.direction);
+    worker.metrics.tcp(label, |series| series.opened += 1);
+    label
+}
+
+async fn connect<T>(
     worker: &Rc<Worker>,
     cluster: &Rc<Cluster>,
     (ends, key, attempts): (Ends, Option<u64>, u32),
     record: &mut Record,
-) -> Result<(Rc<Endpoint>, Transport), UpstreamError> {
+    open: impl AsyncFn(&Endpoint) -> Result<T, UpstreamError>,
+) -> Result<(Rc<Endpoint>, T), UpstreamError> {
     let mut tried = Vec::new();
     loop {
         let wish = Wish {
@@ -128,10 +151,11 @@ async fn connect(
         let endpoint = cluster.pick(ends.destination, wish)?;
         record.trying(endpoint.address);
         record.attempts += 1;
-        match pool::open(worker, cluster, &endpoint).await {
-            Ok(transport) => {
+        let purpose = Purpose::of_connection(&cluster.facts, ends);
+        match open(&endpoint.toward(purpose)).await {
+            Ok(opened) => {
                 cluster.ended(&endpoint, Outcome::Served, &worker.settings.suspicions);
-                return Ok((endpoint, transport));
+                return Ok((endpoint, opened));
             }
             Err(error) => {
                 watch::not_connected(worker, cluster, &endpoint, &error);
@@ -163,11 +187,11 @@ fn label(worker: &Worker, cluster: &Cluster, endpoint: &Endpoint, direction: Dir
 }
 
 /// Bytes moved.
-struct Moved {
-    up: u64,
-    down: u64,
+pub(super) struct Moved {
+    pub(super) up: u64,
+    pub(super) down: u64,
     /// The upstream ended the connection without finishing it.
-    reset: bool,
+    pub(super) reset: bool,
 }
 
 async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Moved {
@@ -214,11 +238,11 @@ async fn drained(retired: &Retired) {
 }
 
 /// What one direction reports, and what it knows of the other.
-struct Way<'a> {
-    moved: &'a Cell<u64>,
+pub(super) struct Way<'a> {
+    pub(super) moved: &'a Cell<u64>,
     /// When a byte moved last, in either direction.
-    last: &'a Cell<Instant>,
-    idle: Duration,
+    pub(super) last: &'a Cell<Instant>,
+    pub(super) idle: Duration,
 }
 
 /// Moves bytes until the source ends, and then ends the destination.
@@ -231,7 +255,11 @@ async fn pump(
     loop {
         if !buffer.is_empty() {
             way.moved.set(way.moved.get() + buffer.len() as u64);
-            let written = clock::timeout(way.idle, to.write_all(&buffer)).await;
+            let write = async {
+                to.write_all(&buffer).await?;
+                to.flush().await
+            };
+            let written = clock::timeout(way.idle, write).await;
             written.map_err(|_| silent())??;
             way.last.set(clock::now());
             buffer.clear();
@@ -253,7 +281,7 @@ async fn pump(
     }
 }
 
-async fn wait_readable(from: &ReadHalf, way: &Way<'_>) -> std::io::Result<()> {
+pub(super) async fn wait_readable(from: &ReadHalf, way: &Way<'_>) -> std::io::Result<()> {
     loop {
         let left = way.idle.saturating_sub(clock::now() - way.last.get());
         if left.is_zero() {
@@ -265,6 +293,6 @@ async fn wait_readable(from: &ReadHalf, way: &Way<'_>) -> std::io::Result<()> {
     }
 }
 
-fn silent() -> std::io::Error {
+pub(super) fn silent() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "both sides are silent")
 }

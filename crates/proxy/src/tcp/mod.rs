@@ -1,3 +1,4 @@
 //! Opaque streams.
 
 pub(crate) mod forward;
+mod tunnel;

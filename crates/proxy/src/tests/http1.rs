@@ -175,7 +175,6 @@ async fn what_is_not_http_as_it_should_be_is_refused_and_the_connection_closed()
             format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(70_000)),
             431,
         ),
-        ("GET /a#b HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), 400),
     ] {
         let mut client = world.connect().await;
         let answer = client.call(&request).await;

@@ -15,5 +15,6 @@ mod retries;
 mod rewrites;
 mod snapshots;
 mod streams;
+mod transport;
 mod unprocessed;
 mod world;

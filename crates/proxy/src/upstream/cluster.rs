@@ -17,6 +17,7 @@ use super::circuit_breaker::Usage;
 use super::load_balancing::{Balancer, Host, Picker, Wish};
 use super::outlier_detection::{Outcome, Suspicion};
 use super::pool::Pool;
+use super::purpose::Purpose;
 use crate::error::UpstreamError;
 use crate::random::Random;
 use crate::telemetry::metrics::Label;
@@ -40,6 +41,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Live {
     pub(crate) usage: Rc<Usage>,
     pub(crate) counters: Counters,
+    pub(crate) tls: crate::tls::client::Settings,
     destinations: RefCell<foldhash::HashMap<SocketAddr, Rc<Endpoint>>>,
 }
 
@@ -88,9 +90,11 @@ impl Cluster {
         // Connections made in another way are of no use to the new cluster.
         let same_way = before.filter(|before| {
             before.facts.http == facts.http
+                && before.facts.source_address == facts.source_address
+                && before.facts.tls == facts.tls
+                && before.facts.proxy_protocol == facts.proxy_protocol
                 && before.facts.http2 == facts.http2
                 && before.facts.tcp_keepalive == facts.tcp_keepalive
-                && before.facts.source_address == facts.source_address
         });
         if same_way.is_none() {
             live.destinations
@@ -241,6 +245,21 @@ impl Endpoint {
             (Health::Unhealthy, false) => "/failed_eds_health",
             (Health::Unhealthy, true) => "/failed_outlier_check/failed_eds_health",
         }
+    }
+
+    /// The same member, with the connections that are opened for that purpose.
+    pub(crate) fn toward(self: &Rc<Self>, purpose: Purpose) -> Rc<Self> {
+        if purpose.is_plain() {
+            return self.clone();
+        }
+        Rc::new(Self {
+            address: self.address,
+            health: self.health,
+            workload: self.workload.clone(),
+            pool: self.pool.special(purpose),
+            host: self.host.clone(),
+            label: self.label.clone(),
+        })
     }
 
     fn adopt(fact: &snapshot::Endpoint, host: &Arc<Host>, before: Option<&Rc<Cluster>>) -> Self {

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use snapshot::TcpKeepalive;
 use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 
+use super::{Cluster, Endpoint, proxy_protocol};
 use crate::error::UpstreamError;
+use crate::tls::client;
 use crate::transport::Transport;
 
 /// How to connect.
@@ -27,6 +30,34 @@ pub(crate) async fn connect(address: SocketAddr, way: Way) -> Result<Transport, 
         Ok(Err(error)) => Err(UpstreamError::Connect(error)),
         Err(_) => Err(UpstreamError::ConnectTimeout),
     }
+}
+
+/// Says who the client is and encrypts, as the cluster wants it.
+pub(crate) async fn prepare(
+    mut transport: Transport,
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+) -> Result<Transport, UpstreamError> {
+    let purpose = &endpoint.pool.purpose;
+    if let (Some(version), Some((client, destination))) = (cluster.facts.proxy_protocol, purpose.client) {
+        let header = proxy_protocol::header(version, client, destination);
+        transport
+            .write_all(&header)
+            .await
+            .map_err(UpstreamError::Connect)?;
+    }
+    let Some(tls) = &cluster.facts.tls else {
+        return Ok(transport);
+    };
+    let named = purpose.server_name.as_deref();
+    let stated = Some(tls.server_name.as_str()).filter(|name| !name.is_empty());
+    let config = cluster.live.tls.current(tls, named.is_some())?;
+    let Some(socket) = transport.into_socket() else {
+        return Err(UpstreamError::Reset);
+    };
+    let address = endpoint.address.ip();
+    let session = client::handshake(config, named.or(stated), address, socket).await?;
+    Ok(Transport::secured(session))
 }
 
 /// Whether this process may mark its connections at all.

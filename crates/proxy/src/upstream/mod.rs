@@ -10,6 +10,8 @@ pub(crate) mod connect;
 pub(crate) mod load_balancing;
 pub(crate) mod outlier_detection;
 pub(crate) mod pool;
+mod proxy_protocol;
+pub(crate) mod purpose;
 mod queue;
 
 pub(crate) use cluster::{Cluster, Endpoint};

@@ -234,7 +234,7 @@ impl Backend {
         *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         reply
             .headers_mut()
-            .insert("connection", HeaderValue::from_static("upgrade"));
+            .insert("connection", HeaderValue::from_static("Upgrade"));
         if let Some(protocol) = protocol {
             reply.headers_mut().insert("upgrade", protocol);
         }

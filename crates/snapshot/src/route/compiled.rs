@@ -92,6 +92,11 @@ impl Found<'_> {
         }
     }
 
+    /// Whether the route has a rule for paths, even if it leaves this one as it is.
+    pub fn rewrites(&self) -> bool {
+        self.compiled.is_some_and(|route| route.rewrite.is_some())
+    }
+
     /// Whether scripts of that origin may call the route, as its [`crate::Cors`] says; without one nobody may.
     pub fn allows_origin(&self, origin: &[u8]) -> bool {
         let origins = self.compiled.and_then(|route| route.origins.as_ref());

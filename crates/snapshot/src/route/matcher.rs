@@ -130,30 +130,18 @@ impl Header {
         holds != self.invert
     }
 
-    /// Joins only when a header is repeated, so that the common request costs no allocation.
+    /// Of a header that is repeated, each value is judged by itself, as Envoy does since 1.39.
     fn header_matches(&self, value: Option<&Text>, request: &impl RequestView) -> bool {
         let mut count = 0;
         request.header(&self.name, &mut |_| count += 1);
         let Some(value) = value else { return count > 0 };
-        match count {
+        if count == 0 {
             // Istio sets `treat_missing_header_as_empty` on inverted conditions only.
-            0 => self.invert && value.matches(""),
-            1 => {
-                let mut holds = false;
-                request.header(&self.name, &mut |text| holds = value.matches(text));
-                holds
-            }
-            _ => {
-                let mut joined = String::new();
-                let mut separator = "";
-                request.header(&self.name, &mut |text| {
-                    joined.push_str(separator);
-                    joined.push_str(text);
-                    separator = ",";
-                });
-                value.matches(&joined)
-            }
+            return self.invert && value.matches("");
         }
+        let mut holds = false;
+        request.header(&self.name, &mut |text| holds |= value.matches(text));
+        holds
     }
 }
 

@@ -176,12 +176,17 @@ fn join_cookies(fields: &mut Fields) {
 
 /// A request to send; refused when path or authority cannot be said in HTTP/2.
 pub(crate) fn request_to(request: &Request) -> Result<http::Request<()>, Refusal> {
-    let path = PathAndQuery::try_from(request.path.as_str()).map_err(|_| Refusal::Target)?;
-    let uri = Uri::builder()
-        .scheme(request.scheme)
-        .authority(request.authority.as_str())
-        .path_and_query(path);
-    let uri = uri.build().map_err(|_| Refusal::Target)?;
+    let uri = if request.method == Method::CONNECT {
+        // RFC 9113, 8.5: neither scheme nor path.
+        Uri::try_from(request.authority.as_str()).map_err(|_| Refusal::Target)?
+    } else {
+        let path = PathAndQuery::try_from(request.path.as_str()).map_err(|_| Refusal::Target)?;
+        let uri = Uri::builder()
+            .scheme(request.scheme)
+            .authority(request.authority.as_str())
+            .path_and_query(path);
+        uri.build().map_err(|_| Refusal::Target)?
+    };
     let mut message = http::Request::new(());
     *message.method_mut() = request.method.clone();
     *message.uri_mut() = uri;

@@ -65,6 +65,13 @@ impl Sink<'_> {
         }
     }
 
+    /// Ends, after [`Sink::end`], a direction whose bytes have no end of their own (a tunnel over HTTP/1.1).
+    pub(crate) async fn close(&mut self) {
+        if let Sink::Http1(writer) = self {
+            writer.close().await;
+        }
+    }
+
     /// Sends what has gathered, because nothing more is there yet.
     pub(crate) async fn flush(&mut self) -> Result<(), CodecError> {
         match self {
@@ -82,6 +89,13 @@ pub(crate) enum Answer<'c> {
 }
 
 impl Answer<'_> {
+    /// What follows the head is a tunnel: opaque bytes, or over HTTP/2 the body as ever.
+    pub(crate) fn become_opaque(&mut self) {
+        if let Answer::Http1(reader, _) = self {
+            reader.become_opaque();
+        }
+    }
+
     /// The next head; informational ones come first. May be dropped and called again.
     pub(crate) async fn head(&mut self) -> Result<Response, CodecError> {
         match self {

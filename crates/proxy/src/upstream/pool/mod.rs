@@ -16,11 +16,12 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use daemon::clock::Instant;
+use daemon::clock::{self, Instant};
 use snapshot::CircuitBreaker;
 
 use super::circuit_breaker::{Permit, Resource};
 use super::connect::{self, Way};
+use super::purpose::Purpose;
 use super::queue::Queue;
 use super::{Cluster, Endpoint, cluster};
 use crate::error::UpstreamError;
@@ -28,6 +29,9 @@ use crate::http::codec::{Answer, CodecError, Request, Sink, h1, h2};
 use crate::worker::Worker;
 use http1::Http1;
 use http2::{Shared, StreamOf};
+
+/// Most purposes of one endpoint with a pool of their own.
+const MAX_PURPOSES: usize = 256;
 
 /// Connections of one endpoint.
 #[derive(Debug, Default)]
@@ -42,6 +46,9 @@ pub(crate) struct Pool {
     connections: Cell<u32>,
     in_flight: Cell<u32>,
     retired: Cell<bool>,
+    pub(crate) purpose: Purpose,
+    /// Pools for requests that do not share connections with others; empty for most clusters.
+    special: RefCell<foldhash::HashMap<Purpose, Rc<Pool>>>,
 }
 
 #[derive(Debug)]
@@ -87,6 +94,22 @@ impl Drop for InFlight {
 }
 
 impl Pool {
+    /// The pool for that purpose. Beyond a number of them those that nobody uses are given up.
+    pub(crate) fn special(&self, purpose: Purpose) -> Rc<Self> {
+        let mut special = self.special.borrow_mut();
+        if special.len() >= MAX_PURPOSES {
+            special.retain(|_, pool| Rc::strong_count(pool) > 1);
+        }
+        let new = || {
+            Rc::new(Self {
+                purpose: purpose.clone(),
+                retired: self.retired.clone(),
+                ..Self::default()
+            })
+        };
+        special.entry(purpose.clone()).or_insert_with(new).clone()
+    }
+
     /// Counts a request until the result is dropped.
     pub(crate) fn begin_request(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
@@ -100,12 +123,16 @@ impl Pool {
 
     /// Whether there is any connection or request.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.in_flight.get() > 0 || !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty()
+        self.in_flight.get() > 0
+            || !self.idle.borrow().is_empty()
+            || !self.shared.borrow().is_empty()
+            || !self.special.borrow().is_empty()
     }
 
     /// The endpoint is wanted again.
     pub(crate) fn revive(&self) {
         self.retired.set(false);
+        self.special.borrow().values().for_each(|pool| pool.revive());
     }
 
     /// The endpoint is gone, or going: nothing is kept any more.
@@ -113,6 +140,7 @@ impl Pool {
         self.retired.set(true);
         self.idle.borrow_mut().clear();
         self.shared.borrow_mut().clear();
+        self.special.borrow().values().for_each(|pool| pool.retire());
     }
 
     /// Drops what has been idle or alive for too long, or was closed by the other side.
@@ -128,6 +156,10 @@ impl Pool {
             .filter(|shared| shared.is_good(now, breaker))
             .collect();
         self.shared.borrow_mut().extend(kept);
+        self.special.borrow_mut().retain(|_, pool| {
+            pool.sweep(now, breaker);
+            pool.is_in_use() || Rc::strong_count(pool) > 1
+        });
     }
 
     /// A place for one more connection.
@@ -304,7 +336,17 @@ pub(crate) async fn open(
         timeout: cluster.facts.connect_timeout,
         keepalive: cluster.facts.tcp_keepalive,
     };
-    let opened = connect::connect(endpoint.address, way).await;
+    let begun = clock::now();
+    let opened = async {
+        let transport = connect::connect(endpoint.address, way).await?;
+        if cluster.facts.tls.is_none() && cluster.facts.proxy_protocol.is_none() {
+            return Ok(transport);
+        }
+        let left = way.timeout.saturating_sub(clock::now() - begun);
+        let prepared = clock::timeout(left, connect::prepare(transport, cluster, endpoint)).await;
+        prepared.unwrap_or(Err(UpstreamError::ConnectTimeout))
+    };
+    let opened = opened.await;
     let counters = &cluster.live.counters;
     cluster::count(if opened.is_ok() {
         &counters.connections

@@ -142,8 +142,7 @@ impl Reader {
 
     /// Whether an idle connection has nothing to read and is not closed.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.buffer.is_empty()
-            && matches!(self.half.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        self.buffer.is_empty() && !self.half.has_more()
     }
 
     async fn fill(&mut self) -> std::io::Result<usize> {

@@ -40,7 +40,9 @@ impl Writer {
 
     /// Whether the peer's kernel has confirmed no byte of the current request.
     pub(crate) fn nothing_arrived(&self) -> bool {
-        unacknowledged(self.half.as_ref()) >= self.sent
+        // Under TLS the kernel counts other bytes than we do.
+        let socket = self.half.plain_socket();
+        socket.is_some_and(|socket| unacknowledged(socket) >= self.sent)
     }
 
     /// Begins a request.
@@ -54,17 +56,17 @@ impl Writer {
         out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
         out.extend_from_slice(request.authority.as_bytes());
         out.extend_from_slice(b"\r\n");
-        let te = request.fields.contains("te");
-        match (&request.upgrade, te) {
-            (Some(protocol), _) => {
-                out.extend_from_slice(b"connection: Upgrade\r\nupgrade: ");
-                out.extend_from_slice(protocol.as_bytes());
-                out.extend_from_slice(b"\r\n");
-            }
-            (None, true) => out.extend_from_slice(b"connection: te\r\n"),
-            (None, false) => {}
+        if let Some(protocol) = &request.upgrade {
+            out.extend_from_slice(b"connection: Upgrade\r\nupgrade: ");
+            out.extend_from_slice(protocol.as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
-        self.fields_and_length(&request.fields, request.length);
+        let length = match request.length {
+            // Where a body is usual, its absence is said, as Envoy says it.
+            Length::Empty if !has_no_body(&request.method) => Length::Exact(0),
+            length => length,
+        };
+        self.fields_and_length(&request.fields, length);
     }
 
     /// Begins a response to a request with that method.
@@ -140,7 +142,11 @@ impl Writer {
 
     async fn write_all(&mut self, mut bytes: impl Buf) -> Result<(), CodecError> {
         let length = bytes.remaining();
-        let written = daemon::clock::timeout(SILENCE, self.half.write_all_buf(&mut bytes)).await;
+        let write = async {
+            self.half.write_all_buf(&mut bytes).await?;
+            self.half.flush().await
+        };
+        let written = daemon::clock::timeout(SILENCE, write).await;
         self.sent += (length - bytes.remaining()) as u64;
         match written {
             Ok(written) => Ok(written?),
@@ -162,6 +168,18 @@ impl Writer {
         self.chunked = length == Length::Streamed;
         self.out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Methods whose requests usually have none.
+fn has_no_body(method: &Method) -> bool {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::DELETE,
+        Method::TRACE,
+        Method::CONNECT,
+    ]
+    .contains(method)
 }
 
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {

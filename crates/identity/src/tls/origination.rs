@@ -1,0 +1,281 @@
+//! TLS towards servers outside of the mesh, whose certificates are verified as Envoy does it: by authority, revocation
+//! and a list of names, each only if asked for.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+
+use super::{PeerCertificate, provider, root_store};
+use crate::{Error, Keypair, pem};
+
+/// What is asked of a server, and what is shown to it.
+#[derive(Clone, Default)]
+pub struct Origination<'a> {
+    /// Authorities in PEM; `None` believes everybody.
+    pub roots: Option<&'a str>,
+    /// Lists of revoked certificates in PEM.
+    pub revoked: Option<&'a str>,
+    /// The certificate must have one of these names; empty asks for none.
+    pub names: Vec<String>,
+    /// The certificate must be for the server name of the connection.
+    pub verify_server_name: bool,
+    /// What is shown when the server asks.
+    pub keypair: Option<&'a Keypair>,
+    /// Protocols to offer.
+    pub application_protocols: Vec<String>,
+}
+
+impl Origination<'_> {
+    /// Settings for a client.
+    ///
+    /// # Errors
+    /// When keys, roots or lists cannot be used.
+    pub fn config(&self) -> Result<Arc<ClientConfig>, Error> {
+        let verifier = Verifier {
+            chain: self.roots.map(|roots| self.chain_verifier(roots)).transpose()?,
+            trusted: self.roots.map(pem::decode_chain).transpose()?.unwrap_or_default(),
+            names: self.names.clone(),
+            verify_server_name: self.verify_server_name,
+            algorithms: provider().signature_verification_algorithms,
+        };
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(Error::tls)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match self.keypair {
+            None => builder.with_no_client_auth(),
+            Some(own) => builder
+                .with_client_auth_cert(own.chain.clone(), own.key.der().clone_key())
+                .map_err(Error::tls)?,
+        };
+        let protocols = self.application_protocols.iter();
+        config.alpn_protocols = protocols.map(|name| name.clone().into_bytes()).collect();
+        Ok(Arc::new(config))
+    }
+
+    fn chain_verifier(&self, roots: &str) -> Result<Arc<WebPkiServerVerifier>, Error> {
+        let lists = CertificateRevocationListDer::pem_slice_iter(self.revoked.unwrap_or_default().as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::malformed("revocation list", error))?;
+        if self.revoked.is_some() && lists.is_empty() {
+            return Err(Error::malformed("revocation list", "there is no X509 CRL block"));
+        }
+        WebPkiServerVerifier::builder_with_provider(root_store(roots)?, provider())
+            .with_crls(lists)
+            .build()
+            .map_err(Error::tls)
+    }
+}
+
+#[derive(Debug)]
+struct Verifier {
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    /// Certificates that are believed as they are, also when they are a server's own.
+    trusted: Vec<CertificateDer<'static>>,
+    names: Vec<String>,
+    verify_server_name: bool,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verifier {
+    fn verify_names(
+        &self,
+        certificate: &CertificateDer<'_>,
+        server: &ServerName<'_>,
+    ) -> Result<(), rustls::Error> {
+        let host = server.to_str();
+        let wanted = self.names.iter().map(String::as_str);
+        let wanted: Vec<&str> = match self.verify_server_name {
+            true => wanted.chain([host.as_ref()]).collect(),
+            false => wanted.collect(),
+        };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let peer = PeerCertificate::of(std::slice::from_ref(certificate))
+            .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        match wanted.iter().any(|name| is_named(&peer, name)) {
+            true => Ok(()),
+            false => Err(CertificateError::NotValidForName.into()),
+        }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server: &ServerName<'_>,
+        staple: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let verified = chain.verify_server_cert(certificate, intermediates, server, staple, now);
+        let believed = || self.trusted.iter().any(|trusted| trusted == certificate);
+        match verified {
+            Ok(_) => {}
+            // Names come last there, and are ours to compare.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => {}
+            // A server's own certificate in the list of roots is believed, though it is no authority.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))) if believed() => {}
+            Err(error) => return Err(error),
+        }
+        self.verify_names(certificate, server)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn is_named(peer: &PeerCertificate, name: &str) -> bool {
+    let address: Option<IpAddr> = name.parse().ok();
+    peer.dns_names.iter().any(|pattern| covers(pattern, name))
+        || peer.uris.iter().any(|uri| uri == name)
+        || address.is_some_and(|address| peer.addresses.contains(&address))
+}
+
+/// A star stands for one whole label, the first.
+fn covers(pattern: &str, name: &str) -> bool {
+    if let Some(suffix) = pattern.strip_prefix("*.")
+        && let Some((label, rest)) = name.split_once('.')
+        && !label.is_empty()
+    {
+        return rest.eq_ignore_ascii_case(suffix);
+    }
+    pattern.eq_ignore_ascii_case(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Authority;
+
+    fn now() -> UnixTime {
+        let since = crate::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        UnixTime::since_unix_epoch(since)
+    }
+
+    /// Verifies a certificate for `*.shop.example` and 10.0.0.1.
+    fn verify(change: impl FnOnce(&mut Origination<'_>), server: &str) -> Result<(), String> {
+        let authority = Authority::generate("test", Duration::from_secs(3600), crate::now()).unwrap();
+        let hour = Duration::from_secs(3600);
+        let keypair = authority
+            .issue_server(&["*.shop.example", "10.0.0.1"], hour, crate::now())
+            .unwrap();
+        let roots = authority.certificate_pem();
+        let mut asked = Origination {
+            roots: Some(&roots),
+            ..Origination::default()
+        };
+        change(&mut asked);
+        let chain = asked.roots.map(|roots| asked.chain_verifier(roots).unwrap());
+        let verifier = Verifier {
+            chain,
+            trusted: Vec::new(),
+            names: asked.names.clone(),
+            verify_server_name: asked.verify_server_name,
+            algorithms: provider().signature_verification_algorithms,
+        };
+        let server = ServerName::try_from(server.to_owned()).unwrap();
+        let verified =
+            verifier.verify_server_cert(&keypair.chain[0], &keypair.chain[1..], &server, &[], now());
+        verified.map(drop).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn names_are_compared_only_when_asked_for() {
+        let nothing: fn(&mut Origination<'_>) = |_| {};
+        let server: fn(&mut Origination<'_>) = |asked| asked.verify_server_name = true;
+        let listed: fn(&mut Origination<'_>) =
+            |asked| asked.names = vec!["a.shop.example".into(), "x".into()];
+        let others: fn(&mut Origination<'_>) = |asked| asked.names = vec!["x".into()];
+        for (change, name, good) in [
+            (nothing, "elsewhere", true),
+            (server, "A.shop.example", true),
+            (server, "10.0.0.1", true),
+            (server, "a.b.shop.example", false),
+            (server, "shop.example", false),
+            (server, "10.0.0.2", false),
+            (listed, "elsewhere", true),
+            (others, "a.shop.example", false),
+        ] {
+            let verified = verify(change, name);
+            assert_eq!(verified.is_ok(), good, "{name}: {verified:?}");
+        }
+    }
+
+    #[test]
+    fn a_chain_that_leads_elsewhere_is_refused_unless_everybody_is_believed() {
+        let other = Authority::generate("other", Duration::from_secs(3600), crate::now()).unwrap();
+        let roots = other.certificate_pem();
+        let verify_with = |roots: Option<&str>| {
+            let authority = Authority::generate("test", Duration::from_secs(3600), crate::now()).unwrap();
+            let keypair = authority
+                .issue_server(&["a"], Duration::from_secs(60), crate::now())
+                .unwrap();
+            let asked = Origination {
+                roots,
+                ..Origination::default()
+            };
+            let verifier = Verifier {
+                chain: roots.map(|roots| asked.chain_verifier(roots).unwrap()),
+                trusted: Vec::new(),
+                names: Vec::new(),
+                verify_server_name: false,
+                algorithms: provider().signature_verification_algorithms,
+            };
+            let server = ServerName::try_from("a").unwrap();
+            verifier
+                .verify_server_cert(&keypair.chain[0], &keypair.chain[1..], &server, &[], now())
+                .is_ok()
+        };
+        assert!(!verify_with(Some(&roots)));
+        assert!(verify_with(None));
+    }
+
+    #[test]
+    fn what_is_no_list_of_revoked_certificates_is_refused() {
+        let authority = Authority::generate("test", Duration::from_secs(3600), crate::now()).unwrap();
+        let roots = authority.certificate_pem();
+        let asked = Origination {
+            roots: Some(&roots),
+            revoked: Some("nothing"),
+            ..Origination::default()
+        };
+        assert!(asked.config().is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! TLS to the members of a cluster: settings from files of the proxy's, and the handshake.
+//!
+//! Files are read when the first connection needs them, and again when they have changed; what cannot be read leaves
+//! the last good settings in force.
+
+use std::cell::RefCell;
+use std::fs;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use daemon::clock::{self, Instant};
+use identity::Keypair;
+use identity::tls::Origination;
+use identity::tls::rustls::pki_types::ServerName;
+use identity::tls::rustls::{self, ClientConfig};
+use identity::tls::tokio_rustls::{TlsConnector, TlsStream};
+use snapshot::{ClientTls, Trust};
+use tokio::net::TcpStream;
+
+/// How often files are looked at, if there are new connections.
+const LOOK: Duration = Duration::from_secs(1);
+/// Where systems keep the authorities that they trust; the first that exists counts.
+const SYSTEM: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Why a connection could not be encrypted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// The proxy lacks what its settings name.
+    #[error("{0}")]
+    Settings(#[from] identity::Error),
+    #[error("{path}: {source}")]
+    File { path: String, source: std::io::Error },
+    #[error("{0:?} is no name of a server")]
+    ServerName(String),
+    #[error("{0}")]
+    Handshake(#[from] rustls::Error),
+    #[error("the connection ended: {0}")]
+    Ended(std::io::Error),
+}
+
+/// The settings of a cluster, as far as they have been needed.
+#[derive(Debug, Default)]
+pub(crate) struct Settings(RefCell<Option<Loaded>>);
+
+#[derive(Debug)]
+struct Loaded {
+    facts: ClientTls,
+    /// With the name of the server verified, and without: connections that carry no HTTP have no name to verify.
+    configs: [Arc<ClientConfig>; 2],
+    files: Vec<Stamp>,
+    looked: Instant,
+}
+
+/// A file as it was when it was read.
+#[derive(Debug, PartialEq)]
+struct Stamp {
+    path: String,
+    seen: Option<(SystemTime, u64)>,
+}
+
+impl Settings {
+    /// The settings for a connection now; `named` says that the server's name is known.
+    pub(crate) fn current(&self, facts: &ClientTls, named: bool) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut loaded = self.0.borrow_mut();
+        let now = clock::now();
+        if let Some(known) = loaded.as_mut().filter(|known| known.facts == *facts) {
+            if now - known.looked < LOOK {
+                return Ok(known.config(named));
+            }
+            known.looked = now;
+            if stamps(facts) == known.files {
+                return Ok(known.config(named));
+            }
+            match Loaded::load(facts, now) {
+                Ok(fresh) => *known = fresh,
+                Err(error) => {
+                    tracing::warn!(%error, "changed TLS files cannot be used: the old ones stay in force")
+                }
+            }
+            return Ok(known.config(named));
+        }
+        let fresh = Loaded::load(facts, now)?;
+        Ok(loaded.insert(fresh).config(named))
+    }
+}
+
+impl Loaded {
+    fn load(facts: &ClientTls, now: Instant) -> Result<Self, TlsError> {
+        let files = stamps(facts);
+        let roots = trusted(&facts.trust).map(read).transpose()?;
+        let revoked = facts.revocation_list.as_deref().map(read).transpose()?;
+        let keypair = facts.certificate.as_ref().map(|certificate| {
+            Ok::<_, TlsError>(Keypair::from_pem(
+                &read(&certificate.chain)?,
+                &read(&certificate.key)?,
+            )?)
+        });
+        let keypair = keypair.transpose()?;
+        let mut asked = Origination {
+            roots: roots.as_deref(),
+            revoked: revoked.as_deref(),
+            names: facts.subject_alt_names.clone(),
+            verify_server_name: facts.verify_request_host,
+            keypair: keypair.as_ref(),
+            application_protocols: facts.application_protocols.clone(),
+        };
+        let named = asked.config()?;
+        asked.verify_server_name = false;
+        Ok(Self {
+            facts: facts.clone(),
+            configs: [named, asked.config()?],
+            files,
+            looked: now,
+        })
+    }
+
+    fn config(&self, named: bool) -> Arc<ClientConfig> {
+        self.configs[usize::from(!named)].clone()
+    }
+}
+
+fn trusted(trust: &Trust) -> Option<&str> {
+    match trust {
+        Trust::Anybody => None,
+        Trust::System => {
+            let found = SYSTEM.iter().find(|path| fs::metadata(path).is_ok());
+            Some(found.unwrap_or(&SYSTEM[0]))
+        }
+        Trust::File(path) => Some(path),
+    }
+}
+
+fn read(path: &str) -> Result<String, TlsError> {
+    fs::read_to_string(path).map_err(|source| TlsError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn stamps(facts: &ClientTls) -> Vec<Stamp> {
+    let certificate = facts
+        .certificate
+        .iter()
+        .flat_map(|files| [&files.chain, &files.key]);
+    let paths = trusted(&facts.trust)
+        .into_iter()
+        .chain(facts.revocation_list.as_deref())
+        .chain(certificate.map(String::as_str));
+    let stamp = |path: &str| Stamp {
+        path: path.to_owned(),
+        seen: fs::metadata(path)
+            .ok()
+            .and_then(|file| Some((file.modified().ok()?, file.len()))),
+    };
+    paths.map(stamp).collect()
+}
+
+/// Encrypts a connection to `address`; without a name the server is asked for none.
+pub(crate) async fn handshake(
+    config: Arc<ClientConfig>,
+    name: Option<&str>,
+    address: IpAddr,
+    socket: TcpStream,
+) -> Result<TlsStream<TcpStream>, TlsError> {
+    let server = match name {
+        Some(name) => {
+            ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName(name.to_owned()))?
+        }
+        // Of a server that is an address nobody asks the name.
+        None => ServerName::from(address),
+    };
+    let session = TlsConnector::from(config).connect(server, socket).await;
+    match session {
+        Ok(session) => Ok(session.into()),
+        Err(error) => match error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
+            Some(inner) => Err(TlsError::Handshake(inner.clone())),
+            None => Err(TlsError::Ended(error)),
+        },
+    }
+}
+
+impl TlsError {
+    /// What Envoy says of it, in the words of its TLS library.
+    pub(crate) fn failure_reason(&self) -> String {
+        use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
+        let words = match self {
+            Self::Settings(_) | Self::File { .. } => {
+                return "TLS_error: Secret is not supplied by SDS".to_owned();
+            }
+            Self::Ended(_) => return String::new(),
+            Self::ServerName(_) => "Failed to set SNI",
+            Self::Handshake(InvalidCertificate(rustls::CertificateError::NotValidForName)) => {
+                "|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: verify SAN list"
+            }
+            Self::Handshake(InvalidCertificate(_)) => {
+                "|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED"
+            }
+            Self::Handshake(AlertReceived(_)) => "|268436496:SSL routines:OPENSSL_internal:SSLV3_ALERT",
+            Self::Handshake(InvalidMessage(_)) => {
+                "|268435703:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER"
+            }
+            Self::Handshake(_) => "|268435536:SSL routines:OPENSSL_internal:HANDSHAKE_FAILURE",
+        };
+        format!("TLS_error:{words}:TLS_error_end")
+    }
+}

@@ -1,0 +1,3 @@
+//! TLS of the data path.
+
+pub(crate) mod client;
