@@ -42,6 +42,13 @@ impl LoadBalancing {
     /// Most places in a Maglev table that Envoy accepts.
     pub const MAXIMUM_MAGLEV_SIZE: u64 = 5_000_011;
 
+    /// Whether a Maglev table may have so many places: a prime number, or turns would not reach all of them.
+    pub fn can_be_maglev(size: u64) -> bool {
+        let divisors = (2..).take_while(|divisor| divisor * divisor <= size);
+        (2..=Self::MAXIMUM_MAGLEV_SIZE).contains(&size)
+            && divisors.into_iter().all(|divisor| !size.is_multiple_of(divisor))
+    }
+
     /// Whether the choice depends on a key.
     pub fn is_consistent(self) -> bool {
         matches!(

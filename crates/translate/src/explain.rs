@@ -237,11 +237,17 @@ fn target(snapshot: &Snapshot, weighted: &Weighted, authority: Option<&String>) 
     let name = weighted.cluster.as_str();
     let discovery = snapshot.clusters.get(name).map(|cluster| cluster.discovery);
     let members = snapshot.endpoints.get(name);
-    let healthy = members
-        .iter()
-        .flat_map(|members| members.iter())
-        .filter(|one| one.health == Health::Healthy);
-    let endpoints: Vec<_> = healthy.map(|endpoint| endpoint.address).collect();
+    let groups = members.iter().flat_map(|members| &members.localities);
+    let healthy = groups.flat_map(|group| {
+        let healthy = group.endpoints.iter().filter(|one| one.health == Health::Healthy);
+        healthy.map(|one| (group.priority, one.address))
+    });
+    // Those of a later priority only help out.
+    let first = healthy.clone().map(|(priority, _)| priority).min();
+    let endpoints: Vec<_> = healthy
+        .filter(|(priority, _)| Some(*priority) == first)
+        .map(|(_, address)| address)
+        .collect();
     let failure = match discovery {
         None => Some("NC"),
         Some(Discovery::Nobody) => Some("UH"),

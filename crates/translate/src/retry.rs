@@ -6,9 +6,13 @@ use snapshot::{BackOff, Retry};
 
 use crate::timeout::timeout;
 
-/// Retries of an outbound route.
-pub(crate) fn retry(settings: Option<&HttpRetry>) -> Option<Retry> {
-    let default = Retry::default();
+/// Retries of an outbound route. Where the choice is `consistent`, another endpoint is looked for only if a rule
+/// says so.
+pub(crate) fn retry(settings: Option<&HttpRetry>, consistent: bool) -> Option<Retry> {
+    let default = Retry {
+        avoid_previous_hosts: !consistent,
+        ..Retry::default()
+    };
     let Some(settings) = settings else {
         return Some(default);
     };
@@ -37,7 +41,9 @@ pub(crate) fn retry(settings: Option<&HttpRetry>) -> Option<Retry> {
         on: if on.is_empty() { default.on } else { on },
         status_codes,
         per_try_timeout: timeout(settings.per_try_timeout),
-        avoid_previous_hosts: settings.retry_ignore_previous_hosts.unwrap_or(true),
+        avoid_previous_hosts: settings
+            .retry_ignore_previous_hosts
+            .unwrap_or(default.avoid_previous_hosts),
         remote_localities: settings.retry_remote_localities.unwrap_or_default(),
         back_off: settings
             .backoff
@@ -73,14 +79,14 @@ mod tests {
             retry_on: "5xx, 409".into(),
             ..HttpRetry::default()
         };
-        let retry = retry(Some(&settings)).unwrap();
+        let retry = retry(Some(&settings), false).unwrap();
         assert_eq!((retry.attempts, retry.status_codes), (3, vec![409]));
         assert_eq!(retry.on, ["5xx", "retriable-status-codes"]);
     }
 
     #[test]
     fn no_attempts_switch_retries_off_and_silence_is_the_default() {
-        assert_eq!(retry(Some(&HttpRetry::default())), None);
-        assert_eq!(retry(None), Some(Retry::default()));
+        assert_eq!(retry(Some(&HttpRetry::default()), false), None);
+        assert_eq!(retry(None, false), Some(Retry::default()));
     }
 }

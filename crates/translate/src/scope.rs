@@ -9,14 +9,16 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use resources::kubernetes::{Pod, TargetPort};
-use snapshot::Host;
 use snapshot::cluster::ServiceRef;
+use snapshot::{Host, Locality};
 
-use crate::mesh::endpoints::Members;
+use crate::locality::Setting;
+use crate::mesh::endpoints::{Members, place_of, with_place};
 use crate::mesh::policies::{Client, Policy};
 use crate::mesh::routes::IndexedRoutes;
 use crate::mesh::services::{Service, ServicePort};
 use crate::mesh::settings::MeshSettings;
+use crate::traffic_policy::Effective;
 use crate::{Mesh, Node, Protocol, Role};
 
 /// What one class of proxies may see.
@@ -26,6 +28,8 @@ pub struct Scope {
     pub(crate) namespace: String,
     /// Labels of the workload that rules ask for.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Where the workload is, if that makes a difference.
+    pub(crate) locality: Locality,
     /// Visible services, oldest first.
     pub(crate) services: Vec<VisibleService>,
     /// Positions in `services`.
@@ -84,7 +88,10 @@ impl Scope {
                 service: service.clone(),
             })
             .collect();
+        let place = Place::of(mesh, node, pod.map(Arc::as_ref), labels);
         let mut asked = mesh.policies.asked_labels(&node.namespace);
+        let (relative, nearness) = asked_of_place(&services);
+        asked.extend(nearness);
         asked.extend(
             routes
                 .iter()
@@ -95,7 +102,12 @@ impl Scope {
             inbound_policies: inbound_policies(mesh, &node.namespace, &inbound),
             role: node.role,
             namespace: node.namespace.clone(),
-            labels: asked_only(labels, &asked),
+            labels: asked_only(&place.labels, &asked),
+            locality: if relative {
+                place.locality
+            } else {
+                Locality::default()
+            },
             by_host: services
                 .iter()
                 .enumerate()
@@ -124,6 +136,7 @@ impl Scope {
         for (host, policy) in &self.inbound_policies {
             (host, &policy.sources).hash(&mut hasher);
         }
+        self.locality.hash(&mut hasher);
         for seen in &self.services {
             seen.service.hash(&mut hasher);
             seen.members
@@ -184,6 +197,48 @@ impl<'a> RoutesByHost<'a> {
             .copied()
             .or_else(|| by_wildcard().map(|(_, routes)| *routes))
     }
+}
+
+/// Where a proxy is, and its labels with those that this gives it.
+struct Place {
+    locality: Locality,
+    labels: BTreeMap<String, String>,
+}
+
+impl Place {
+    /// The node of its pod says it; what the proxy says itself is for those that the API does not know.
+    fn of(mesh: &Mesh, node: &Node, pod: Option<&Pod>, labels: &BTreeMap<String, String>) -> Self {
+        let name = pod.map(|pod| pod.spec.node_name.as_str());
+        let known = name.and_then(|name| mesh.node(name));
+        let locality = place_of(pod, known, None);
+        let locality = match locality == Locality::default() {
+            true => node.locality.clone(),
+            false => locality,
+        };
+        Self {
+            labels: with_place(labels, &locality, name),
+            locality,
+        }
+    }
+}
+
+/// Whether any cluster depends on where the proxy is, and the labels that tell how near endpoints are.
+fn asked_of_place(services: &[VisibleService]) -> (bool, BTreeSet<String>) {
+    let (mut relative, mut labels) = (false, BTreeSet::new());
+    for seen in services {
+        for port in &seen.service.ports {
+            let subsets = seen.policy.iter().flat_map(|policy| &policy.subsets).map(Some);
+            for subset in std::iter::once(None).chain(subsets) {
+                let effective = Effective::of_service(seen.policy.as_deref(), subset, port.port);
+                let Some(setting) = Setting::of(effective, seen.service.traffic_distribution) else {
+                    continue;
+                };
+                relative |= setting.is_relative();
+                labels.extend(setting.asked_labels().map(str::to_owned));
+            }
+        }
+    }
+    (relative, labels)
 }
 
 fn asked_only(labels: &BTreeMap<String, String>, asked: &BTreeSet<String>) -> BTreeMap<String, String> {

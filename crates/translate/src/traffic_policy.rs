@@ -24,6 +24,13 @@ pub(crate) struct Effective<'a> {
 }
 
 impl<'a> Effective<'a> {
+    /// The blocks in effect for a service, with or without a policy.
+    pub(crate) fn of_service(policy: Option<&'a Policy>, subset: Option<&'a Subset>, port: u16) -> Self {
+        policy
+            .map(|policy| Self::of(policy, subset, port))
+            .unwrap_or_default()
+    }
+
     pub(crate) fn of(policy: &'a Policy, subset: Option<&'a Subset>, port: u16) -> Self {
         let host = policy.traffic_policy.as_ref();
         let top = host

@@ -26,6 +26,8 @@ pub struct ServiceSpec {
     #[serde(rename = "clusterIPs", deserialize_with = "null_as_default")]
     pub cluster_ips: Vec<String>,
     pub external_name: String,
+    /// `PreferClose`, `PreferSameZone` or `PreferSameNode`.
+    pub traffic_distribution: Option<String>,
     #[serde(deserialize_with = "null_as_default")]
     pub selector: BTreeMap<String, String>,
     #[serde(deserialize_with = "null_as_default")]

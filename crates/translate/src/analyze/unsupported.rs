@@ -2,11 +2,11 @@
 //! A field leaves this file in the change that makes it work.
 
 use resources::istio::ALL_GATEWAYS_MESH;
-use resources::istio::destination_rule::{ClientTls, LoadBalancer, OutlierDetection, TlsMode, TrafficPolicy};
+use resources::istio::destination_rule::{ClientTls, ConsistentHash, LoadBalancer, TlsMode, TrafficPolicy};
 use resources::istio::virtual_service::{Headers, HttpRedirect, HttpRoute};
 use resources::{Code, DestinationRule, Key, Problem, VirtualService};
 
-use snapshot::HeaderField;
+use snapshot::{HeaderField, LoadBalancing};
 
 use super::messages;
 use crate::headers::is_authority;
@@ -134,7 +134,6 @@ fn of_policy(notes: &mut Notes<'_>, field: &str, policy: &TrafficPolicy) {
         field,
         &Blocks {
             load_balancer: policy.load_balancer.as_ref(),
-            outlier_detection: policy.outlier_detection.as_ref(),
             tls: policy.tls.as_ref(),
         },
     );
@@ -144,7 +143,6 @@ fn of_policy(notes: &mut Notes<'_>, field: &str, policy: &TrafficPolicy) {
             &format!("{field}.portLevelSettings[{index}]"),
             &Blocks {
                 load_balancer: port.load_balancer.as_ref(),
-                outlier_detection: port.outlier_detection.as_ref(),
                 tls: port.tls.as_ref(),
             },
         );
@@ -154,38 +152,46 @@ fn of_policy(notes: &mut Notes<'_>, field: &str, policy: &TrafficPolicy) {
 /// What a policy and the settings of a port have in common.
 struct Blocks<'a> {
     load_balancer: Option<&'a LoadBalancer>,
-    outlier_detection: Option<&'a OutlierDetection>,
     tls: Option<&'a ClientTls>,
 }
 
 fn of_blocks(notes: &mut Notes<'_>, field: &str, blocks: &Blocks<'_>) {
     if let Some(balancer) = blocks.load_balancer {
         let field = format!("{field}.loadBalancer");
-        notes.note_if(
-            balancer.consistent_hash.is_some(),
-            format!("{field}.consistentHash"),
-        );
-        notes.note_if(
-            balancer.locality_lb_setting.is_some(),
-            format!("{field}.localityLbSetting"),
-        );
-        notes.note_if(
+        let hash = balancer.consistent_hash.as_ref();
+        of_sizes(notes, &format!("{field}.consistentHash"), hash);
+        notes.note_effect_if(
             balancer.zone_aware_lb_setting.is_some(),
             format!("{field}.zoneAwareLbSetting"),
-        );
-        notes.note_if(balancer.warmup.is_some(), format!("{field}.warmup"));
-        notes.note_if(
-            balancer.warmup_duration_secs.is_some(),
-            format!("{field}.warmupDurationSecs"),
+            "the regions go one after the other, but zones of a region share evenly",
         );
     }
-    notes.note_if(
-        blocks.outlier_detection.is_some(),
-        format!("{field}.outlierDetection"),
-    );
     if let Some(tls) = blocks.tls {
         of_tls(notes, &format!("{field}.tls"), tls);
     }
+}
+
+/// Sizes that are brought into bounds.
+fn of_sizes(notes: &mut Notes<'_>, field: &str, hash: Option<&ConsistentHash>) {
+    let Some(hash) = hash else { return };
+    let in_ring = hash.ring_hash.as_ref().and_then(|ring| ring.minimum_ring_size);
+    for (size, name) in [
+        (in_ring, "ringHash.minimumRingSize"),
+        (hash.minimum_ring_size, "minimumRingSize"),
+    ] {
+        let effect = "a ring has no more than 1048576 points for that";
+        notes.note_effect_if(
+            size.is_some_and(|size| size > LoadBalancing::LARGEST_RING),
+            format!("{field}.{name}"),
+            effect,
+        );
+    }
+    let table = hash.maglev.as_ref().and_then(|maglev| maglev.table_size);
+    notes.note_effect_if(
+        table.is_some_and(|size| size > 0 && !LoadBalancing::can_be_maglev(size)),
+        format!("{field}.maglev.tableSize"),
+        "the table has 65537 places, because that is no prime number up to 5000011",
+    );
 }
 
 fn of_tls(notes: &mut Notes<'_>, field: &str, tls: &ClientTls) {

@@ -6,14 +6,18 @@ use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use resources::kubernetes::{Conditions, Endpoint, EndpointSlice, Node, Pod};
+use resources::kubernetes::{Conditions, EndpointSlice, Node, Pod};
 use resources::{Kind, Resource};
 use snapshot::endpoint::Workload;
 use snapshot::{Health, Host, Locality};
 
 use super::Mesh;
 use super::services::service_host;
-use crate::workload_of;
+use crate::{locality, workload_of};
+
+/// The label with the id of the cluster, and the id, unless it has another one.
+const CLUSTER_LABEL: &str = "topology.istio.io/cluster";
+const CLUSTER: &str = "Kubernetes";
 
 /// Members by service.
 #[derive(Debug, Default)]
@@ -118,12 +122,21 @@ impl Group {
                 .as_ref()
                 .filter(|reference| reference.kind == "Pod");
             let pod = reference.and_then(|reference| mesh.pod(&slice.metadata.namespace, &reference.name));
+            let pod = pod.map(Arc::as_ref);
+            let node = endpoint
+                .node_name
+                .as_deref()
+                .or(pod.map(|pod| pod.spec.node_name.as_str()));
+            let known = node.and_then(|node| nodes.get(node)).copied();
+            let locality = place_of(pod, known, endpoint.zone.as_deref());
+            let none = BTreeMap::new();
+            let labels = pod.map_or(&none, |pod| &pod.metadata.labels);
             Some(Member {
                 address,
                 health: health(&endpoint.conditions)?,
-                labels: pod.map(|pod| pod.metadata.labels.clone()).unwrap_or_default(),
-                workload: pod.map(|pod| workload_of(pod)).unwrap_or_default(),
-                locality: locality(endpoint, pod.map(Arc::as_ref), nodes),
+                labels: with_place(labels, &locality, node),
+                workload: pod.map(workload_of).unwrap_or_default(),
+                locality,
             })
         });
         Self {
@@ -133,28 +146,57 @@ impl Group {
     }
 }
 
-/// A pod that terminates but still serves finishes what it has; one that does not serve is left out.
+/// One that terminates is left out, as in Istio: even counted among the unhealthy it would say that something is
+/// wrong where nothing is.
 fn health(conditions: &Conditions) -> Option<Health> {
-    let terminating = conditions.terminating.unwrap_or(false);
     if conditions.ready.unwrap_or(true) {
         Some(Health::Healthy)
+    } else if conditions.terminating.unwrap_or(true) {
+        None
     } else {
-        (terminating && conditions.serving.unwrap_or(false)).then_some(Health::Draining)
+        Some(Health::Unhealthy)
     }
 }
 
-fn locality(endpoint: &Endpoint, pod: Option<&Pod>, nodes: &BTreeMap<&str, &Node>) -> Locality {
-    let name = endpoint
-        .node_name
-        .as_deref()
-        .or(pod.map(|pod| pod.spec.node_name.as_str()));
-    let node = name.and_then(|name| nodes.get(name));
+/// The place of a pod: of its label `istio-locality` (`region.zone.subzone`), else of its node.
+pub(crate) fn place_of(pod: Option<&Pod>, node: Option<&Node>, zone: Option<&str>) -> Locality {
+    let said = pod.and_then(|pod| pod.metadata.labels.get("istio-locality"));
+    if let Some(said) = said {
+        let mut parts = said.split(['.', '/']).map(str::to_owned);
+        let mut next = || parts.next().unwrap_or_default();
+        return Locality {
+            region: next(),
+            zone: next(),
+            sub_zone: next(),
+        };
+    }
     let label = |name: &str| node.and_then(|node| node.metadata.labels.get(name)).cloned();
     Locality {
-        region: label("topology.kubernetes.io/region").unwrap_or_default(),
-        zone: label("topology.kubernetes.io/zone")
-            .or_else(|| endpoint.zone.clone())
+        region: label(locality::REGION).unwrap_or_default(),
+        zone: label(locality::ZONE)
+            .or_else(|| zone.map(str::to_owned))
             .unwrap_or_default(),
-        sub_zone: label("topology.istio.io/subzone").unwrap_or_default(),
+        sub_zone: label(locality::SUB_ZONE).unwrap_or_default(),
     }
+}
+
+/// The labels of a pod, and those that its place gives it.
+pub(crate) fn with_place(
+    labels: &BTreeMap<String, String>,
+    place: &Locality,
+    node: Option<&str>,
+) -> BTreeMap<String, String> {
+    let mut labels = labels.clone();
+    for (name, value) in [
+        (locality::REGION, place.region.as_str()),
+        (locality::ZONE, place.zone.as_str()),
+        (locality::SUB_ZONE, place.sub_zone.as_str()),
+        (CLUSTER_LABEL, CLUSTER),
+        (locality::HOST_NAME, node.unwrap_or_default()),
+    ] {
+        if !value.is_empty() {
+            labels.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    labels
 }

@@ -23,7 +23,7 @@ pub mod visibility;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use resources::kubernetes::Pod;
+use resources::kubernetes::{Node, Pod};
 use resources::{Key, Kind, Resource};
 
 use endpoints::EndpointIndex;
@@ -170,6 +170,13 @@ impl Mesh {
     /// How often the mesh has changed.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Option<&Node> {
+        match self.get(&Key::new(Kind::Node, "", name)) {
+            Some(Resource::Node(node)) => Some(node),
+            _ => None,
+        }
     }
 
     pub(crate) fn pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {

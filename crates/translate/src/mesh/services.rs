@@ -36,6 +36,32 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     pub selector: BTreeMap<String, String>,
     pub visibility: Visibility,
+    pub(crate) traffic_distribution: TrafficDistribution,
+}
+
+/// Which endpoints a service wants its clients to prefer (`spec.trafficDistribution`, or the annotation
+/// `networking.istio.io/traffic-distribution`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum TrafficDistribution {
+    #[default]
+    Any,
+    SameZone,
+    SameNode,
+}
+
+impl TrafficDistribution {
+    fn of(service: &kubernetes::Service) -> Self {
+        let annotation = service
+            .metadata
+            .annotations
+            .get("networking.istio.io/traffic-distribution");
+        let said = service.spec.traffic_distribution.as_ref().or(annotation);
+        match said.map(|said| said.to_ascii_lowercase()).as_deref() {
+            Some("preferclose" | "prefersamezone") => Self::SameZone,
+            Some("prefersamenode") => Self::SameNode,
+            _ => Self::Any,
+        }
+    }
 }
 
 /// One port of a service.
@@ -108,6 +134,7 @@ impl Service {
             ports: ports.collect(),
             selector: spec.selector.clone(),
             visibility: visibility(meta),
+            traffic_distribution: TrafficDistribution::of(service),
         }
     }
 

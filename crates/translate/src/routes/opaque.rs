@@ -15,6 +15,7 @@ use super::matching::Asked;
 use crate::DOMAIN;
 use crate::connection_pool;
 use crate::destination::cluster_name;
+use crate::load_balancing::hashes_source_address;
 use crate::mesh::routes::{IndexedRoutes, specificity};
 use crate::mesh::services::{ServicePort, contains_all};
 use crate::scope::{Scope, VisibleService};
@@ -161,6 +162,7 @@ impl<'a> Rules<'a> {
         let service = self.scope.service(host);
         connection_pool::apply_to_tcp(service.and_then(|seen| seen.policy.as_deref()), handler);
         handler.tunnel = tunnel(self.scope, host, subset);
+        handler.hash_source_address = hashes_source_address(self.scope, host, subset);
     }
 }
 

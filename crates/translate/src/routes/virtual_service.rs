@@ -11,6 +11,7 @@ use super::matching::{Asked, conditions};
 use super::{cors, fault, mirror, redirect, rewrite};
 use crate::destination::cluster_name;
 use crate::headers::changes;
+use crate::load_balancing::key_of_destination;
 use crate::mesh::routes::IndexedRoutes;
 use crate::retry::retry;
 use crate::scope::Scope;
@@ -84,9 +85,15 @@ fn action(scope: &Scope, rule: &HttpRoute, namespace: &str, listener_port: u16) 
         return not_supported("a rule without route");
     }
     let to = |target: &HttpDestination| cluster_name(scope, &target.destination, namespace, listener_port);
+    let key = |target: &HttpDestination| key_of_destination(scope, &target.destination, namespace);
+    // Of several targets those without weight do not count.
+    let counts = |target: &&HttpDestination| rule.route.len() == 1 || target.weight > 0;
+    let hash: Vec<_> = rule.route.iter().filter(counts).filter_map(key).collect();
+    let consistent = rule.route.len() == 1 && !hash.is_empty();
     Action::Forward(Forward {
         timeout: timeout(rule.timeout),
-        retry: retry(rule.retries.as_ref()),
+        retry: retry(rule.retries.as_ref(), consistent),
+        hash,
         path_rewrite: rewrite::path(rule.rewrite.as_ref()),
         authority_rewrite: rewrite::authority(rule.rewrite.as_ref())
             .or_else(|| changes(rule.headers.as_ref()).authority),

@@ -6,15 +6,17 @@ use std::time::Duration;
 use resources::istio::destination_rule::Subset;
 use snapshot::cluster::UpstreamHttp;
 use snapshot::{
-    Cluster, ClusterName, Direction, Discovery, Endpoint, Endpoints, Locality, LocalityEndpoints, Origin,
-    Snapshot,
+    Cluster, ClusterName, Direction, Discovery, Endpoint, Endpoints, Health, Locality, LocalityEndpoints,
+    Origin, Snapshot,
 };
 
 use super::CONNECT_TIMEOUT;
 use crate::Protocol;
 use crate::connection_pool;
-use crate::load_balancing::{discovery, load_balancing};
-use crate::mesh::services::{ServicePort, contains_all};
+use crate::load_balancing::{discovery, load_balancing, slow_start};
+use crate::locality::{Group, Here, Setting};
+use crate::mesh::services::{ServicePort, TrafficDistribution, contains_all};
+use crate::outlier_detection::{outlier_detection, panic_percent};
 use crate::proxy_protocol::proxy_protocol;
 use crate::scope::{Scope, VisibleService};
 use crate::tls::client_tls;
@@ -22,6 +24,14 @@ use crate::traffic_policy::Effective;
 
 /// How long an idle connection to a place that nobody declared is kept.
 const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What a cluster stands for.
+#[derive(Clone, Copy)]
+struct One<'a> {
+    seen: &'a VisibleService,
+    port: &'a ServicePort,
+    subset: Option<&'a Subset>,
+}
 
 pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     for seen in scope
@@ -37,7 +47,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         {
             let subsets = seen.policy.iter().flat_map(|policy| &policy.subsets).map(Some);
             for subset in std::iter::once(None).chain(subsets) {
-                add_cluster(seen, port, subset, snapshot);
+                add_cluster(scope, One { seen, port, subset }, snapshot);
             }
         }
     }
@@ -49,19 +59,22 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         .insert(special(ClusterName::BLACK_HOLE, Discovery::Nobody));
 }
 
-fn add_cluster(seen: &VisibleService, port: &ServicePort, subset: Option<&Subset>, snapshot: &mut Snapshot) {
+fn add_cluster(scope: &Scope, one: One<'_>, snapshot: &mut Snapshot) {
+    let One { seen, port, subset } = one;
     let name = ClusterName::outbound(
         port.port,
         subset.map_or("", |subset| &subset.name),
         &seen.service.host,
     );
-    let effective = seen
-        .policy
-        .as_ref()
-        .map(|policy| Effective::of(policy, subset, port.port))
-        .unwrap_or_default();
+    let effective = Effective::of_service(seen.policy.as_deref(), subset, port.port);
+    let places = Setting::of(effective, seen.service.traffic_distribution);
+    let detection = effective.outlier_detection;
     let mut cluster = Cluster {
         load_balancing: load_balancing(effective.load_balancer),
+        slow_start: slow_start(effective.load_balancer),
+        locality: places.as_ref().map(Setting::balancing).unwrap_or_default(),
+        panic_percent: one.panic_percent(effective),
+        outlier_detection: detection.map(outlier_detection),
         http: port.protocol.upstream_http(),
         connect_timeout: CONNECT_TIMEOUT,
         service: Some(seen.service.reference()),
@@ -75,7 +88,20 @@ fn add_cluster(seen: &VisibleService, port: &ServicePort, subset: Option<&Subset
     connection_pool::apply(&effective, Direction::Outbound, &mut cluster);
     cluster.tls = client_tls(effective.tls, cluster.http);
     if cluster.discovery == Discovery::Endpoints {
-        snapshot.endpoints.insert(endpoints(seen, port, subset, name));
+        // Who would be used in panic although nobody should is not told of.
+        let groups = one.groups(cluster.panic_percent > 0);
+        let here = Here {
+            locality: &scope.locality,
+            labels: &scope.labels,
+        };
+        let localities = match places {
+            Some(places) => places.apply(here, groups),
+            None => groups.into_iter().map(|group| group.facts).collect(),
+        };
+        snapshot.endpoints.insert(Endpoints {
+            cluster: name,
+            localities,
+        });
     }
     snapshot.clusters.insert(cluster);
 }
@@ -89,42 +115,47 @@ fn origin(seen: &VisibleService) -> Option<Origin> {
     })
 }
 
-/// Members with the labels of the subset, by place. Places weigh as much as they have members.
-fn endpoints(
-    seen: &VisibleService,
-    port: &ServicePort,
-    subset: Option<&Subset>,
-    cluster: ClusterName,
-) -> Endpoints {
-    let mut places: BTreeMap<Locality, Vec<Endpoint>> = BTreeMap::new();
-    let members = seen
-        .members
-        .iter()
-        .flat_map(|members| members.of_port(&port.name));
-    for (address, member) in members {
-        if subset.is_none_or(|subset| contains_all(&member.labels, &subset.labels)) {
-            places.entry(member.locality.clone()).or_default().push(Endpoint {
-                health: member.health,
-                workload: member.workload.clone(),
-                ..Endpoint::new(address)
-            });
+impl<'a> One<'a> {
+    /// A service that asks for near endpoints needs to be told the unhealthy ones, and those are never used.
+    fn panic_percent(&self, effective: Effective<'_>) -> u8 {
+        match self.seen.service.traffic_distribution {
+            TrafficDistribution::Any => panic_percent(effective.outlier_detection),
+            TrafficDistribution::SameZone | TrafficDistribution::SameNode => 0,
         }
     }
-    let localities = places.into_iter().map(|(locality, mut endpoints)| {
-        endpoints.sort_by_key(|endpoint| endpoint.address);
-        // An address in two slices, while a slice is rewritten, is one endpoint.
-        endpoints.dedup_by_key(|endpoint| endpoint.address);
-        let weight = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
-        LocalityEndpoints {
-            locality,
-            priority: 0,
-            weight,
-            endpoints,
+
+    /// Members with the labels of the subset, by place. Places weigh as much as they have members.
+    fn groups(&self, only_healthy: bool) -> Vec<Group<'a>> {
+        let mut places: BTreeMap<Locality, Vec<(Endpoint, &'a BTreeMap<String, String>)>> = BTreeMap::new();
+        let members = self.seen.members.as_deref().into_iter();
+        for (address, member) in members.flat_map(|members| members.of_port(&self.port.name)) {
+            let chosen = self
+                .subset
+                .is_none_or(|subset| contains_all(&member.labels, &subset.labels));
+            if chosen && !(only_healthy && member.health != Health::Healthy) {
+                let endpoint = Endpoint {
+                    health: member.health,
+                    workload: member.workload.clone(),
+                    ..Endpoint::new(address)
+                };
+                let place = places.entry(member.locality.clone()).or_default();
+                place.push((endpoint, &member.labels));
+            }
         }
-    });
-    Endpoints {
-        cluster,
-        localities: localities.collect(),
+        let groups = places.into_iter().map(|(locality, mut members)| {
+            members.sort_by_key(|(endpoint, _)| endpoint.address);
+            // An address in two slices, while a slice is rewritten, is one endpoint.
+            members.dedup_by_key(|(endpoint, _)| endpoint.address);
+            let (endpoints, labels): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+            let facts = LocalityEndpoints {
+                locality,
+                priority: 0,
+                weight: u32::try_from(endpoints.len()).unwrap_or(u32::MAX),
+                endpoints,
+            };
+            Group { facts, labels }
+        });
+        groups.collect()
     }
 }
 

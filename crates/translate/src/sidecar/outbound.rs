@@ -7,13 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use resources::istio::has_wildcard;
 use snapshot::chain::RouteSource;
 use snapshot::{
-    Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpFilter, HttpHandler, Listener, Retry,
-    Route, RouteTable, RouteTableName, Snapshot, VirtualHost,
+    Action, Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpFilter, HttpHandler, Listener,
+    Retry, Route, RouteTable, RouteTableName, Snapshot, VirtualHost,
 };
 
 use super::hosts::{domains, host_domains};
 use super::{OUTBOUND_PORT, default_route, detected_http, tcp};
 use crate::Protocol;
+use crate::load_balancing::key_of_service;
 use crate::mesh::routes::specificity;
 use crate::mesh::services::ServicePort;
 use crate::routes::{http_routes, opaque_routes};
@@ -209,7 +210,13 @@ fn service_routes(scope: &Scope, seen: &VisibleService, port: u16) -> Vec<Route>
         .unwrap_or_default();
     if routes.is_empty() {
         let cluster = ClusterName::outbound(port, "", &seen.service.host);
-        return vec![default_route("default", cluster, Some(Retry::default()))];
+        let mut route = default_route("default", cluster, Some(Retry::default()));
+        if let Action::Forward(forward) = &mut route.action {
+            forward
+                .hash
+                .extend(key_of_service(scope, seen.service.host.as_str(), port));
+        }
+        return vec![route];
     }
     routes
 }

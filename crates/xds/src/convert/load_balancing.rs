@@ -136,7 +136,7 @@ fn ring(details: &pb::RingHashLbConfig) -> Result<LoadBalancing, Reason> {
 
 fn maglev(size: Option<UInt64Value>) -> Result<LoadBalancing, Reason> {
     let table_size = size.map_or(LoadBalancing::MAGLEV_TABLE_SIZE, |size| size.value);
-    if (2..=LoadBalancing::MAXIMUM_MAGLEV_SIZE).contains(&table_size) && is_prime(table_size) {
+    if LoadBalancing::can_be_maglev(table_size) {
         Ok(LoadBalancing::Maglev { table_size })
     } else {
         Err(Reason::new(
@@ -144,12 +144,6 @@ fn maglev(size: Option<UInt64Value>) -> Result<LoadBalancing, Reason> {
             "is not a prime number up to 5000011",
         ))
     }
-}
-
-fn is_prime(number: u64) -> bool {
-    (2..)
-        .take_while(|divisor| divisor * divisor <= number)
-        .all(|divisor| !number.is_multiple_of(divisor))
 }
 
 fn slow_start_to_proto(slow_start: SlowStart) -> pb::SlowStartConfig {

@@ -51,8 +51,10 @@ impl Balancer {
             .flat_map(|before| &before.hosts)
             .map(|host| (host.address, host))
             .collect();
-        // Nobody brings back those who were set aside once nothing is detected any more.
-        let detects = facts.outlier_detection.is_some();
+        // Other rules begin anew; and without any, nobody would bring back those who were set aside.
+        let rules = &facts.outlier_detection;
+        let detects =
+            rules.is_some() && before.is_some_and(|before| before.facts.outlier_detection == *rules);
         let all = endpoints.into_iter().flat_map(|endpoints| endpoints.iter());
         let hosts: Vec<_> = all
             .map(|fact| Host::next(fact, known.get(&fact.address).copied(), detects, now))
