@@ -12,6 +12,8 @@ pub(crate) struct Suite {
     about: &'static str,
     pub(crate) package: &'static str,
     pub(crate) target: &'static str,
+    /// The one test of the target that belongs to it; empty for all.
+    pub(crate) only: &'static str,
     needs: &'static [Need],
 }
 
@@ -29,6 +31,7 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "nf_tables rules in a network namespace of the test's own",
         package: "netfilter",
         target: "kernel",
+        only: "",
         needs: &[Need::Root(
             "because its threads enter network namespaces, and a process with threads makes no user namespace",
         )],
@@ -38,6 +41,7 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "the real binary: up, apply, pods, exec, logs, mesh, down",
         package: "amime",
         target: "cluster",
+        only: "",
         needs: &[Need::Program("unshare"), Need::Program("setpriv")],
     },
     Suite {
@@ -45,6 +49,7 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "the article and everyday commands with every installed kubectl",
         package: "amime",
         target: "kubectl",
+        only: "",
         needs: &[Need::Program("kubectl")],
     },
     Suite {
@@ -52,6 +57,7 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "Istio's walk through Bookinfo with kubectl, curl and a browser; every other sample",
         package: "amime",
         target: "bookinfo",
+        only: "",
         needs: &[
             Need::Program("kubectl"),
             Need::Program("curl"),
@@ -63,6 +69,7 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "stock Envoy takes every golden from our discovery service",
         package: "tests",
         target: "envoy",
+        only: "",
         needs: &[
             Need::Root("because its threads enter a network namespace for Envoy"),
             Need::ProgramOrVariable("envoy", "ENVOY"),
@@ -73,6 +80,7 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "bootstrap files given to stock Envoy and to our proxy: same requests, same answers",
         package: "amime",
         target: "bootstrap",
+        only: "",
         needs: &[
             Need::Root("because its threads enter a network namespace"),
             Need::ProgramOrVariable("envoy", "ENVOY"),
@@ -83,6 +91,18 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "a table of calls through our proxy and through stock Envoy: same resources, same outcomes",
         package: "amime",
         target: "compat",
+        only: "every_call_of_the_table",
+        needs: &[
+            Need::Root("because Envoy runs as a user of its own"),
+            Need::ProgramOrVariable("envoy", "ENVOY"),
+        ],
+    },
+    Suite {
+        name: SUPPORT,
+        about: "each field that the table covers, deleted: a call ends otherwise",
+        package: "amime",
+        target: "compat",
+        only: "every_covered_field",
         needs: &[
             Need::Root("because Envoy runs as a user of its own"),
             Need::ProgramOrVariable("envoy", "ENVOY"),
@@ -90,18 +110,20 @@ pub(crate) const SUITES: &[Suite] = &[
     },
 ];
 
-/// The suite that takes names of features after its own.
+/// The suites that take names of features after their own.
 const COMPAT: &str = "compat";
+const SUPPORT: &str = "support";
 
 /// `cargo xtask test [NAME...]`.
 pub(crate) fn test(names: &[String]) -> Result<()> {
     if names.is_empty() {
         return cargo(&["test", "--workspace"]);
     }
-    if let Some((COMPAT, features)) = names.split_first().map(|(name, rest)| (name.as_str(), rest))
+    if let Some((name @ (COMPAT | SUPPORT), features)) =
+        names.split_first().map(|(name, rest)| (name.as_str(), rest))
         && !features.iter().any(|name| is_suite(name))
     {
-        return compat(features);
+        return of_table(name, features);
     }
     for name in names {
         match SUITES.iter().find(|suite| suite.name == name) {
@@ -118,8 +140,8 @@ fn is_suite(name: &str) -> bool {
 }
 
 /// The table of calls, or the files and cases of it whose names contain one of these words.
-fn compat(features: &[String]) -> Result<()> {
-    let suite = SUITES.iter().find(|suite| suite.name == COMPAT);
+fn of_table(name: &str, features: &[String]) -> Result<()> {
+    let suite = SUITES.iter().find(|suite| suite.name == name);
     run_with(
         suite.expect("it is listed"),
         &[("AMIME_COMPAT", &features.join(","))],
@@ -167,6 +189,7 @@ fn run_with(suite: &Suite, variables: &[(&str, &str)]) -> Result<()> {
         "--test",
         suite.target,
         "--",
+        suite.only,
         "--test-threads=1",
         "--nocapture",
     ];

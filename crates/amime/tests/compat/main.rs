@@ -21,6 +21,7 @@ mod harness;
 mod outcome;
 mod run;
 mod shares;
+mod support;
 mod table;
 mod world;
 
@@ -42,5 +43,18 @@ fn every_call_of_the_table_ends_as_it_does_through_envoy() {
         let report = run::all(&mut world, &features, &differences).await;
         println!("{report}");
         assert!(report.passed(wanted.is_empty()), "see above");
+    });
+}
+
+/// `cargo xtask test support`: what `docs/reference/support.md` claims.
+#[test]
+fn every_covered_field_matters() {
+    let features = table::read(&std::env::var("AMIME_COMPAT").unwrap_or_default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(async {
+        let mut world = world::World::start().await;
+        let (fields, failures) = support::all(&mut world, &features).await;
+        println!("support: {fields} fields deleted from their cases, {failures} failures");
+        assert!(fields > 0 && failures == 0, "see above");
     });
 }

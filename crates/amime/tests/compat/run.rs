@@ -237,6 +237,17 @@ async fn perform(world: &mut World, call: &Call, number: usize) -> (Ending, Endi
     (amime, envoy)
 }
 
+/// The same through our proxy alone.
+pub(crate) async fn through_amime(world: &mut World, call: &Call, number: usize) -> Ending {
+    let prepared = prepared(world, call, Side::Amime, number);
+    let told = match call.from.as_deref() {
+        Some("outside") => world.outside.call(&prepared).await,
+        from => world.pair(from.unwrap_or("shop")).0.call(&prepared).await,
+    };
+    let arrived = world.arrivals().await;
+    ending(&told, &of_side(&arrived, Side::Amime, number))
+}
+
 fn mark(side: Side, number: usize) -> String {
     format!("{}-{number}", side.name())
 }
