@@ -8,7 +8,7 @@ use serde::Serialize;
 use snapshot::chain::RouteSource;
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
-    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Handler, Health, Listener, Origin,
+    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health, Listener, Mirror, Origin,
     RouteTable, Snapshot, TransportProtocol, Weighted,
 };
 
@@ -52,6 +52,12 @@ pub struct Outcome {
     /// The path that the upstream gets, when it is another one than the client sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Errors and delays made on purpose, before the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+    /// Who gets a copy of the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
     pub answer: Answer,
 }
 
@@ -120,6 +126,8 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         route: None,
         origin: None,
         path: None,
+        fault: None,
+        mirrors: Vec::new(),
         answer: Answer::Close,
     };
     let Some(chain) = find_chain(listener, call) else {
@@ -201,6 +209,7 @@ fn route(snapshot: &Snapshot, table: Option<&Arc<RouteTable>>, request: &Request
     outcome.host = Some(found.host.name.clone());
     outcome.route = Some(found.route.name.clone());
     outcome.origin.clone_from(&found.route.origin);
+    outcome.fault.clone_from(&found.route.fault);
     let path = found.rewrite(&request.path);
     outcome.answer = match &found.route.action {
         Action::Redirect(redirect) => Answer::Redirect {
@@ -213,6 +222,7 @@ fn route(snapshot: &Snapshot, table: Option<&Arc<RouteTable>>, request: &Request
             body: response.body.clone(),
         },
         Action::Forward(forward) => {
+            outcome.mirrors.clone_from(&forward.mirrors);
             outcome.path = Some(path.into_owned()).filter(|path| *path != request.path);
             let authority = forward.authority_rewrite.as_ref();
             let targets = forward.clusters.iter();

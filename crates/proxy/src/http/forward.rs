@@ -204,7 +204,8 @@ async fn one_try(
     let worker = &connection.worker;
     let wish = Wish {
         key: plan.key.value,
-        tried: &attempts.tried,
+        tried: attempts.avoided(),
+        left: attempts.left(),
         random: &worker.random,
     };
     let picked = cluster.pick(connection.ends.destination, wish);

@@ -15,6 +15,8 @@ use crate::http::codec::Response;
 /// twice the one before. Together 630 ms: time for the news of an endpoint that goes to arrive.
 const RESENDS: u32 = 7;
 const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// After how many tries other priorities are looked for (Istio: `update_frequency`).
+const UPDATE: usize = 2;
 
 /// The tries of one request.
 #[derive(Debug)]
@@ -22,8 +24,8 @@ pub(crate) struct Attempts<'p> {
     policy: Option<&'p Retry>,
     retries: u32,
     resent: u32,
-    /// Endpoints that were tried, if the policy avoids them.
-    pub(crate) tried: Vec<SocketAddr>,
+    /// Endpoints that were tried, if the policy asks about them.
+    tried: Vec<SocketAddr>,
 }
 
 /// What follows a failed try.
@@ -54,8 +56,27 @@ impl<'p> Attempts<'p> {
 
     /// Remembers an endpoint that is tried now.
     pub(crate) fn trying(&mut self, address: SocketAddr) {
-        if self.policy.is_some_and(|policy| policy.avoid_previous_hosts) {
+        if self
+            .policy
+            .is_some_and(|policy| policy.avoid_previous_hosts || policy.remote_localities)
+        {
             self.tried.push(address);
+        }
+    }
+
+    /// Endpoints that another one is preferred to.
+    pub(crate) fn avoided(&self) -> &[SocketAddr] {
+        match self.policy {
+            Some(policy) if policy.avoid_previous_hosts => &self.tried,
+            Some(_) | None => &[],
+        }
+    }
+
+    /// Endpoints whose priorities are left for others. The list grows with every [`UPDATE`] tries.
+    pub(crate) fn left(&self) -> &[SocketAddr] {
+        match self.policy {
+            Some(policy) if policy.remote_localities => &self.tried[..self.tried.len() / UPDATE * UPDATE],
+            Some(_) | None => &[],
         }
     }
 
@@ -181,6 +202,22 @@ mod tests {
             Next::Final,
             "it may have reached somebody"
         );
+    }
+
+    #[test]
+    fn remote_localities_are_asked_from_the_second_retry_on() {
+        let policy = Retry {
+            attempts: 3,
+            remote_localities: true,
+            avoid_previous_hosts: false,
+            ..Retry::default()
+        };
+        let mut attempts = Attempts::new(Some(&policy));
+        let left = [1, 2, 3].map(|port| {
+            attempts.trying(([10, 0, 0, 1], port).into());
+            attempts.left().len()
+        });
+        assert_eq!((left, attempts.avoided().len()), ([0, 2, 2], 0));
     }
 
     #[test]

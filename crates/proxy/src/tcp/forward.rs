@@ -146,6 +146,7 @@ async fn connect<T>(
         let wish = Wish {
             key,
             tried: &tried,
+            left: &[],
             random: &worker.random,
         };
         let endpoint = cluster.pick(ends.destination, wish)?;

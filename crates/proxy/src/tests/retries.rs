@@ -132,3 +132,23 @@ async fn a_body_of_a_megabyte_is_sent_again_and_a_larger_one_is_not() {
         assert_eq!(world.call(&request).await.status, status, "{size}");
     }
 }
+
+#[tokio::test]
+async fn another_locality_is_asked_from_the_second_retry_on() {
+    let (near, far) = (fails(99).await, Backend::saying("far").await);
+    let retry = Retry {
+        remote_localities: true,
+        avoid_previous_hosts: false,
+        ..on("5xx", 2)
+    };
+    let mut snapshot = retrying(near.address, retry, None);
+    let mut endpoints = snapshot.endpoints.get("a").unwrap().as_ref().clone();
+    let mut farther = endpoints.localities[0].clone();
+    farther.priority = 1;
+    farther.endpoints[0].address = far.address;
+    endpoints.localities.push(farther);
+    snapshot.endpoints.insert(endpoints);
+    let world = World::start(snapshot).await;
+    assert_eq!(world.call(GET).await.body, "far");
+    assert_eq!((near.requests(), far.requests()), (2, 1));
+}

@@ -79,7 +79,7 @@ pub struct Route {
     /// Errors and delays made on purpose; before everything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
-    /// Answers for scripts of other origins; before the action.
+    /// Answers for scripts of other origins; only where the action forwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
     /// A limit of its own on requests; instead of that of its listener, and only where that has the filter.

@@ -62,10 +62,6 @@ fn of_http(notes: &mut Notes<'_>, field: &str, rule: &HttpRoute) {
     for (index, target) in rule.route.iter().enumerate() {
         of_headers(notes, &format!("{field}.route[{index}]"), target.headers.as_ref());
     }
-    if let Some(retries) = &rule.retries {
-        let remote = retries.retry_remote_localities == Some(true);
-        notes.note_if(remote, format!("{field}.retries.retryRemoteLocalities"));
-    }
     let bytes = rule
         .direct_response
         .as_ref()
@@ -81,6 +77,13 @@ fn of_http(notes: &mut Notes<'_>, field: &str, rule: &HttpRoute) {
             !matches.stat_prefix.is_empty(),
             format!("{field}.match[{index}].statPrefix"),
         );
+        for (position, gateway) in matches.gateways.iter().enumerate() {
+            notes.note_effect_if(
+                gateway != ALL_GATEWAYS_MESH,
+                format!("{field}.match[{index}].gateways[{position}]"),
+                "no gateway applies this condition",
+            );
+        }
         for name in matches.headers.keys().filter(|name| name.starts_with('@')) {
             let effect = "the condition never holds";
             notes.note_effect_if(true, format!("{field}.match[{index}].headers[{name:?}]"), effect);

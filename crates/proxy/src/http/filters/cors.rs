@@ -1,5 +1,5 @@
 //! Cross-origin resource sharing. As Envoy's CORS filter: a preflight of an allowed origin is answered here, and every
-//! response to an allowed origin, whoever gives it, says so.
+//! response of a route that forwards to an allowed origin, whoever gives it, says so.
 
 use std::borrow::Cow;
 
@@ -67,20 +67,17 @@ pub(super) fn check(exchange: &mut Exchange<'_>, found: &Found<'_>, cors: &Cors)
 fn preflight(cors: &Cors, allowed: Option<&Allowed>) -> LocalReply {
     let mut response = Response::new(200);
     response.length = Length::Empty;
+    let fields = &mut response.fields;
     if let Some(allowed) = allowed {
-        let fields = &mut response.fields;
         allowed.permit(fields);
-        set(
-            fields,
-            "access-control-allow-methods",
-            cors.allow_methods.as_bytes(),
-        );
-        set(
-            fields,
-            "access-control-allow-headers",
-            cors.allow_headers.as_bytes(),
-        );
-        set(fields, "access-control-max-age", cors.max_age.as_bytes());
+    }
+    // Without an origin that is allowed, a browser makes nothing of these.
+    for (name, value) in [
+        ("access-control-allow-methods", &cors.allow_methods),
+        ("access-control-allow-headers", &cors.allow_headers),
+        ("access-control-max-age", &cors.max_age),
+    ] {
+        set(fields, name, value.as_bytes());
     }
     LocalReply {
         response,

@@ -5,6 +5,7 @@ pub(crate) mod cors;
 mod fault;
 pub(crate) mod local_rate_limit;
 
+use snapshot::Action;
 use snapshot::route::Found;
 
 use crate::active::Active;
@@ -29,9 +30,8 @@ pub(crate) async fn request(
     {
         return Ok(Some(answer));
     }
-    Ok(found
-        .route
-        .cors
-        .as_ref()
-        .and_then(|cors| cors::check(exchange, found, cors)))
+    // As Envoy's, the filter knows routes that forward; redirects and direct responses are none of its business.
+    let forwards = matches!(found.route.action, Action::Forward(_));
+    let cors = found.route.cors.as_ref().filter(|_| forwards);
+    Ok(cors.and_then(|cors| cors::check(exchange, found, cors)))
 }

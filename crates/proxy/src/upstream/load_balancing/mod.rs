@@ -71,6 +71,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) key: Option<u64>,
     /// Others are preferred.
     pub(crate) tried: &'a [SocketAddr],
+    /// Priorities without any of these are preferred.
+    pub(crate) left: &'a [SocketAddr],
     pub(crate) random: &'a Random,
 }
 
@@ -80,6 +82,7 @@ impl<'a> Wish<'a> {
         Self {
             key: None,
             tried: &[],
+            left: &[],
             random,
         }
     }
@@ -138,10 +141,11 @@ impl Picker {
         let Wish { key, random, .. } = round.wish;
         let key = key.unwrap_or_else(|| random.next());
         let percent = key % 100 + 1;
-        let number = plan
-            .priorities
-            .iter()
-            .position(|priority| percent <= priority.until)?;
+        let by_load = || {
+            let mut priorities = plan.priorities.iter();
+            priorities.position(|priority| percent <= priority.until)
+        };
+        let number = elsewhere(plan, round, key).or_else(by_load)?;
         let (priority, state) = (&plan.priorities[number], &mut states[number]);
         if let Some(table) = &priority.table {
             return table.choose(key, attempt);
@@ -249,6 +253,21 @@ fn growth(slow: SlowStart, seconds: f64) -> f64 {
         1.0
     };
     passed.powf(1.0 / aggression).max(slow.minimum_percent / 100.0)
+}
+
+/// A priority none of whose members has been tried, if there is one with members (Envoy: `previous_priorities`).
+fn elsewhere(plan: &Plan, round: Round<'_>, key: u64) -> Option<usize> {
+    let left = round.wish.left;
+    if left.is_empty() {
+        return None;
+    }
+    let was_tried = |member: &u32| left.contains(&round.all[*member as usize].address);
+    let fresh = plan.priorities.iter().enumerate().filter(|(_, priority)| {
+        let members = &priority.all.members;
+        !members.is_empty() && !members.iter().any(was_tried)
+    });
+    let fresh: Vec<usize> = fresh.map(|(number, _)| number).collect();
+    fresh.get(below(key, fresh.len().max(1))).copied()
 }
 
 /// A number below `limit` from any number, without division.

@@ -373,6 +373,7 @@ fn turns_of_the_newer(seconds: u64) -> usize {
         wish: Wish {
             key: None,
             tried: &[],
+            left: &[],
             random: &random,
         },
         now: Some(now),
