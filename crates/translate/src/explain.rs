@@ -8,8 +8,8 @@ use serde::Serialize;
 use snapshot::chain::RouteSource;
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
-    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health, Listener, Mirror, Origin,
-    RouteTable, Snapshot, TransportProtocol, Weighted,
+    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health, Listener,
+    Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
 };
 
 /// A call, as the proxy would see it.

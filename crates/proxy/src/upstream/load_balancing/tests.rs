@@ -79,6 +79,7 @@ impl World {
         let wish = Wish {
             key,
             tried,
+            left: &[],
             random: &self.random,
         };
         let picked = self.picker.pick(&self.all, wish)?;
