@@ -95,11 +95,11 @@ fn pseudo_fields() -> Vec<Case> {
             "a path without slash",
             only(&[METHOD, SCHEME, (":path", "admin"), AUTHORITY]),
         ),
-        case(
+        // Well-formed, but not for a proxy's routes: Envoy too answers 404.
+        refused(
             section,
             "an asterisk for OPTIONS",
             only(&[(":method", "OPTIONS"), SCHEME, (":path", "*"), AUTHORITY]),
-            Expect::Answer(1),
         ),
         refused(
             section,
