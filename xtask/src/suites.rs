@@ -23,6 +23,8 @@ enum Need {
     Program(&'static str),
     /// On `PATH`, or where that variable says.
     ProgramOrVariable(&'static str, &'static str),
+    /// And what it says.
+    Variable(&'static str, &'static str),
 }
 
 pub(crate) const SUITES: &[Suite] = &[
@@ -106,6 +108,20 @@ pub(crate) const SUITES: &[Suite] = &[
         needs: &[
             Need::Root("because Envoy runs as a user of its own"),
             Need::ProgramOrVariable("envoy", "ENVOY"),
+        ],
+    },
+    Suite {
+        name: "proxyless",
+        about: "Python's grpcio with xds:/// and no proxy, driven by the same controller",
+        package: "amime",
+        target: "proxyless",
+        only: "",
+        needs: &[
+            Need::Program("python3"),
+            Need::Variable(
+                "PYTHONPATH",
+                "the folder that `pip install --target` put grpcio into",
+            ),
         ],
     },
 ];
@@ -201,7 +217,7 @@ impl Suite {
     pub(crate) fn needs_root(&self) -> Option<&'static str> {
         self.needs.iter().find_map(|need| match need {
             Need::Root(why) => Some(*why),
-            Need::Program(_) | Need::ProgramOrVariable(..) => None,
+            Need::Program(_) | Need::ProgramOrVariable(..) | Need::Variable(..) => None,
         })
     }
 
@@ -220,7 +236,10 @@ impl Suite {
                         self.name
                     )
                 }
-                Need::Root(_) | Need::Program(_) | Need::ProgramOrVariable(..) => {}
+                Need::Variable(variable, what) if std::env::var_os(variable).is_none() => {
+                    bail!("suite {} needs {variable}: {what}", self.name)
+                }
+                Need::Root(_) | Need::Program(_) | Need::ProgramOrVariable(..) | Need::Variable(..) => {}
             }
         }
         Ok(())

@@ -23,6 +23,7 @@ pub mod node;
 mod outlier_detection;
 mod protocol;
 mod proxy_protocol;
+mod proxyless;
 mod retry;
 mod routes;
 pub mod scope;
@@ -52,5 +53,6 @@ pub const ROOT_NAMESPACE: &str = "istio-system";
 pub fn snapshot(scope: &Scope) -> snapshot::Snapshot {
     match scope.role {
         Role::Sidecar => sidecar::snapshot(scope),
+        Role::Proxyless => proxyless::snapshot(scope),
     }
 }

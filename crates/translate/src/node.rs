@@ -26,6 +26,8 @@ pub enum Role {
     /// Beside a workload, for all of its traffic.
     #[default]
     Sidecar,
+    /// A gRPC client that routes its calls itself.
+    Proxyless,
 }
 
 impl Node {

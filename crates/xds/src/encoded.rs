@@ -51,7 +51,7 @@ impl Encoded {
                     item(
                         cluster,
                         dialect,
-                        convert::encode_cluster(cluster),
+                        convert::encode_cluster(cluster, dialect),
                         endpoints_of(cluster),
                     )
                 },
@@ -178,7 +178,7 @@ pub(crate) fn tables_of(listener: &Listener) -> Vec<Arc<str>> {
 /// The content is hashed as snapshot data and not as encoded bytes, because protobuf maps have no fixed order.
 fn version(content: &impl Serialize, dialect: Dialect) -> Arc<str> {
     let mut hash = Fnv::new();
-    hash.add(&[REVISION, u8::from(dialect == Dialect::Envoy)]);
+    hash.add(&[REVISION, dialect as u8]);
     serde_json::to_writer(&mut hash, content)
         .expect("snapshot types always serialise, and hashing never fails");
     format!("{:032x}", hash.0).into()

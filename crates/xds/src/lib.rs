@@ -21,6 +21,7 @@ pub mod server;
 #[cfg(test)]
 mod simulation;
 pub mod transport;
+pub mod whole;
 
 pub use client::Client;
 pub use convert::{Dialect, Node};

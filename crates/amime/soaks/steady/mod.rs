@@ -63,7 +63,7 @@ pub(crate) fn caller(name: &str, words: &[&str]) -> Value {
     json!({"name": name, "image": "soak-load", "args": words})
 }
 
-fn deployment(name: &str, replicas: u32, labels: &Value, containers: Value) -> Value {
+pub(crate) fn deployment(name: &str, replicas: u32, labels: &Value, containers: Value) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"replicas": replicas, "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}}}})

@@ -48,7 +48,13 @@ impl Peer {
         let id = introduction.id.as_str();
         let known = translate::Node::from_id(id).ok_or_else(|| Refused::Malformed(id.to_owned()))?;
         let text = |name: &str| introduction.text(name).to_owned();
+        // Istio's way to say that a node is a gRPC client without a proxy.
+        let proxyless = text("GENERATOR") == "grpc";
         let node = translate::Node {
+            role: match proxyless {
+                true => translate::Role::Proxyless,
+                false => known.role,
+            },
             labels: introduction.labels.clone(),
             service_account: text("SERVICE_ACCOUNT"),
             cluster: text("CLUSTER_ID"),
@@ -60,6 +66,7 @@ impl Peer {
             node,
             version: text("ISTIO_VERSION"),
             dialect: match introduction.agent.as_str() {
+                _ if proxyless => Dialect::Grpc,
                 Node::AMIME => Dialect::Amime,
                 _ => Dialect::Envoy,
             },

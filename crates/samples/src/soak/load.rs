@@ -1,7 +1,8 @@
 //! `soak-load http|grpc RATE AUTHORITY [VERSION]`: that many calls a second until it is ended, over connections that
 //! are kept. With `VERSION` each call says `x-version: VERSION`, and the answer must begin with `backend-VERSION`.
 //!
-//! A line of JSON for each call that failed, and one a second with the sums.
+//! A line of JSON for each call that failed, and one a second with the sums. What fails before the first answer does
+//! not count: a program may begin before its proxy.
 
 use std::cell::Cell;
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ impl Load {
             };
             match outcome {
                 Ok(()) => self.answered.set(self.answered.get() + 1),
+                Err(_) if self.answered.get() == 0 => connection = None,
                 Err(error) => {
                     connection = None;
                     self.failed.set(self.failed.get() + 1);

@@ -34,6 +34,17 @@ struct One<'a> {
 }
 
 pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
+    add_services(scope, snapshot);
+    snapshot
+        .clusters
+        .insert(special(ClusterName::PASSTHROUGH, Discovery::OriginalDestination));
+    snapshot
+        .clusters
+        .insert(special(ClusterName::BLACK_HOLE, Discovery::Nobody));
+}
+
+/// The clusters of services and subsets, with their members.
+pub(crate) fn add_services(scope: &Scope, snapshot: &mut Snapshot) {
     for seen in scope
         .services
         .iter()
@@ -51,12 +62,6 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
             }
         }
     }
-    snapshot
-        .clusters
-        .insert(special(ClusterName::PASSTHROUGH, Discovery::OriginalDestination));
-    snapshot
-        .clusters
-        .insert(special(ClusterName::BLACK_HOLE, Discovery::Nobody));
 }
 
 fn add_cluster(scope: &Scope, one: One<'_>, snapshot: &mut Snapshot) {

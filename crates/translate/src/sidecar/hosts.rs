@@ -26,7 +26,7 @@ pub(super) fn domains(service: &Service, aliases: &[Host], client_namespace: &st
 
 /// The forms in which the resolver of a pod completes a name: `backend` (in its own namespace only), `backend.shop`,
 /// `backend.shop.svc`, and the whole name with and without the final dot.
-pub(super) fn host_domains(host: &str, client_namespace: &str) -> Vec<String> {
+pub(crate) fn host_domains(host: &str, client_namespace: &str) -> Vec<String> {
     let mut domains = vec![host.to_owned()];
     if host.starts_with('*') {
         return domains;

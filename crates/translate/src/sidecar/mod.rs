@@ -1,10 +1,10 @@
 //! The Snapshot of a sidecar: names and structure are Istio's, because dashboards, logs and scripts know them.
 
 mod access_log;
-mod clusters;
-mod hosts;
+pub(crate) mod clusters;
+pub(crate) mod hosts;
 mod inbound;
-mod outbound;
+pub(crate) mod outbound;
 
 use std::time::Duration;
 

@@ -202,7 +202,7 @@ fn insert_unless_taken(snapshot: &mut Snapshot, listener: Listener) {
 }
 
 /// Routes of its VirtualService; without one, or when none of its rules is for us, everything to the service.
-fn service_routes(scope: &Scope, seen: &VisibleService, port: u16) -> Vec<Route> {
+pub(crate) fn service_routes(scope: &Scope, seen: &VisibleService, port: u16) -> Vec<Route> {
     let routes = seen
         .routes
         .as_ref()

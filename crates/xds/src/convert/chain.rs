@@ -157,7 +157,7 @@ fn handler_from_proto(mut filters: Vec<pb::Filter>) -> Result<Handler, Reason> {
     }
 }
 
-fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManager {
+pub(super) fn http_to_proto(handler: &HttpHandler, dialect: Dialect) -> HttpConnectionManager {
     let routes = match &handler.routes {
         RouteSource::Named(name) => RouteSpecifier::Rds(hcm::Rds {
             config_source: aggregated(),

@@ -42,18 +42,19 @@ impl prost::Name for TypedStruct {
 pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::HttpFilter> {
     let before = filters.iter().filter_map(|filter| match filter {
         HttpFilter::Stats => (dialect == Dialect::Amime).then(|| marker(STATS)),
-        HttpFilter::GrpcWeb => Some(http_filter(GRPC_WEB, pack(GrpcWeb::default()))),
-        HttpFilter::LocalRateLimit(limit) => Some(http_filter(
-            local_rate_limit::FILTER,
-            pack(limit.as_ref().map(local_rate_limit::to_proto).unwrap_or_default()),
-        )),
+        HttpFilter::GrpcWeb => {
+            (dialect != Dialect::Grpc).then(|| http_filter(GRPC_WEB, pack(GrpcWeb::default())))
+        }
+        HttpFilter::LocalRateLimit(limit) => (dialect != Dialect::Grpc).then(|| {
+            let limit = limit.as_ref().map(local_rate_limit::to_proto);
+            http_filter(local_rate_limit::FILTER, pack(limit.unwrap_or_default()))
+        }),
     });
-    let every_chain = [
-        http_filter(fault::FILTER, pack(HttpFault::default())),
-        http_filter(cors::FILTER, pack(Cors {})),
-        http_filter(ROUTER, pack(Router::default())),
-    ];
-    before.chain(every_chain).collect()
+    let fault = http_filter(fault::FILTER, pack(HttpFault::default()));
+    // A gRPC client refuses what it does not know; it is no browser either.
+    let cors = (dialect != Dialect::Grpc).then(|| http_filter(cors::FILTER, pack(Cors {})));
+    let router = http_filter(ROUTER, pack(Router::default()));
+    before.chain([fault]).chain(cors).chain([router]).collect()
 }
 
 pub(super) fn from_proto(mut messages: Vec<pb::HttpFilter>) -> Result<Vec<HttpFilter>, Reason> {

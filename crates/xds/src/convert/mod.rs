@@ -31,6 +31,7 @@ mod mirror;
 mod node;
 mod outlier_detection;
 mod proto;
+mod proxyless;
 mod redirect;
 mod retry;
 mod rewrite;
@@ -59,6 +60,8 @@ pub enum Dialect {
     Amime,
     /// Stock Envoy: only what it knows.
     Envoy,
+    /// A gRPC client that routes its calls itself.
+    Grpc,
 }
 
 /// One resource of any kind.
@@ -87,8 +90,13 @@ impl Resource {
 }
 
 /// Encodes a cluster.
-pub fn encode_cluster(cluster: &Cluster) -> Bytes {
-    cluster::to_proto(cluster).encode_to_vec().into()
+pub fn encode_cluster(cluster: &Cluster, dialect: Dialect) -> Bytes {
+    let message = cluster::to_proto(cluster);
+    let message = match dialect {
+        Dialect::Grpc => proxyless::cluster(message),
+        Dialect::Amime | Dialect::Envoy => message,
+    };
+    message.encode_to_vec().into()
 }
 
 /// Encodes the members of a cluster.
@@ -98,7 +106,11 @@ pub fn encode_endpoints(endpoints: &Endpoints) -> Bytes {
 
 /// Encodes a listener.
 pub fn encode_listener(listener: &Listener, dialect: Dialect) -> Bytes {
-    listener::to_proto(listener, dialect).encode_to_vec().into()
+    let message = match dialect {
+        Dialect::Grpc => proxyless::listener(listener),
+        Dialect::Amime | Dialect::Envoy => listener::to_proto(listener, dialect),
+    };
+    message.encode_to_vec().into()
 }
 
 /// Encodes a route table.

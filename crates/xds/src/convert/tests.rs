@@ -21,7 +21,7 @@ proptest! {
 
     #[test]
     fn a_cluster_survives_the_wire(cluster in generate::cluster()) {
-        let body = encode_cluster(&cluster);
+        let body = encode_cluster(&cluster, Dialect::Amime);
         prop_assert_eq!(ours(Kind::Cluster, cluster.name.as_str(), &body), Resource::Cluster(cluster.clone()));
     }
 
@@ -58,7 +58,7 @@ proptest! {
     ) {
         let bodies = [
             (Kind::Listener, encode_listener(&listener, Dialect::Amime)),
-            (Kind::Cluster, encode_cluster(&cluster)),
+            (Kind::Cluster, encode_cluster(&cluster, Dialect::Amime)),
         ];
         for (kind, body) in bodies {
             let mut body = body.to_vec();

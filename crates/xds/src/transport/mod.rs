@@ -11,10 +11,11 @@ mod tests;
 use std::time::Duration;
 
 pub use client::{Event, Settings, follow, follow_beside};
-pub use server::{DeltaService, Session};
+pub use server::{DeltaService, Requests, Session};
 
 const SERVICE: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
 const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+const WHOLE_METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 
 /// Bytes in flight per stream and per connection: a push for a large mesh is tens of megabytes, and the 64 KiB
 /// of the standard would cost it a round trip each.

@@ -8,13 +8,15 @@ use std::task::{Context, Poll};
 use http::HeaderMap;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::{LARGEST_REQUEST, METHOD, SERVICE};
+use super::{LARGEST_REQUEST, METHOD, SERVICE, WHOLE_METHOD};
 use crate::message::{Request, Response};
+use crate::whole::{Asked, Told, WholeRequest, WholeResponse};
 
 /// Responses that may be on their way: one push is outstanding at a time.
 const RESPONSES: usize = 4;
@@ -27,9 +29,31 @@ pub struct Session {
     /// What the connection knows: peer address, peer certificates.
     pub extensions: http::Extensions,
     /// Messages of the proxy.
-    pub requests: Streaming<Request>,
+    pub requests: Requests,
     /// Messages to the proxy. An error ends the stream with that status.
     pub responses: mpsc::Sender<Result<Response, Status>>,
+}
+
+/// Messages of a proxy as they come. Those of state-of-the-world discovery are told as delta discovery's.
+#[derive(Debug)]
+pub enum Requests {
+    /// Delta discovery.
+    Delta(Streaming<Request>),
+    /// State-of-the-world discovery.
+    Whole(Streaming<WholeRequest>, Asked),
+}
+
+impl Requests {
+    /// The next one; `None` when the proxy is done.
+    ///
+    /// # Errors
+    /// When the stream broke.
+    pub async fn message(&mut self) -> Result<Option<Request>, Status> {
+        match self {
+            Self::Delta(stream) => stream.message().await,
+            Self::Whole(stream, asked) => Ok(stream.message().await?.map(|request| asked.delta(request))),
+        }
+    }
 }
 
 /// The service; add it to the routes of a gRPC server. Streams wait until somebody takes them.
@@ -63,41 +87,74 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if request.uri().path() != METHOD {
-            let status = Status::unimplemented("only delta discovery over one aggregated stream is served");
-            return Box::pin(std::future::ready(Ok(status.into_http())));
+        let open = Open(self.sessions.clone());
+        match request.uri().path() {
+            METHOD => Box::pin(async move {
+                let codec = ProstCodec::<Response, Request>::default();
+                let mut grpc = Grpc::new(codec).max_decoding_message_size(LARGEST_REQUEST);
+                Ok(grpc.streaming(open, request).await)
+            }),
+            WHOLE_METHOD => Box::pin(async move {
+                let codec = ProstCodec::<WholeResponse, WholeRequest>::default();
+                let mut grpc = Grpc::new(codec).max_decoding_message_size(LARGEST_REQUEST);
+                Ok(grpc.streaming(open, request).await)
+            }),
+            _ => {
+                let status = Status::unimplemented("only discovery over one aggregated stream is served");
+                Box::pin(std::future::ready(Ok(status.into_http())))
+            }
         }
-        let sessions = self.sessions.clone();
-        Box::pin(async move {
-            let codec = ProstCodec::<Response, Request>::default();
-            let mut grpc = Grpc::new(codec).max_decoding_message_size(LARGEST_REQUEST);
-            Ok(grpc.streaming(Open(sessions), request).await)
-        })
     }
 }
 
 /// Makes a [`Session`] of one call.
 struct Open(mpsc::Sender<Session>);
 
+type Responses = ReceiverStream<Result<Response, Status>>;
+
+impl Open {
+    async fn session<T>(
+        sessions: mpsc::Sender<Session>,
+        request: tonic::Request<T>,
+        requests: impl FnOnce(T) -> Requests,
+    ) -> Result<Responses, Status> {
+        let (metadata, extensions, messages) = request.into_parts();
+        let (responses, receiver) = mpsc::channel(RESPONSES);
+        let session = Session {
+            headers: metadata.into_headers(),
+            extensions,
+            requests: requests(messages),
+            responses,
+        };
+        let taken = sessions.send(session).await;
+        taken.map_err(|_| Status::unavailable("the controller is stopping"))?;
+        Ok(ReceiverStream::new(receiver))
+    }
+}
+
 impl StreamingService<Request> for Open {
     type Response = Response;
-    type ResponseStream = ReceiverStream<Result<Response, Status>>;
+    type ResponseStream = Responses;
     type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Self::ResponseStream>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Request>>) -> Self::Future {
-        let sessions = self.0.clone();
+        let session = Self::session(self.0.clone(), request, Requests::Delta);
+        Box::pin(async move { Ok(tonic::Response::new(session.await?)) })
+    }
+}
+
+impl StreamingService<WholeRequest> for Open {
+    type Response = WholeResponse;
+    type ResponseStream = Pin<Box<dyn Stream<Item = Result<WholeResponse, Status>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Self::ResponseStream>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<WholeRequest>>) -> Self::Future {
+        let requests = |stream| Requests::Whole(stream, Asked::default());
+        let session = Self::session(self.0.clone(), request, requests);
         Box::pin(async move {
-            let (metadata, extensions, requests) = request.into_parts();
-            let (responses, receiver) = mpsc::channel(RESPONSES);
-            let session = Session {
-                headers: metadata.into_headers(),
-                extensions,
-                requests,
-                responses,
-            };
-            let taken = sessions.send(session).await;
-            taken.map_err(|_| Status::unavailable("the controller is stopping"))?;
-            Ok(tonic::Response::new(ReceiverStream::new(receiver)))
+            let mut told = Told::default();
+            let responses = session.await?.map(move |response| Ok(told.whole(response?)));
+            Ok(tonic::Response::new(Box::pin(responses) as Self::ResponseStream))
         })
     }
 }
