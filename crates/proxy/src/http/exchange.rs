@@ -12,10 +12,10 @@ use daemon::clock;
 use http::Method;
 use snapshot::cluster::ServiceRef;
 use snapshot::endpoint::Workload;
-use snapshot::{Action, ClusterName, Direction, HttpFilter};
+use snapshot::{Action, ClusterName, Direction, HttpFilter, Route};
 
 use super::codec::h1::Refusal;
-use super::codec::{CodecError, Reply, Request, Source, Version};
+use super::codec::{CodecError, Length, Reply, Request, Source, Version};
 use super::grpc_web;
 use super::headers::Changes;
 use super::reply::LocalReply;
@@ -47,9 +47,10 @@ pub(crate) async fn serve(connection: &Connection, request: Request, source: Sou
         return;
     };
     let mut exchange = Exchange::new(connection, request, source, reply);
-    match exchange.run(&active).await {
+    let mut route = None;
+    match exchange.run(&active, &mut route).await {
         Ok(()) => exchange.record.times.sent = Some(clock::now()),
-        Err(error) => exchange.fail(&error).await,
+        Err(error) => exchange.fail(&error, route).await,
     }
     exchange.finish();
 }
@@ -95,8 +96,15 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// From head to end.
-    async fn run(&mut self, active: &Rc<Active>) -> Result<(), ProxyError> {
+    /// From head to end. Names the route as soon as there is one.
+    async fn run<'a>(
+        &mut self,
+        active: &'a Rc<Active>,
+        route: &mut Option<&'a Route>,
+    ) -> Result<(), ProxyError>
+    where
+        'c: 'a,
+    {
         normalize::request(&mut self.request, &self.connection.chain.handler.options)?;
         let path = self.request.path.as_str();
         if self.request.method != Method::CONNECT && !path.is_empty() && !path.starts_with('/') {
@@ -108,11 +116,12 @@ impl<'c> Exchange<'c> {
         if self.is_written_down() {
             self.record.route.clone_from(&found.route.name);
         }
+        *route = Some(found.route);
         self.translate();
         if let Some(answer) = filters::request(self, active, &found).await? {
-            return Ok(self.respond(answer).await?);
+            return Ok(self.respond(answer, *route).await?);
         }
-        let mut local = match &found.route.action {
+        let local = match &found.route.action {
             Action::Forward(forward) => return forward::forward(self, active, &found, forward).await,
             Action::Respond(direct) => reply::direct(direct, &self.request),
             Action::Redirect(redirect) => {
@@ -125,11 +134,7 @@ impl<'c> Exchange<'c> {
             }
         };
         self.record.details = Cow::Borrowed("direct_response");
-        let facts = self.facts(&found.route.name);
-        for operations in found.route.response_changes() {
-            Changes::new(operations, &facts).apply(&mut local.response.fields);
-        }
-        Ok(self.respond(local).await?)
+        Ok(self.respond(local, *route).await?)
     }
 
     /// Istio's proxies let connections become WebSockets, and nothing else.
@@ -193,8 +198,12 @@ impl<'c> Exchange<'c> {
         !self.connection.chain.handler.access_log.is_empty()
     }
 
-    /// Answers by ourselves.
-    async fn respond(&mut self, local: LocalReply) -> Result<(), RequestError> {
+    /// Answers by ourselves, with the fields that the route asks for.
+    async fn respond(&mut self, mut local: LocalReply, route: Option<&Route>) -> Result<(), RequestError> {
+        for operations in route.iter().flat_map(|route| route.response_changes()) {
+            let facts = self.facts(route.map_or("", |route| &route.name));
+            local.change(&Changes::new(operations, &facts));
+        }
         let LocalReply {
             mut response,
             mut body,
@@ -205,6 +214,13 @@ impl<'c> Exchange<'c> {
             } else {
                 web.explain(&mut response, &std::mem::take(&mut body));
             }
+        }
+        let has_body = super::codec::has_body(&self.request.method, response.status);
+        if self.request.method == Method::HEAD && !body.is_empty() {
+            // What a GET would have had.
+            let length = body.len().to_string();
+            response.fields.push("content-length", length.as_bytes());
+            response.length = Length::Empty;
         }
         if let Some(allowed) = &self.record.cors {
             allowed.apply(&mut response.fields);
@@ -223,7 +239,7 @@ impl<'c> Exchange<'c> {
         self.record.local_body = Some(body.clone());
         let sent = async {
             self.reply.head(&response).await?;
-            if super::codec::has_body(&self.request.method, response.status) {
+            if has_body {
                 self.record.sent += body.len() as u64;
                 self.reply.data(body).await?;
             }
@@ -237,7 +253,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// Tells the client what went wrong, if it can still be told.
-    async fn fail(&mut self, error: &ProxyError) {
+    async fn fail(&mut self, error: &ProxyError, route: Option<&Route>) {
         tracing::debug!(%error, side = ?error.side(), path = %self.request.path, "request failed");
         self.record.failed(error);
         match error {
@@ -260,7 +276,7 @@ impl<'c> Exchange<'c> {
                 if error.side() == Side::Client {
                     self.reply.close_after();
                 }
-                if self.respond(local).await.is_err() {
+                if self.respond(local, route).await.is_err() {
                     self.record.flags = self.record.flags.with(Flag::DownstreamConnectionTermination);
                 }
             }

@@ -5,12 +5,25 @@ use snapshot::route::DirectResponse;
 
 use crate::error::{ProxyError, StreamError, UpstreamError};
 use crate::http::codec::{Fields, Length, Request, Response};
+use crate::http::headers::Changes;
 
 /// Head and body of an answer.
 #[derive(Debug)]
 pub(crate) struct LocalReply {
     pub(crate) response: Response,
     pub(crate) body: Bytes,
+}
+
+impl LocalReply {
+    /// Changes its fields as a route says. The type of a body is stated after that, unless the route states one.
+    pub(crate) fn change(&mut self, changes: &Changes<'_>) {
+        let fields = &mut self.response.fields;
+        let states_type = !self.body.is_empty() && fields.remove("content-type");
+        changes.apply(fields);
+        if states_type && !fields.contains("content-type") {
+            fields.push("content-type", b"text/plain");
+        }
+    }
 }
 
 /// The answer for a request that failed. gRPC callers get it in their form.

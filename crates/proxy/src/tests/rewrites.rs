@@ -111,7 +111,8 @@ async fn answers_of_the_proxy_itself_get_the_fields_of_their_route() {
     assert_eq!((answer.status, answer.body.as_str()), (418, "short"));
     assert_eq!(
         (answer.header("x-by"), answer.header("content-type")),
-        (Some("route"), None)
+        (Some("route"), Some("text/plain")),
+        "the type is stated after the route's changes, as Envoy does"
     );
     assert_eq!(backend.requests(), 0);
 }
