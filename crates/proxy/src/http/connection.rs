@@ -90,7 +90,14 @@ async fn http1(connection: &Connection, transport: Transport) {
             method,
             keep_alive: &mut keep_alive,
         };
-        exchange::serve(connection, request, Source::Http1(&mut reader), reply).await;
+        // Boxed: a connection that waits for its next request owns nothing of the last one.
+        Box::pin(exchange::serve(
+            connection,
+            request,
+            Source::Http1(&mut reader),
+            reply,
+        ))
+        .await;
         if !keep_alive || !rest_is_read(&mut reader).await {
             // A close with unread bytes would be a reset, and might overtake the response.
             writer.close().await;
