@@ -4,6 +4,7 @@ mod as_user;
 mod bench;
 mod check;
 mod command;
+mod fuzz;
 mod r#gen;
 mod soak;
 mod suites;
@@ -56,6 +57,14 @@ enum Command {
     },
     /// HTTP/2 conformance in the sections of h2spec, with counts
     H2spec,
+    /// Throws mutated bytes at what reads bytes from outside, with libFuzzer (needs g++)
+    Fuzz {
+        /// Which target (`list` prints them)
+        target: Option<String>,
+        /// How long
+        #[arg(long, default_value_t = 5)]
+        minutes: u64,
+    },
     /// Measurements that are claims: propagation, up
     Bench {
         /// Which one (`list` prints them)
@@ -72,6 +81,7 @@ fn main() -> ExitCode {
         Command::Bless { feature } => suites::bless(feature.as_deref()),
         Command::Gen { check } => r#gen::run(check),
         Command::Soak { name } => soak::run(name.as_deref()),
+        Command::Fuzz { target, minutes } => fuzz::run(target.as_deref(), minutes),
         Command::H2spec => suites::h2spec(),
         Command::Bench { scenario } => bench::run(scenario.as_deref()),
     };

@@ -8,6 +8,8 @@ mod active;
 mod admin;
 mod discovery;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod listen;
 mod probe;

@@ -115,3 +115,16 @@ fn objects_of_any_kind_come_with_their_lines() {
     assert_eq!(read.problems.len(), 1);
     assert_eq!(read.problems[0].line, Some(3));
 }
+
+#[test]
+fn every_input_of_the_corpus_is_still_harmless() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/yaml");
+    let inputs: Vec<_> = std::fs::read_dir(folder).expect("a corpus").flatten().collect();
+    assert!(!inputs.is_empty());
+    for input in inputs {
+        if let Ok(text) = String::from_utf8(std::fs::read(input.path()).expect("a file")) {
+            super::read(&text);
+            super::objects(&text);
+        }
+    }
+}

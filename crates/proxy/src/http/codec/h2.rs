@@ -16,6 +16,7 @@ use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::h1::{self, MAX_FIELDS, MAX_HEAD, MAX_INFORMATIONAL, Refusal};
 use super::{CodecError, Fields, Frame, Length, Request, Response, Version};
@@ -36,9 +37,9 @@ const EARLY: Duration = Duration::from_secs(1);
 const RESETS_JUDGED: u32 = 500;
 
 /// Opens the server's side of a connection.
-pub(crate) async fn accept(
-    transport: Transport,
-) -> Result<h2::server::Connection<Transport, Bytes>, h2::Error> {
+pub(crate) async fn accept<T: AsyncRead + AsyncWrite + Unpin>(
+    transport: T,
+) -> Result<h2::server::Connection<T, Bytes>, h2::Error> {
     h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

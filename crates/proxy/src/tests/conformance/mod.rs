@@ -121,7 +121,7 @@ const DEVIATIONS: &[(&str, &str)] = &[
     ),
     (
         "a pseudo header in trailers",
-        "it is dropped with the trailers' other errors and reaches no route and no backend",
+        "it is dropped, and reaches no route and no backend",
     ),
 ];
 

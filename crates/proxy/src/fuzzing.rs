@@ -1,0 +1,247 @@
+//! What the fuzzer throws bytes at, and `cargo test` replays the corpora of `fuzz/corpus` through.
+//!
+//! A target is a function of bytes that must neither panic nor break what it says here about its outcome. Not part of
+//! the proxy: compiled for tests and under `--cfg fuzzing` only.
+
+use bytes::BytesMut;
+use http::Method;
+use tokio::io::AsyncWriteExt;
+
+use crate::http::codec::h1::{Body, BodyEvent, HeadParser};
+use crate::http::codec::{Fields, Length, Request, Version, h2};
+use crate::http::normalize;
+use crate::listen::sniff;
+
+/// A target by its name.
+pub fn target(name: &str) -> Option<fn(&[u8])> {
+    Some(match name {
+        "h1_head" => h1_head,
+        "h1_body" => h1_body,
+        "h2_frames" => h2_frames,
+        "hpack" => hpack,
+        "path" => path,
+        "xds" => xds_decode,
+        "sniff" => first_bytes,
+        "bootstrap" => bootstrap,
+        _ => return None,
+    })
+}
+
+/// A head is read the same however its bytes arrive, and a message that passes has one length at most.
+fn h1_head(bytes: &[u8]) {
+    let (mut whole, mut pieces) = (BytesMut::from(bytes), BytesMut::new());
+    let once = HeadParser::default().request(&mut whole);
+    let mut parser = HeadParser::default();
+    let mut found = Ok(None);
+    for byte in bytes {
+        pieces.extend_from_slice(&[*byte]);
+        found = parser.request(&mut pieces);
+        if !matches!(found, Ok(None)) {
+            break;
+        }
+    }
+    match (once, found) {
+        (Ok(Some(once)), Ok(Some(bytewise))) => {
+            let (once, bytewise) = (once.message, bytewise.message);
+            assert_eq!((&once.method, &once.path), (&bytewise.method, &bytewise.path));
+            assert_eq!(
+                (&once.authority, once.length),
+                (&bytewise.authority, bytewise.length)
+            );
+            let clean = |text: &[u8]| !text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+            assert!(clean(once.path.as_bytes()) && clean(once.authority.as_bytes()));
+            for (name, value) in once.fields.iter() {
+                assert!(clean(name.as_bytes()) && clean(value));
+                assert!(!matches!(
+                    name,
+                    "content-length" | "transfer-encoding" | "host" | "connection"
+                ));
+            }
+        }
+        (Ok(None), Ok(None)) => {}
+        (Err(once), Err(bytewise)) => assert_eq!(once, bytewise),
+        // A refusal may come before the end of the bytes or of the head.
+        (Err(_), Ok(None)) | (Ok(None), Err(_)) => {}
+        (once, bytewise) => panic!("at once {once:?}, byte by byte {bytewise:?}"),
+    }
+    let _ = HeadParser::default().response(&mut bytes.into(), &Method::GET);
+}
+
+/// A chunked body gives no more than it was given, whatever pieces it comes in; a counted one exactly its length.
+fn h1_body(bytes: &[u8]) {
+    let (once, end) = chunked(bytes, bytes.len().max(1));
+    let (bytewise, bytewise_end) = chunked(bytes, 1);
+    assert!(once.len() <= bytes.len());
+    if end == Some(true) && bytewise_end == Some(true) {
+        assert_eq!(once, bytewise);
+    }
+    assert_eq!(
+        end == Some(false),
+        bytewise_end == Some(false),
+        "one reader refuses"
+    );
+}
+
+/// The data, and whether the end was reached: `Some(false)` is a refusal.
+fn chunked(bytes: &[u8], piece: usize) -> (Vec<u8>, Option<bool>) {
+    let (mut body, mut buffer, mut out) = (Body::chunked(), BytesMut::new(), Vec::new());
+    for piece in bytes.chunks(piece) {
+        buffer.extend_from_slice(piece);
+        loop {
+            match body.next(&mut buffer) {
+                Ok(Some(BodyEvent::Data(data))) => out.extend_from_slice(&data),
+                Ok(Some(BodyEvent::End)) => return (out, Some(true)),
+                Ok(None) => break,
+                Err(_) => return (out, Some(false)),
+            }
+        }
+    }
+    (out, None)
+}
+
+/// Frames behind a preface and SETTINGS: every request that comes out can be said in HTTP/1.1.
+fn h2_frames(bytes: &[u8]) {
+    let mut all = h2::PREFACE.to_vec();
+    all.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    all.extend_from_slice(bytes);
+    serve(&all);
+}
+
+/// A field block in one HEADERS frame.
+fn hpack(bytes: &[u8]) {
+    let block = &bytes[..bytes.len().min(16_000)];
+    let mut frame = u32::try_from(block.len()).expect("bounded").to_be_bytes()[1..].to_vec();
+    frame.extend_from_slice(&[1, 5, 0, 0, 0, 1]);
+    frame.extend_from_slice(block);
+    h2_frames(&frame);
+}
+
+fn serve(bytes: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let _ = client.write_all(&bytes[..bytes.len().min(1 << 19)]).await;
+        let _ = client.shutdown().await;
+        let Ok(mut connection) = h2::accept(server).await else {
+            return;
+        };
+        let resets = std::rc::Rc::default();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let Ok((request, _body)) = h2::request_from(request, &resets) else {
+                continue;
+            };
+            check(&request);
+            let _ = respond.send_response(http::Response::<()>::default(), true);
+        }
+    });
+}
+
+fn check(request: &Request) {
+    let clean = |text: &[u8]| !text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    assert!(clean(request.path.as_bytes()) && !request.path.contains(' '));
+    assert!(clean(request.authority.as_bytes()) && !request.authority.contains(['/', '@', ' ']));
+    for (name, value) in request.fields.iter() {
+        assert!(clean(name.as_bytes()) && clean(value) && !name.starts_with(':'));
+        assert!(!matches!(
+            name,
+            "content-length" | "transfer-encoding" | "host" | "connection"
+        ));
+    }
+}
+
+/// A normal path is normal: it has no dot segments, and a second pass changes nothing.
+fn path(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let mut request = Request {
+        method: Method::GET,
+        path: format!("/{text}"),
+        authority: String::new(),
+        scheme: "http",
+        fields: Fields::default(),
+        length: Length::Empty,
+        upgrade: None,
+        version: Version::Http1,
+    };
+    let options = snapshot::HttpOptions::default();
+    if normalize::request(&mut request, &options).is_err() {
+        return;
+    }
+    let once = request.path.clone();
+    let path = once.split('?').next().unwrap_or_default();
+    assert!(path.starts_with('/') && !path.contains('\\'), "{once}");
+    assert!(
+        !path
+            .split('/')
+            .any(|segment| matches!(segment.split(';').next(), Some("." | ".."))),
+        "{once}"
+    );
+    normalize::request(&mut request, &options).expect("what is normal is accepted");
+    assert_eq!(request.path, once, "normal once, normal for ever");
+}
+
+/// A resource from the control plane: the first byte chooses its kind. What is understood can be said again.
+fn xds_decode(bytes: &[u8]) {
+    let Some((kind, body)) = bytes.split_first() else {
+        return;
+    };
+    let kinds = [
+        xds::Kind::Cluster,
+        xds::Kind::Endpoints,
+        xds::Kind::Listener,
+        xds::Kind::Routes,
+    ];
+    let _ = xds::convert::decode(kinds[usize::from(*kind) % kinds.len()], "a", body);
+}
+
+/// An Envoy bootstrap file: understood, or refused by name.
+fn bootstrap(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Err(problems) = xds::bootstrap::decode(text)
+    {
+        assert!(!problems.is_empty(), "a refusal says why");
+    }
+}
+
+/// More bytes never change what the first ones said.
+fn first_bytes(bytes: &[u8]) {
+    let mut known = None;
+    for length in 0..=bytes.len().min(300) {
+        let now = sniff::classify(&bytes[..length]);
+        assert!(known.is_none() || now == known);
+        known = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The corpora lie beside the fuzzer.
+    const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
+
+    #[test]
+    fn every_input_of_the_corpora_is_still_harmless() {
+        for name in [
+            "h1_head",
+            "h1_body",
+            "h2_frames",
+            "hpack",
+            "path",
+            "xds",
+            "sniff",
+            "bootstrap",
+        ] {
+            let target = super::target(name).expect("a target");
+            let files = std::fs::read_dir(format!("{CORPUS}/{name}"))
+                .expect("a corpus")
+                .flatten();
+            let inputs: Vec<_> = files
+                .map(|file| std::fs::read(file.path()).expect("a file"))
+                .collect();
+            assert!(!inputs.is_empty(), "{name} has seeds");
+            inputs.iter().for_each(|input| target(input));
+        }
+    }
+}
