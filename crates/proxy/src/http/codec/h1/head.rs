@@ -222,7 +222,9 @@ fn parse_response(bytes: &[u8], method: &Method) -> Result<Head<Response>, Refus
 
 /// Whether a request line ends with a version that is well-formed, and not ours.
 fn is_another_version(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    // An empty line before the request is forgiven.
+    let mut lines = bytes.trim_ascii_start().split(|byte| *byte == b'\r');
+    let line = lines.next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ').skip(2);
     matches!(
         (words.next(), words.next()),
