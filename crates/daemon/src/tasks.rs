@@ -97,14 +97,38 @@ impl Tasks {
     }
 }
 
-async fn guard(name: &'static str, cancel: CancellationToken, future: impl Future<Output = ()>) {
+fn guard(
+    name: &'static str,
+    cancel: CancellationToken,
+    future: impl Future<Output = ()>,
+) -> impl Future<Output = ()> {
     let work =
-        std::panic::AssertUnwindSafe(future.instrument(tracing::debug_span!("task", name))).catch_unwind();
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => {}
-        outcome = work => if outcome.is_err() {
-            tracing::error!(task = name, "task panicked");
+        std::panic::AssertUnwindSafe(future.instrument(tracing::debug_span!(parent: None, "task", name)));
+    // Boxed at once: what is moved into a future and awaited there takes its size twice.
+    let work = Box::pin(work.catch_unwind());
+    async move {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {}
+            outcome = work => if outcome.is_err() {
+                tracing::error!(task = name, "task panicked");
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_takes_the_size_of_its_future_once() {
+        let large = async {
+            let room = [1_u8; 10_000];
+            tokio::task::yield_now().await;
+            assert_eq!(room.len(), 10_000);
+        };
+        let size = std::mem::size_of_val(&guard("large", CancellationToken::new(), large));
+        assert!(size < 1_000, "{size} bytes beside the box");
     }
 }

@@ -32,7 +32,7 @@ use crate::http::connection::Connection;
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::record::Record;
-use crate::upstream::circuit_breaker::Resource;
+use crate::upstream::circuit_breaker::{Permit, Resource};
 use crate::upstream::load_balancing::Wish;
 use crate::upstream::purpose::Purpose;
 use crate::upstream::{Cluster, Lease, cluster};
@@ -246,9 +246,11 @@ async fn one_try(
         ..
     } = exchange;
     let watch = Watch::new(worker, cluster, &endpoint, record.grpc);
+    let permit = Cell::new(lease.take_permit());
     let conversation = Conversation {
         connection,
         plan,
+        permit: &permit,
         watch: &watch,
         request,
         attempts,
@@ -317,6 +319,7 @@ impl From<Failure> for Broken {
 struct Conversation<'a> {
     connection: &'a Connection,
     plan: Plan<'a>,
+    permit: &'a Cell<Option<Permit>>,
     watch: &'a Watch<'a>,
     request: &'a Request,
     attempts: &'a Attempts<'a>,
@@ -388,7 +391,7 @@ impl Conversation<'_> {
             reply.flush().await.map_err(client_gone)?;
             return Ok(End::Switched);
         }
-        let download = pin!(download(&mut answer, reply, record, &patience));
+        let download = pin!(download(&mut answer, reply, record, &patience, self.permit));
         tokio::select! {
             biased;
             error = &mut upload => Err(client_failed(&error).into()),
@@ -479,12 +482,14 @@ impl Conversation<'_> {
     }
 }
 
-/// Sends the body of the response down. Small pieces wait for more, or until none is there.
+/// Sends the body of the response down. Small pieces wait for more, or until none is there. The permit is given back
+/// before the end is sent: a client that has seen it may ask again at once, and of another worker.
 async fn download(
     answer: &mut Answer<'_>,
     reply: &mut Reply<'_>,
     record: &mut Record,
     patience: &Patience,
+    permit: &Cell<Option<Permit>>,
 ) -> Result<(), Failure> {
     loop {
         let frame = {
@@ -510,6 +515,7 @@ async fn download(
                 reply.data(data).await.map_err(client_gone)?;
             }
             Ok(Some(Frame::Trailers(fields))) => {
+                permit.take();
                 record.response_bytes += fields.size();
                 record.grpc_status = record.grpc_status.or(grpc_status(&fields));
                 let ended = match &mut record.web {
@@ -522,7 +528,10 @@ async fn download(
                 record.trailers = Some(fields);
                 return ended.map_err(client_gone);
             }
-            Ok(None) => return reply.end(None).await.map_err(client_gone),
+            Ok(None) => {
+                permit.take();
+                return reply.end(None).await.map_err(client_gone);
+            }
             Err(error) => {
                 tracing::debug!(%error, "response ended early");
                 return Err(Failure::Upstream(match before_response(&error, false) {

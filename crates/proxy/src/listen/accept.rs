@@ -58,9 +58,9 @@ pub(crate) async fn accept(
                 if worker.settings.probe.recognises(ends.destination) {
                     continue;
                 }
-                let served = serve(worker.clone(), stream, door.clone(), ends);
+                let (server, door) = (worker.clone(), door.clone());
                 worker.tasks.spawn_local("connection", async move {
-                    served.await;
+                    serve(server, stream, door, ends).await;
                     drop(permit);
                 });
             }

@@ -221,7 +221,7 @@ pub(crate) struct Lease {
     connection: Connection,
     pool: Rc<Pool>,
     cluster: Rc<Cluster>,
-    _request: Permit,
+    request: Option<Permit>,
 }
 
 #[derive(Debug)]
@@ -250,7 +250,7 @@ impl Lease {
                 connection,
                 pool: pool.clone(),
                 cluster: cluster.clone(),
-                _request: request,
+                request: Some(request),
             }),
             (None, Connection::Http1(connection)) => {
                 pool.put_back(*connection);
@@ -271,6 +271,11 @@ impl Lease {
             (Connection::Http1(connection), CodecError::Closed) => connection.writer.nothing_arrived(),
             _ => false,
         }
+    }
+
+    /// The right to the request, for one who gives it back before the lease ends.
+    pub(crate) fn take_permit(&mut self) -> Option<Permit> {
+        self.request.take()
     }
 
     /// Our end of the connection.
@@ -343,7 +348,9 @@ pub(crate) async fn open(
             return Ok(transport);
         }
         let left = way.timeout.saturating_sub(clock::now() - begun);
-        let prepared = clock::timeout(left, connect::prepare(transport, cluster, endpoint)).await;
+        // Boxed: every request would have room for a handshake that few need.
+        let prepare = Box::pin(connect::prepare(transport, cluster, endpoint));
+        let prepared = clock::timeout(left, prepare).await;
         prepared.unwrap_or(Err(UpstreamError::ConnectTimeout))
     };
     let opened = opened.await;
