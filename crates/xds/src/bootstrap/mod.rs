@@ -156,10 +156,10 @@ impl File<'_> {
 
         let mut bootstrap = self.rest(root);
         for (path, node) in resources(root, "clusters") {
-            self.cluster(node, path, &mut bootstrap);
+            self.cluster(node, &path, &mut bootstrap);
         }
         for (path, node) in resources(root, "listeners") {
-            self.listener(node, path, &mut bootstrap);
+            self.listener(node, &path, &mut bootstrap);
         }
         bootstrap
     }
@@ -177,7 +177,7 @@ impl File<'_> {
         part.convert(&read, &mut self.problems).unwrap_or_default()
     }
 
-    fn cluster(&mut self, node: &Node, path: Path, bootstrap: &mut Bootstrap) {
+    fn cluster(&mut self, node: &Node, path: &Path, bootstrap: &mut Bootstrap) {
         let part = self.part(node, path.clone(), "envoy.config.cluster.v3.Cluster");
         let read = |message: &DynamicMessage| {
             convert::cluster(
@@ -189,7 +189,7 @@ impl File<'_> {
             return;
         };
         if bootstrap.snapshot.clusters.get(read.cluster.name()).is_some() {
-            return self.twice(node, &path);
+            return self.twice(node, path);
         }
         if let Some(endpoints) = read.endpoints {
             bootstrap.snapshot.endpoints.insert(endpoints);
@@ -198,7 +198,7 @@ impl File<'_> {
         bootstrap.snapshot.clusters.insert(read.cluster);
     }
 
-    fn listener(&mut self, node: &Node, path: Path, bootstrap: &mut Bootstrap) {
+    fn listener(&mut self, node: &Node, path: &Path, bootstrap: &mut Bootstrap) {
         let part = self.part(node, path.clone(), "envoy.config.listener.v3.Listener");
         let known = &bootstrap.snapshot;
         let read = |message: &DynamicMessage| {
@@ -213,7 +213,7 @@ impl File<'_> {
             listener.name = listener.address.to_string().into();
         }
         if known.listeners.get(listener.name()).is_some() {
-            return self.twice(node, &path);
+            return self.twice(node, path);
         }
         bootstrap.snapshot.listeners.insert(listener);
     }
