@@ -11,6 +11,7 @@ mod problem;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 
@@ -133,6 +134,7 @@ impl Descriptions {
         };
         let bootstrap = file.read(&root);
         let mut problems = file.problems;
+        without_consequences(&mut problems);
         problems.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
         problems.dedup();
         match problems.is_empty() {
@@ -156,10 +158,13 @@ impl File<'_> {
 
         let mut bootstrap = self.rest(root);
         for (path, node) in resources(root, "clusters") {
-            self.cluster(node, &path, &mut bootstrap);
+            self.cluster(node, path, &mut bootstrap);
         }
+        // Also those that something is wrong with: that is said already.
+        let clusters = resources(root, "clusters");
+        let clusters = clusters.iter().map(|(_, node)| node.text("name")).collect();
         for (path, node) in resources(root, "listeners") {
-            self.listener(node, &path, &mut bootstrap);
+            self.listener(node, path, &clusters, &mut bootstrap);
         }
         bootstrap
     }
@@ -177,7 +182,7 @@ impl File<'_> {
         part.convert(&read, &mut self.problems).unwrap_or_default()
     }
 
-    fn cluster(&mut self, node: &Node, path: &Path, bootstrap: &mut Bootstrap) {
+    fn cluster(&mut self, node: &Node, path: Path, bootstrap: &mut Bootstrap) {
         let part = self.part(node, path.clone(), "envoy.config.cluster.v3.Cluster");
         let read = |message: &DynamicMessage| {
             convert::cluster(
@@ -189,7 +194,7 @@ impl File<'_> {
             return;
         };
         if bootstrap.snapshot.clusters.get(read.cluster.name()).is_some() {
-            return self.twice(node, path);
+            return self.twice(node, &path);
         }
         if let Some(endpoints) = read.endpoints {
             bootstrap.snapshot.endpoints.insert(endpoints);
@@ -198,12 +203,12 @@ impl File<'_> {
         bootstrap.snapshot.clusters.insert(read.cluster);
     }
 
-    fn listener(&mut self, node: &Node, path: &Path, bootstrap: &mut Bootstrap) {
+    fn listener(&mut self, node: &Node, path: Path, clusters: &BTreeSet<&str>, bootstrap: &mut Bootstrap) {
         let part = self.part(node, path.clone(), "envoy.config.listener.v3.Listener");
         let known = &bootstrap.snapshot;
         let read = |message: &DynamicMessage| {
             let listener = convert::listener(parse(message)?, bootstrap.dynamic.is_some())?;
-            clusters_exist(&listener, known).map(|()| listener)
+            clusters_exist(&listener, clusters).map(|()| listener)
         };
         let Some(mut listener) = part.convert(&read, &mut self.problems) else {
             return;
@@ -213,7 +218,7 @@ impl File<'_> {
             listener.name = listener.address.to_string().into();
         }
         if known.listeners.get(listener.name()).is_some() {
-            return self.twice(node, path);
+            return self.twice(node, &path);
         }
         bootstrap.snapshot.listeners.insert(listener);
     }
@@ -246,6 +251,18 @@ impl File<'_> {
     }
 }
 
+/// A message is refused for what is wrong inside it; that it is refused itself is not said a second time.
+fn without_consequences(problems: &mut Vec<Problem>) {
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.clone()).collect();
+    problems.retain(|problem| {
+        let inside = |path: &str| {
+            path.strip_prefix(problem.path.as_str())
+                .is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        problem.path.is_empty() || !paths.iter().any(|path| inside(path))
+    });
+}
+
 /// The static resources of a kind, with their places.
 fn resources<'n>(root: &'n Node, kind: &str) -> Vec<(Path, &'n Node)> {
     let mut found = Vec::new();
@@ -264,7 +281,7 @@ fn parse<M: Message + Default>(message: &DynamicMessage) -> Result<M, Reason> {
 }
 
 /// Routes that stand in the file may name only clusters that stand in it (Envoy: `validate_clusters`).
-fn clusters_exist(listener: &Listener, known: &Snapshot) -> Result<(), Reason> {
+fn clusters_exist(listener: &Listener, known: &BTreeSet<&str>) -> Result<(), Reason> {
     let tables = listener
         .chains
         .iter()
@@ -284,7 +301,7 @@ fn clusters_exist(listener: &Listener, known: &Snapshot) -> Result<(), Reason> {
             continue;
         };
         for target in &forward.clusters {
-            if known.clusters.get(target.cluster.as_str()).is_none() {
+            if !known.contains(target.cluster.as_str()) {
                 let field = match forward.clusters.len() {
                     1 => "RouteAction.cluster",
                     _ => "ClusterWeight.name",

@@ -156,3 +156,53 @@ proptest::proptest! {
         let _ = DESCRIPTIONS.decode(&text);
     }
 }
+
+/// `AMIME_BLESS=1` writes what is said now; read it before it is committed.
+#[test]
+fn bad_files_are_refused_in_these_words() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/bootstrap/refused");
+    let entries = std::fs::read_dir(&folder).unwrap();
+    let mut files = 0;
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let Err(problems) = DESCRIPTIONS.decode(&text) else {
+            panic!("{} is taken", path.display())
+        };
+        let said: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        let expected = path.with_extension("txt");
+        if std::env::var_os("AMIME_BLESS").is_some() {
+            std::fs::write(&expected, &said).unwrap();
+        }
+        let wanted = std::fs::read_to_string(&expected).unwrap_or_default();
+        assert_eq!(said, wanted, "{}", path.display());
+        files += 1;
+    }
+    assert!(files >= 15, "only {files} files");
+}
+
+#[test]
+fn every_file_of_the_suite_is_taken() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/bootstrap/files");
+    let entries = std::fs::read_dir(&folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    for path in paths.filter(|path| !path.to_string_lossy().ends_with(".calls.yaml")) {
+        // Any number does for a port.
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut filled = String::new();
+        for (position, part) in text.split("${").enumerate() {
+            match part.split_once('}') {
+                Some((_, rest)) if position > 0 => {
+                    filled.push('1');
+                    filled.push_str(rest);
+                }
+                _ => filled.push_str(part),
+            }
+        }
+        if let Err(problems) = DESCRIPTIONS.decode(&filled) {
+            panic!("{}: {problems:#?}", path.display());
+        }
+    }
+}

@@ -39,6 +39,7 @@ pub(super) fn to_proto(redirect: &Redirect) -> pb::RedirectAction {
             .map(SchemeRewriteSpecifier::SchemeRedirect),
         path_rewrite_specifier: path,
         strip_query: redirect.strip_query,
+        ..Default::default()
     }
 }
 
