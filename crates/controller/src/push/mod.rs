@@ -60,9 +60,6 @@ pub struct Pusher {
     pub metrics: Metrics,
 }
 
-/// The settings of the mesh, once they are known.
-type LatestSettings = watch::Receiver<Option<Arc<MeshSettings>>>;
-
 /// Changes between watches and the publisher.
 const EVENTS: usize = 1024;
 
@@ -70,7 +67,7 @@ impl Pusher {
     /// Starts to watch the cluster and to make pictures of it. `ready` learns when the first one is out.
     pub fn start(
         client: &kube::Client,
-        (debounce, settings): (debounce::Settings, LatestSettings),
+        (debounce, settings): (debounce::Settings, watch::Receiver<Option<Arc<MeshSettings>>>),
         registry: &Registry,
         ready: &Ready,
         tasks: &Tasks,

@@ -106,7 +106,8 @@ pub(crate) fn grpc_code(status: u16) -> &'static str {
 
 fn grpc_with(code: &str, message: &str) -> LocalReply {
     let mut response = Response::new(200);
-    response.length = Length::Exact(0);
+    // HTTP/1.1 states a length of 0 all the same; HTTP/2 and Envoy do not.
+    response.length = Length::Empty;
     response.fields.push("content-type", b"application/grpc");
     response.fields.push("grpc-status", code.as_bytes());
     if !message.is_empty() {

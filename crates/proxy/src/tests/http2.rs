@@ -226,6 +226,8 @@ async fn grpc_passes_with_its_trailers_and_its_failures_are_grpc_too() {
         (answer.head.status(), &answer.head.headers()["grpc-status"]),
         (StatusCode::OK, &"14".parse().unwrap())
     );
+    // A head that is the trailers, too, promises no body: Envoy states no length in it.
+    assert!(!answer.head.headers().contains_key("content-length"));
 }
 
 #[tokio::test]

@@ -61,11 +61,9 @@ pub(crate) fn run(arguments: Vec<String>) -> Result<ExitCode> {
         loop {
             tokio::select! {
                 _ = second.tick() => load.tell(),
-                _ = terminate.recv() => break,
+                _ = terminate.recv() => return Ok(load.tell()),
             }
         }
-        load.tell();
-        Ok(())
     }))?;
     Ok(ExitCode::SUCCESS)
 }
