@@ -12,8 +12,11 @@ use crate::http::codec::{Fields, Length, Request, Version, h2};
 use crate::http::normalize;
 use crate::listen::sniff;
 
+/// Takes any bytes, and panics where something is wrong.
+pub type Target = fn(&[u8]);
+
 /// A target by its name.
-pub fn target(name: &str) -> Option<fn(&[u8])> {
+pub fn target(name: &str) -> Option<Target> {
     Some(match name {
         "h1_head" => h1_head,
         "h1_body" => h1_body,

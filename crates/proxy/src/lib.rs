@@ -43,10 +43,10 @@ pub use listen::original_dst::OriginalDestination;
 pub use settings::Settings;
 
 use active::Compiled;
-use listen::doors::{Door, Doors};
+use listen::doors::{Door, Doors, Open};
 use probe::Probe;
 use upstream::outlier_detection;
-use worker::{Inbox, Worker};
+use worker::{Inbox, Question, Worker};
 
 /// Words about failing endpoints that may wait to be heard; one that finds no room is said again.
 const SUSPICIONS: usize = 1024;
@@ -134,16 +134,7 @@ impl Layout {
     }
 }
 
-async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Running> {
-    let Layout {
-        node,
-        capture,
-        workers,
-        mut doors,
-        follows,
-        pages: page_addresses,
-        mut addresses,
-    } = layout;
+async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<Running> {
     let (trigger, outer) = drain::channel();
     let (inner_trigger, inner) = drain::channel();
     let drain_wanted = Arc::new(Notify::new());
@@ -151,47 +142,39 @@ async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Runni
     let probe = Arc::new(Probe::default());
     let (compiled, compiled_receiver) = watch::channel(None);
     let (suspicions, suspicions_receiver) = mpsc::channel(SUSPICIONS);
-    let (in_force_sender, in_force) = mpsc::channel(workers);
+    let (in_force_sender, in_force) = mpsc::channel(layout.workers);
 
     let (_, lines) =
         telemetry::log_writer::Writer::start(&tasks).context("cannot start the writer of access logs")?;
     let worker_settings = worker::Settings {
-        mark: capture.mark,
-        workload: Arc::new(node.workload()),
-        address: node.address,
+        mark: layout.capture.mark,
+        workload: Arc::new(layout.node.workload()),
+        address: layout.node.address,
         probe: probe.clone(),
         suspicions,
-        surroundings: Arc::new(worker::Surroundings {
-            hostname: node.hostname.clone(),
-            environment: node.environment.clone(),
-        }),
+        surroundings: Arc::new(worker::Surroundings::of(&layout.node)),
         lines,
     };
-    let mut questions = Vec::with_capacity(workers);
-    let mut openings = Vec::with_capacity(workers);
-    let inboxes = doors.fresh().into_iter().map(|open| {
-        let (sender, receiver) = mpsc::channel(8);
-        questions.push(sender);
-        let (opening, doors) = mpsc::channel(open.len().max(8));
-        for open in open {
-            opening.try_send(open).expect("the channel was made to hold them");
-        }
-        openings.push(opening);
-        let (snapshots, destinations) = (compiled_receiver.clone(), parts.original_destination.clone());
-        let in_force = in_force_sender.clone();
-        Inbox {
-            snapshots,
-            questions: receiver,
-            doors,
-            destinations,
-            in_force,
-        }
-    });
-    let inboxes = inboxes.collect();
+    let inbox = |doors, questions| Inbox {
+        snapshots: compiled_receiver.clone(),
+        questions,
+        doors,
+        destinations: parts.original_destination.clone(),
+        in_force: in_force_sender.clone(),
+    };
+    let Boxes {
+        inboxes,
+        questions,
+        openings,
+    } = Boxes::new(layout.doors.fresh(), inbox);
+    drop(in_force_sender);
     start_workers(worker_settings, inboxes, &tasks, &inner)?;
-    match follows {
-        true => tasks.spawn("doors", doors.keep_following(compiled_receiver.clone(), openings)),
-        false => tasks.spawn("doors", doors.keep()),
+    match layout.follows {
+        true => tasks.spawn(
+            "doors",
+            layout.doors.keep_following(compiled_receiver.clone(), openings),
+        ),
+        false => tasks.spawn("doors", layout.doors.keep()),
     }
 
     tasks.spawn(
@@ -201,34 +184,66 @@ async fn start_parts(layout: Layout, parts: Parts, tasks: Tasks) -> Result<Runni
     tasks.spawn("compile", compile(parts.snapshots, compiled));
     tasks.spawn(
         "ready",
-        become_ready(ready.clone(), in_force, workers, capture, probe),
+        become_ready(ready.clone(), in_force, layout.workers, layout.capture, probe),
     );
     let draining = ready.clone();
-    let (wanted, owner) = (drain_wanted.clone(), tasks.clone());
-    tasks.spawn("drain", async move {
-        begin_drain(outer, &wanted, &owner, || {
-            draining.unset("snapshot", "draining");
-            inner_trigger.begin();
-        })
-        .await;
-    });
+    let begin = move || {
+        draining.unset("snapshot", "draining");
+        inner_trigger.begin();
+    };
+    tasks.spawn(
+        "drain",
+        begin_drain(outer, drain_wanted.clone(), tasks.clone(), begin),
+    );
     let pages = admin::Pages {
         ready,
         questions,
         snapshots: compiled_receiver,
         drain_wanted,
-        node,
+        node: layout.node,
     };
-    addresses.extend(
-        admin::start(pages, &page_addresses, &tasks)
+    layout.addresses.extend(
+        admin::start(pages, &layout.pages, &tasks)
             .await
             .context("cannot start admin pages")?,
     );
     Ok(Running {
-        addresses,
+        addresses: layout.addresses,
         drain: trigger,
         tasks,
     })
+}
+
+/// What goes to the workers, and where to put more into it.
+struct Boxes {
+    inboxes: Vec<Inbox>,
+    questions: Vec<mpsc::Sender<Question>>,
+    openings: Vec<mpsc::Sender<Open>>,
+}
+
+impl Boxes {
+    /// One inbox for each worker, with the doors that are open already.
+    fn new(
+        doors: Vec<Vec<Open>>,
+        inbox: impl Fn(mpsc::Receiver<Open>, mpsc::Receiver<Question>) -> Inbox,
+    ) -> Self {
+        let mut boxes = Self {
+            inboxes: Vec::with_capacity(doors.len()),
+            questions: Vec::with_capacity(doors.len()),
+            openings: Vec::with_capacity(doors.len()),
+        };
+        for open in doors {
+            let (asking, questions) = mpsc::channel(8);
+            let (opening, doors) = mpsc::channel(open.len().max(8));
+            for open in open {
+                opening.try_send(open).expect("the channel was made to hold them");
+            }
+            boxes.questions.push(asking);
+            boxes.openings.push(opening);
+            boxes.inboxes.push(inbox(doors, questions));
+        }
+        boxes
+    }
 }
 
 /// Starts the threads, and gives each its inbox.
@@ -303,7 +318,7 @@ async fn become_ready(
 
 /// Begins the drain when the process is told to end, or an admin page asks for it. Holds on to the outer drain, so
 /// that stopping gives the whole grace: other proxies learn in that time that this one is going.
-async fn begin_drain(mut outer: Drain, wanted: &Notify, tasks: &Tasks, begin: impl FnOnce()) {
+async fn begin_drain(mut outer: Drain, wanted: Arc<Notify>, tasks: Tasks, begin: impl FnOnce()) {
     tokio::select! {
         () = outer.wait() => {}
         () = wanted.notified() => {}

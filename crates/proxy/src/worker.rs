@@ -23,6 +23,7 @@ use crate::listen::doors::{Door, Open};
 use crate::listen::original_dst::OriginalDestination;
 use crate::probe::Probe;
 use crate::random::Random;
+use crate::settings::Node;
 use crate::telemetry::access_log::{Batch, Lines};
 use crate::telemetry::metrics::{ClusterReport, Metrics, Report};
 use crate::upstream::outlier_detection::Suspicion;
@@ -53,6 +54,15 @@ pub(crate) struct Settings {
 pub(crate) struct Surroundings {
     pub(crate) hostname: String,
     pub(crate) environment: BTreeMap<String, String>,
+}
+
+impl Surroundings {
+    pub(crate) fn of(node: &Node) -> Self {
+        Self {
+            hostname: node.hostname.clone(),
+            environment: node.environment.clone(),
+        }
+    }
 }
 
 /// What a worker is given.

@@ -12,5 +12,5 @@ pub enum HttpFilter {
     /// Calls of gRPC-Web become gRPC, and their answers gRPC-Web (Istio: ports named `grpc-web`).
     GrpcWeb,
     /// A limit that this proxy keeps by itself; routes may have their own instead.
-    LocalRateLimit(Option<LocalRateLimit>),
+    LocalRateLimit(Option<Box<LocalRateLimit>>),
 }

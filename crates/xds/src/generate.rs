@@ -403,7 +403,7 @@ fn handler() -> impl Strategy<Value = Handler> {
     let filter = prop_oneof![
         Just(HttpFilter::Stats),
         Just(HttpFilter::GrpcWeb),
-        of(local_rate_limit()).prop_map(HttpFilter::LocalRateLimit)
+        of(local_rate_limit().prop_map(Box::new)).prop_map(HttpFilter::LocalRateLimit)
     ];
     let http = (
         name(),
@@ -803,8 +803,9 @@ fn timeouts() -> impl Strategy<Value = HttpTimeouts> {
 }
 
 /// Timeout, deadline of gRPC callers, silence and life of a stream.
-fn route_timeouts()
--> impl Strategy<Value = (Option<Duration>, GrpcTimeout, Option<Duration>, Option<Duration>)> {
+type RouteTimeouts = (Option<Duration>, GrpcTimeout, Option<Duration>, Option<Duration>);
+
+fn route_timeouts() -> impl Strategy<Value = RouteTimeouts> {
     let grpc = prop_oneof![
         Just(GrpcTimeout::WithinTimeout),
         limit().prop_map(GrpcTimeout::Within),

@@ -60,6 +60,9 @@ pub struct Pusher {
     pub metrics: Metrics,
 }
 
+/// The settings of the mesh, once they are known.
+type LatestSettings = watch::Receiver<Option<Arc<MeshSettings>>>;
+
 /// Changes between watches and the publisher.
 const EVENTS: usize = 1024;
 
@@ -67,7 +70,7 @@ impl Pusher {
     /// Starts to watch the cluster and to make pictures of it. `ready` learns when the first one is out.
     pub fn start(
         client: &kube::Client,
-        (debounce, settings): (debounce::Settings, watch::Receiver<Option<Arc<MeshSettings>>>),
+        (debounce, settings): (debounce::Settings, LatestSettings),
         registry: &Registry,
         ready: &Ready,
         tasks: &Tasks,

@@ -104,7 +104,7 @@ impl HttpChain {
         })?;
         match &route.local_rate_limit {
             Some(own) => compiled.buckets.get(&address(own)).map(|bucket| (own, &**bucket)),
-            None => filter.as_ref().zip(self.bucket.as_deref()),
+            None => filter.as_deref().zip(self.bucket.as_deref()),
         }
     }
 }

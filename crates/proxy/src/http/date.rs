@@ -145,7 +145,8 @@ impl Parts {
     }
 
     fn day_of_year(&self) -> u64 {
-        let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+        let leap =
+            self.year.is_multiple_of(4) && (!self.year.is_multiple_of(100) || self.year.is_multiple_of(400));
         let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30];
         lengths.iter().take(self.month).sum::<u64>() + self.day
     }

@@ -35,7 +35,7 @@ use crate::telemetry::record::Record;
 use crate::upstream::circuit_breaker::{Permit, Resource};
 use crate::upstream::load_balancing::Wish;
 use crate::upstream::purpose::Purpose;
-use crate::upstream::{Cluster, Lease, cluster};
+use crate::upstream::{Cluster, Endpoint, Lease, cluster};
 
 /// What does not change from try to try.
 #[derive(Clone, Copy)]
@@ -156,7 +156,7 @@ async fn tries(exchange: &mut Exchange<'_>, plan: Plan<'_>, replay: &Replay) -> 
                 if !matches!(next, Next::Again(_)) {
                     return Err(error.into());
                 }
-                if !plan.may_retry(&replay) {
+                if !plan.may_retry(replay) {
                     exchange.record.flags = exchange.record.flags.with(Flag::UpstreamOverflow);
                     return Err(error.into());
                 }
@@ -202,42 +202,13 @@ async fn one_try(
     let cluster = plan.cluster;
     let connection = exchange.connection;
     let worker = &connection.worker;
-    let wish = Wish {
-        key: plan.key.value,
-        tried: attempts.avoided(),
-        left: attempts.left(),
-        random: &worker.random,
-    };
-    let picked = cluster.pick(connection.ends.destination, wish);
-    exchange.record.upstream.endpoint = None;
-    let endpoint = picked.map_err(Failure::Upstream)?;
-    attempts.trying(endpoint.address);
-    exchange.record.trying(endpoint.address);
+    let endpoint = choose(exchange, plan, attempts)?;
     if attempts.number() == 1 {
         mirror::send(exchange, plan.active, &plan.forward.mirrors, plan.limits.whole);
     }
     exchange.goes_to(cluster, Some(&endpoint));
     let _in_flight = endpoint.pool.begin_request();
-    let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
-    let purpose = Purpose::of_request(&cluster.facts, &exchange.request.authority, connection.ends);
-    let member = endpoint.toward(purpose);
-    let lease = tokio::select! {
-        biased;
-        lease = Lease::acquire(worker, cluster, &member, http2) => lease,
-        () = exchange.client_gone() => return Err(Failure::Client(RequestError::ClientGone)),
-    };
-    let mut lease = match lease {
-        Ok(lease) => lease,
-        Err(error) => {
-            watch::not_connected(worker, cluster, &endpoint, &error);
-            if matches!(error, UpstreamError::Overflow) {
-                exchange.record.upstream.endpoint = None;
-            }
-            return Err(Failure::Upstream(error));
-        }
-    };
-    exchange.record.upstream.local = lease.local_address();
-    exchange.record.upstream.version = Some(if http2 { Version::Http2 } else { Version::Http1 });
+    let mut lease = connect(exchange, cluster, &endpoint).await?;
     let Exchange {
         request,
         body,
@@ -286,6 +257,59 @@ async fn one_try(
         }
     }
     Ok(Done::Answered)
+}
+
+/// The endpoint of a try, on the record.
+fn choose(
+    exchange: &mut Exchange<'_>,
+    plan: Plan<'_>,
+    attempts: &mut Attempts<'_>,
+) -> Result<Rc<Endpoint>, Failure> {
+    let connection = exchange.connection;
+    let wish = Wish {
+        key: plan.key.value,
+        tried: attempts.avoided(),
+        left: attempts.left(),
+        random: &connection.worker.random,
+    };
+    let picked = plan.cluster.pick(connection.ends.destination, wish);
+    exchange.record.upstream.endpoint = None;
+    let endpoint = picked.map_err(Failure::Upstream)?;
+    attempts.trying(endpoint.address);
+    exchange.record.trying(endpoint.address);
+    Ok(endpoint)
+}
+
+/// A connection to it that nobody else has, or a stream of one, on the record.
+async fn connect(
+    exchange: &mut Exchange<'_>,
+    cluster: &Rc<Cluster>,
+    endpoint: &Rc<Endpoint>,
+) -> Result<Lease, Failure> {
+    let connection = exchange.connection;
+    let worker = &connection.worker;
+    let http2 = cluster.speaks_http2(exchange.request.version) && exchange.request.upgrade.is_none();
+    let purpose = Purpose::of_request(&cluster.facts, &exchange.request.authority, connection.ends);
+    let member = endpoint.toward(&purpose);
+    let lease = tokio::select! {
+        biased;
+        lease = Lease::acquire(worker, cluster, &member, http2) => lease,
+        () = exchange.client_gone() => return Err(Failure::Client(RequestError::ClientGone)),
+    };
+    let upstream = &mut exchange.record.upstream;
+    match &lease {
+        Ok(lease) => {
+            upstream.local = lease.local_address();
+            upstream.version = Some(if http2 { Version::Http2 } else { Version::Http1 });
+        }
+        Err(error) => {
+            watch::not_connected(worker, cluster, endpoint, error);
+            if matches!(error, UpstreamError::Overflow) {
+                upstream.endpoint = None;
+            }
+        }
+    }
+    lease.map_err(Failure::Upstream)
 }
 
 /// How a conversation ended.

@@ -77,9 +77,12 @@ fn wanted(message: &[u8]) -> Option<Result<usize, NotHello>> {
     Some(Ok(length + 4))
 }
 
+/// What belongs to something, and the rest.
+type Split<'b> = (&'b [u8], &'b [u8]);
+
 /// The content of the first record, and what follows it. What cannot be a record of a handshake is known by its
 /// first byte already.
-fn record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, NotHello> {
+fn record(bytes: &[u8]) -> Result<Option<Split<'_>>, NotHello> {
     let could_be = |at: usize, fits: fn(u8) -> bool| bytes.get(at).is_none_or(|byte| fits(*byte));
     if !(could_be(0, |byte| byte == HANDSHAKE) && could_be(1, |byte| byte == 3)) {
         return Err(NotHello);
@@ -91,9 +94,7 @@ fn record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, NotHello> {
     if length == 0 || length > RECORD {
         return Err(NotHello);
     }
-    Ok(bytes[5..]
-        .split_at_checked(length)
-        .map(|(content, rest)| (content, rest)))
+    Ok(bytes[5..].split_at_checked(length))
 }
 
 /// The body of a ClientHello; `None` when it is malformed.

@@ -153,7 +153,7 @@ async fn connect<T>(
         record.trying(endpoint.address);
         record.attempts += 1;
         let purpose = Purpose::of_connection(&cluster.facts, ends);
-        match open(&endpoint.toward(purpose)).await {
+        match open(&endpoint.toward(&purpose)).await {
             Ok(opened) => {
                 cluster.ended(&endpoint, Outcome::Served, &worker.settings.suspicions);
                 return Ok((endpoint, opened));

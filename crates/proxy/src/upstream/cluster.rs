@@ -248,7 +248,7 @@ impl Endpoint {
     }
 
     /// The same member, with the connections that are opened for that purpose.
-    pub(crate) fn toward(self: &Rc<Self>, purpose: Purpose) -> Rc<Self> {
+    pub(crate) fn toward(self: &Rc<Self>, purpose: &Purpose) -> Rc<Self> {
         if purpose.is_plain() {
             return self.clone();
         }

@@ -61,9 +61,11 @@ pub(crate) fn run(arguments: Vec<String>) -> Result<ExitCode> {
         loop {
             tokio::select! {
                 _ = second.tick() => load.tell(),
-                _ = terminate.recv() => return Ok(load.tell()),
+                _ = terminate.recv() => break,
             }
         }
+        load.tell();
+        Ok(())
     }))?;
     Ok(ExitCode::SUCCESS)
 }

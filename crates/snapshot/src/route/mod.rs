@@ -144,6 +144,7 @@ pub struct OuterHeaders {
 /// What happens to a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "nearly every route forwards")]
 pub enum Action {
     /// Forwarded to one of several clusters by weight.
     Forward(Forward),

@@ -293,7 +293,7 @@ mod tests {
         let mut root = matching(prefix("/a"), "root");
         root.headers.insert("x-team".into(), exact("one"));
         let leaf = matching(exact("/a/b"), "leaf");
-        let merged = merge_matches(&[root.clone()], &[leaf.clone()]).unwrap();
+        let merged = merge_matches(std::slice::from_ref(&root), std::slice::from_ref(&leaf)).unwrap();
         assert_eq!((merged.len(), merged[0].name.as_str()), (1, "root-leaf"));
         assert_eq!(
             (&merged[0].uri, merged[0].headers.len()),

@@ -180,8 +180,11 @@ fn networks(subnets: &[String]) -> ChainMatch {
     }
 }
 
+/// A network and a server name; `None` is any.
+type Taken = (Option<Subnet>, Option<String>);
+
 /// Takes out of a condition what earlier ones have; `None` stands for any. Whether anything is left.
-fn leave_untaken(matches: &mut ChainMatch, taken: &mut BTreeSet<(Option<Subnet>, Option<String>)>) -> bool {
+fn leave_untaken(matches: &mut ChainMatch, taken: &mut BTreeSet<Taken>) -> bool {
     let (subnets, names) = (&mut matches.destination_subnets, &mut matches.server_names);
     let networks: Vec<_> = match subnets.is_empty() {
         true => vec![None],

@@ -120,6 +120,9 @@ fn origin(seen: &VisibleService) -> Option<Origin> {
     })
 }
 
+/// An endpoint and the labels of its pod.
+type Labelled<'a> = (Endpoint, &'a BTreeMap<String, String>);
+
 impl<'a> One<'a> {
     /// A service that asks for near endpoints needs to be told the unhealthy ones, and those are never used.
     fn panic_percent(&self, effective: Effective<'_>) -> u8 {
@@ -131,7 +134,7 @@ impl<'a> One<'a> {
 
     /// Members with the labels of the subset, by place. Places weigh as much as they have members.
     fn groups(&self, only_healthy: bool) -> Vec<Group<'a>> {
-        let mut places: BTreeMap<Locality, Vec<(Endpoint, &'a BTreeMap<String, String>)>> = BTreeMap::new();
+        let mut places: BTreeMap<Locality, Vec<Labelled<'a>>> = BTreeMap::new();
         let members = self.seen.members.as_deref().into_iter();
         for (address, member) in members.flat_map(|members| members.of_port(&self.port.name)) {
             let chosen = self

@@ -85,7 +85,7 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
         ..ChainMatch::default()
     };
     let as_http = |matches: ChainMatch, name: String| Chain {
-        handler: Handler::Http(http(&name, &host, cluster.clone(), retry.clone())),
+        handler: Handler::Http(http(&name, &host, &cluster, retry.clone())),
         name,
         matches,
     };
@@ -97,7 +97,7 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
     match port.protocol {
         Protocol::Http | Protocol::Http2 => vec![as_http(matches, name.clone())],
         Protocol::GrpcWeb => {
-            let mut handler = http(&name, &host, cluster.clone(), retry.clone());
+            let mut handler = http(&name, &host, &cluster, retry.clone());
             handler.filters.insert(0, HttpFilter::GrpcWeb);
             vec![Chain {
                 name: name.clone(),
@@ -125,12 +125,12 @@ fn catch_all_http() -> Chain {
             application_protocols: detected_http(),
             ..ChainMatch::default()
         },
-        handler: Handler::Http(http("0.0.0.0_0", "inbound|http|0", cluster, None)),
+        handler: Handler::Http(http("0.0.0.0_0", "inbound|http|0", &cluster, None)),
     }
 }
 
 /// One host, one route: everything to the workload. The table has the name of its cluster.
-fn http(chain: &str, host: &str, cluster: ClusterName, retry: Option<Retry>) -> HttpHandler {
+fn http(chain: &str, host: &str, cluster: &ClusterName, retry: Option<Retry>) -> HttpHandler {
     let mut route = default_route("default", cluster.clone(), retry);
     if let Action::Forward(forward) = &mut route.action {
         // The deadline of a gRPC caller ends the stream; there is no other limit.

@@ -24,13 +24,12 @@ pub(super) struct Part<'a> {
     pub(super) kind: MessageDescriptor,
 }
 
+/// What makes ours of a message.
+pub(super) type Convert<'a, T> = dyn Fn(&DynamicMessage) -> Result<T, Reason> + 'a;
+
 impl Part<'_> {
     /// Converts it. `None` with problems, and with those that were in the tree itself, which others report.
-    pub(super) fn convert<T>(
-        &self,
-        convert: &dyn Fn(&DynamicMessage) -> Result<T, Reason>,
-        problems: &mut Vec<Problem>,
-    ) -> Option<T> {
+    pub(super) fn convert<T>(&self, convert: &Convert<'_, T>, problems: &mut Vec<Problem>) -> Option<T> {
         let mut node = self.node.clone();
         for round in 0..ROUNDS {
             let (message, reader) = self.read(&node);
@@ -69,7 +68,7 @@ impl Part<'_> {
         node: &Node,
         seen: &[Seen],
         reason: &Reason,
-        convert: &dyn Fn(&DynamicMessage) -> Result<T, Reason>,
+        convert: &Convert<'_, T>,
     ) -> Vec<Place> {
         let places = self.places(node, seen, reason);
         if places.len() < 2 || places.len() > PLACES {

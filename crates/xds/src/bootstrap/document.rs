@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_its_line() {
-        assert_eq!(parse("a: 1\nb: [1\nc: 2\n").unwrap_err().0 > 1, true);
+        assert!(parse("a: 1\nb: [1\nc: 2\n").unwrap_err().0 > 1);
         assert!(parse("a: 1\na: 2\n").unwrap_err().1.contains("duplicate"));
         assert!(
             parse(&"[".repeat(100_000))

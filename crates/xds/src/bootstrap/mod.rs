@@ -158,13 +158,13 @@ impl File<'_> {
 
         let mut bootstrap = self.rest(root);
         for (path, node) in resources(root, "clusters") {
-            self.cluster(node, path, &mut bootstrap);
+            self.cluster(node, &path, &mut bootstrap);
         }
         // Also those that something is wrong with: that is said already.
         let clusters = resources(root, "clusters");
         let clusters = clusters.iter().map(|(_, node)| node.text("name")).collect();
         for (path, node) in resources(root, "listeners") {
-            self.listener(node, path, &clusters, &mut bootstrap);
+            self.listener(node, &path, &clusters, &mut bootstrap);
         }
         bootstrap
     }
@@ -182,7 +182,7 @@ impl File<'_> {
         part.convert(&read, &mut self.problems).unwrap_or_default()
     }
 
-    fn cluster(&mut self, node: &Node, path: Path, bootstrap: &mut Bootstrap) {
+    fn cluster(&mut self, node: &Node, path: &Path, bootstrap: &mut Bootstrap) {
         let part = self.part(node, path.clone(), "envoy.config.cluster.v3.Cluster");
         let read = |message: &DynamicMessage| {
             convert::cluster(
@@ -194,7 +194,7 @@ impl File<'_> {
             return;
         };
         if bootstrap.snapshot.clusters.get(read.cluster.name()).is_some() {
-            return self.twice(node, &path);
+            return self.twice(node, path);
         }
         if let Some(endpoints) = read.endpoints {
             bootstrap.snapshot.endpoints.insert(endpoints);
@@ -203,7 +203,7 @@ impl File<'_> {
         bootstrap.snapshot.clusters.insert(read.cluster);
     }
 
-    fn listener(&mut self, node: &Node, path: Path, clusters: &BTreeSet<&str>, bootstrap: &mut Bootstrap) {
+    fn listener(&mut self, node: &Node, path: &Path, clusters: &BTreeSet<&str>, bootstrap: &mut Bootstrap) {
         let part = self.part(node, path.clone(), "envoy.config.listener.v3.Listener");
         let known = &bootstrap.snapshot;
         let read = |message: &DynamicMessage| {
@@ -218,7 +218,7 @@ impl File<'_> {
             listener.name = listener.address.to_string().into();
         }
         if known.listeners.get(listener.name()).is_some() {
-            return self.twice(node, &path);
+            return self.twice(node, path);
         }
         bootstrap.snapshot.listeners.insert(listener);
     }

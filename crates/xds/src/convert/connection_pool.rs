@@ -43,7 +43,7 @@ pub(super) fn http2_to_proto(options: &Http2Options) -> pb::Http2ProtocolOptions
 }
 
 /// Windows, table sizes and the bounds on floods are ours, whatever a controller would like.
-pub(super) fn http2_from_proto(message: pb::Http2ProtocolOptions) -> Result<Http2Options, Reason> {
+pub(super) fn http2_from_proto(message: &pb::Http2ProtocolOptions) -> Result<Http2Options, Reason> {
     let keepalive = message.connection_keepalive.map(|keepalive| {
         refuse!(keepalive, "KeepaliveSettings", [connection_idle_interval]);
         let timeout = keepalive

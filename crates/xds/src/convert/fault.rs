@@ -32,7 +32,7 @@ pub(super) fn to_proto(fault: &Fault) -> pb::HttpFault {
     }
 }
 
-pub(super) fn from_proto(message: pb::HttpFault) -> Result<Fault, Reason> {
+pub(super) fn from_proto(message: &pb::HttpFault) -> Result<Fault, Reason> {
     refuse!(
         message,
         "HTTPFault",
@@ -54,14 +54,14 @@ pub(super) fn from_proto(message: pb::HttpFault) -> Result<Fault, Reason> {
         ]
     );
     Ok(Fault {
-        delay: message.delay.map(delay_from_proto).transpose()?,
-        abort: message.abort.map(abort_from_proto).transpose()?,
+        delay: message.delay.as_ref().map(delay_from_proto).transpose()?,
+        abort: message.abort.as_ref().map(abort_from_proto).transpose()?,
     })
 }
 
-fn delay_from_proto(message: common::FaultDelay) -> Result<Delay, Reason> {
-    let duration = match message.fault_delay_secifier {
-        Some(FaultDelaySecifier::FixedDelay(delay)) => to_duration(delay, "FaultDelay.fixed_delay")?,
+fn delay_from_proto(message: &common::FaultDelay) -> Result<Delay, Reason> {
+    let duration = match &message.fault_delay_secifier {
+        Some(FaultDelaySecifier::FixedDelay(delay)) => to_duration(*delay, "FaultDelay.fixed_delay")?,
         Some(FaultDelaySecifier::HeaderDelay(_)) => {
             return Err(Reason::unsupported("FaultDelay.header_delay"));
         }
@@ -73,18 +73,18 @@ fn delay_from_proto(message: common::FaultDelay) -> Result<Delay, Reason> {
     })
 }
 
-fn abort_from_proto(message: pb::FaultAbort) -> Result<Abort, Reason> {
+fn abort_from_proto(message: &pb::FaultAbort) -> Result<Abort, Reason> {
     refuse!(message, "FaultAbort", [response_body]);
-    let status = match message.error_type {
+    let status = match &message.error_type {
         Some(ErrorType::HttpStatus(status)) => {
-            let status = u16::try_from(status)
+            let status = u16::try_from(*status)
                 .ok()
                 .filter(|status| (200..600).contains(status));
             AbortStatus::Http(
                 status.ok_or_else(|| Reason::new("FaultAbort.http_status", "is not from 200 to 599"))?,
             )
         }
-        Some(ErrorType::GrpcStatus(status)) => AbortStatus::Grpc(status),
+        Some(ErrorType::GrpcStatus(status)) => AbortStatus::Grpc(*status),
         Some(ErrorType::HeaderAbort(_)) => return Err(Reason::unsupported("FaultAbort.header_abort")),
         None => return Err(Reason::missing("FaultAbort.error_type")),
     };

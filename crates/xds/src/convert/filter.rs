@@ -46,7 +46,7 @@ pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::Http
             (dialect != Dialect::Grpc).then(|| http_filter(GRPC_WEB, pack(GrpcWeb::default())))
         }
         HttpFilter::LocalRateLimit(limit) => (dialect != Dialect::Grpc).then(|| {
-            let limit = limit.as_ref().map(local_rate_limit::to_proto);
+            let limit = limit.as_deref().map(local_rate_limit::to_proto);
             http_filter(local_rate_limit::FILTER, pack(limit.unwrap_or_default()))
         }),
     });
@@ -87,7 +87,7 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
         local_rate_limit::FILTER => match &message.config_type {
             Some(ConfigType::TypedConfig(any)) => {
                 let limit = local_rate_limit::from_proto(unpack(any, "HttpFilter.typed_config")?)?;
-                Ok(Some(HttpFilter::LocalRateLimit(limit)))
+                Ok(Some(HttpFilter::LocalRateLimit(limit.map(Box::new))))
             }
             _ => Err(Reason::missing("HttpFilter.typed_config")),
         },

@@ -101,14 +101,14 @@ pub(super) fn from_proto(
         }
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(downstream)) => {
             let http2 = downstream.http2_protocol_options.unwrap_or_default();
-            Ok((UpstreamHttp::Downstream, http2_from_proto(http2)?))
+            Ok((UpstreamHttp::Downstream, http2_from_proto(&http2)?))
         }
         Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match explicit.protocol_config {
             None | Some(ProtocolConfig::HttpProtocolOptions(_)) => {
                 Ok((UpstreamHttp::Http1, Http2Options::default()))
             }
             Some(ProtocolConfig::Http2ProtocolOptions(http2)) => {
-                Ok((UpstreamHttp::Http2, http2_from_proto(http2)?))
+                Ok((UpstreamHttp::Http2, http2_from_proto(&http2)?))
             }
             Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
                 Err(Reason::unsupported("HttpProtocolOptions.http3_protocol_options"))

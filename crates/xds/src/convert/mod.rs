@@ -66,6 +66,7 @@ pub enum Dialect {
 
 /// One resource of any kind.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "lives while one resource is converted")]
 pub enum Resource {
     /// An upstream group.
     Cluster(Cluster),

@@ -24,14 +24,14 @@ pub(super) fn cluster(mut message: clusters::Cluster) -> clusters::Cluster {
 /// The listener's HTTP chain without a socket.
 pub(super) fn listener(listener: &Listener) -> listeners::Listener {
     let chains = listener.chains.iter().chain(&listener.default_chain);
-    let http = chains.filter_map(|chain| match &chain.handler {
+    let mut http = chains.filter_map(|chain| match &chain.handler {
         Handler::Http(handler) => Some(pack(chain::http_to_proto(handler, Dialect::Grpc))),
         Handler::Tcp(_) => None,
     });
     listeners::Listener {
         name: listener.name.to_string(),
         api_listener: Some(ApiListener {
-            api_listener: http.last(),
+            api_listener: http.next_back(),
         }),
         ..Default::default()
     }

@@ -39,7 +39,6 @@ pub(super) fn to_proto(redirect: &Redirect) -> pb::RedirectAction {
             .map(SchemeRewriteSpecifier::SchemeRedirect),
         path_rewrite_specifier: path,
         strip_query: redirect.strip_query,
-        ..Default::default()
     }
 }
 

@@ -74,7 +74,10 @@ pub(super) fn from_proto(message: pb::RetryPolicy) -> Result<Retry, Reason> {
             .map(|value| to_duration(value, "RetryPolicy.per_try_timeout"))
             .transpose()?,
         avoid_previous_hosts: !message.retry_host_predicate.is_empty(),
-        remote_localities: message.retry_priority.map_or(Ok(false), check_priorities)?,
+        remote_localities: message
+            .retry_priority
+            .as_ref()
+            .map_or(Ok(false), check_priorities)?,
         back_off: message
             .retry_back_off
             .map_or(Ok(BackOff::default()), back_off_from_proto)?,
@@ -91,7 +94,7 @@ fn previous_priorities() -> RetryPriority {
     }
 }
 
-fn check_priorities(message: RetryPriority) -> Result<bool, Reason> {
+fn check_priorities(message: &RetryPriority) -> Result<bool, Reason> {
     let field = "RetryPolicy.retry_priority";
     let Some(retry_priority::ConfigType::TypedConfig(any)) = &message.config_type else {
         return Err(Reason::missing(field));

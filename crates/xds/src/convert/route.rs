@@ -202,7 +202,7 @@ fn filters_from_proto(configs: &HashMap<String, Any>, route: &mut Route) -> Resu
     for (name, config) in configs {
         let field = format!("Route.typed_per_filter_config {name:?}");
         match name.as_str() {
-            fault::FILTER => route.fault = Some(fault::from_proto(unpack(config, &field)?)?),
+            fault::FILTER => route.fault = Some(fault::from_proto(&unpack(config, &field)?)?),
             cors::FILTER => route.cors = cors::from_proto(unpack(config, &field)?)?,
             local_rate_limit::FILTER => {
                 route.local_rate_limit = local_rate_limit::from_proto(unpack(config, &field)?)?;

@@ -27,7 +27,7 @@ pub(super) fn to_proto(timeouts: &HttpTimeouts, message: &mut HttpConnectionMana
 }
 
 pub(super) fn from_proto(message: &HttpConnectionManager) -> Result<HttpTimeouts, Reason> {
-    let common = message.common_http_protocol_options.clone().unwrap_or_default();
+    let common = message.common_http_protocol_options.unwrap_or_default();
     refuse!(
         common,
         "HttpConnectionManager.common_http_protocol_options",

@@ -13,6 +13,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn frames() -> Vec<Case> {
     let padded = [&[3][..], &head("GET"), &[0; 3]].concat();
     let weighted = [&[0, 0, 0, 0, 15][..], &head("GET")].concat();

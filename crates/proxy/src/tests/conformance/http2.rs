@@ -388,6 +388,7 @@ fn small() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn settings_and_windows() -> Vec<Case> {
     let small = settings(&[(4, 1)]);
     let growing = vec![

@@ -68,10 +68,14 @@ fn status(text: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     [block(&[(":status", text)]), block(fields)].concat()
 }
 
+/// What it is, what the upstream sends, and the statuses that the client may see.
+type Answer = (&'static str, Vec<u8>, &'static [u16]);
+
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn answers_that_break_the_protocol_reach_nobody() {
     let good = headers(1, 0, &status("200", &[]));
-    let table: Vec<(&str, Vec<u8>, &[u16])> = vec![
+    let table: Vec<Answer> = vec![
         (
             "no status",
             headers(1, END_STREAM, &block(&[("x-a", "b")])),

@@ -91,7 +91,7 @@ pub(super) fn bytes(text: &str) -> Vec<u8> {
 fn unescape(line: &str, out: &mut Vec<u8>) {
     let mut rest = line;
     while let Some(position) = rest.find('\\') {
-        out.extend_from_slice(rest[..position].as_bytes());
+        out.extend_from_slice(&rest.as_bytes()[..position]);
         let (escape, after) = rest[position + 1..].split_at(1);
         rest = after;
         match escape {

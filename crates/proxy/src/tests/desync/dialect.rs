@@ -161,7 +161,7 @@ pub(super) fn responses(bytes: &[u8], to_head: bool) -> Result<Vec<Response>, St
             return Ok(found);
         }
         let informational = (100..200).contains(&status);
-        if bodiless && !informational || informational || matches!(status, 204 | 304) {
+        if bodiless || informational || matches!(status, 204 | 304) {
             bodiless &= informational;
             found.push(Response {
                 status,
@@ -189,7 +189,7 @@ fn request_line(line: &str) -> String {
     line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
-fn head<'b>(bytes: &'b [u8], dialect: &Dialect) -> Result<Option<(Head, &'b [u8])>, String> {
+fn head<'b>(bytes: &'b [u8], dialect: &Dialect) -> Result<AndRest<'b, Head>, String> {
     let mut lines: Vec<String> = Vec::new();
     let mut rest = bytes;
     loop {
@@ -229,7 +229,7 @@ fn head<'b>(bytes: &'b [u8], dialect: &Dialect) -> Result<Option<(Head, &'b [u8]
 }
 
 /// A line without its end.
-fn line<'b>(bytes: &'b [u8], dialect: &Dialect) -> Result<Option<(&'b [u8], &'b [u8])>, String> {
+fn line<'b>(bytes: &'b [u8], dialect: &Dialect) -> Result<AndRest<'b, &'b [u8]>, String> {
     for (position, byte) in bytes.iter().enumerate() {
         match (byte, bytes.get(position + 1)) {
             (b'\r', Some(b'\n')) => return Ok(Some((&bytes[..position], &bytes[position + 2..]))),
@@ -247,10 +247,11 @@ fn line<'b>(bytes: &'b [u8], dialect: &Dialect) -> Result<Option<(&'b [u8], &'b 
     Ok(None)
 }
 
-type Rest<'b> = Option<(Vec<u8>, &'b [u8])>;
+/// Something that is complete, and what follows it.
+type AndRest<'b, T> = Option<(T, &'b [u8])>;
 
 /// The body and what is behind it; `None` when it is not complete.
-fn body<'b>(head: &Head, rest: &'b [u8], dialect: &Dialect) -> Result<Rest<'b>, String> {
+fn body<'b>(head: &Head, rest: &'b [u8], dialect: &Dialect) -> Result<AndRest<'b, Vec<u8>>, String> {
     let values = |wanted: &str| -> Vec<&str> {
         let fields = head.fields.iter().filter(|(name, _)| name == wanted);
         fields.map(|(_, value)| value.as_str()).collect()
@@ -286,7 +287,7 @@ fn body<'b>(head: &Head, rest: &'b [u8], dialect: &Dialect) -> Result<Rest<'b>, 
     }
 }
 
-fn chunks<'b>(bytes: &'b [u8], dialect: &Dialect) -> Result<Rest<'b>, String> {
+fn chunks<'b>(bytes: &'b [u8], dialect: &Dialect) -> Result<AndRest<'b, Vec<u8>>, String> {
     let (mut body, mut rest) = (Vec::new(), bytes);
     loop {
         let Some((size, after)) = line(rest, dialect)? else {

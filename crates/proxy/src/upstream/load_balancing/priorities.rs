@@ -31,10 +31,11 @@ pub(super) fn loads(populations: &[Population], panic_percent: u8) -> Vec<Load> 
             .min(100)
     };
     let available = populations.iter().map(health).sum::<u64>().min(100);
+    let share = |population: &Population| (health(population) * 100).checked_div(available);
     if available > 0 {
         let mut left = 100;
         for (load, population) in loads.iter_mut().zip(populations) {
-            load.percent = left.min(health(population) * 100 / available);
+            load.percent = left.min(share(population).unwrap_or(0));
             left -= load.percent;
         }
         // What rounding leaves over.

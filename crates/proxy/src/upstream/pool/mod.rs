@@ -95,7 +95,7 @@ impl Drop for InFlight {
 
 impl Pool {
     /// The pool for that purpose. Beyond a number of them those that nobody uses are given up.
-    pub(crate) fn special(&self, purpose: Purpose) -> Rc<Self> {
+    pub(crate) fn special(&self, purpose: &Purpose) -> Rc<Self> {
         let mut special = self.special.borrow_mut();
         if special.len() >= MAX_PURPOSES {
             special.retain(|_, pool| Rc::strong_count(pool) > 1);
