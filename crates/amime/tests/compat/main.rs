@@ -24,8 +24,10 @@ mod shares;
 mod support;
 mod table;
 mod world;
+mod worlds;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The folder of the table, the world and what goes with them.
 fn place() -> PathBuf {
@@ -37,24 +39,26 @@ fn every_call_of_the_table_ends_as_it_does_through_envoy() {
     let wanted = std::env::var("AMIME_COMPAT").unwrap_or_default();
     let features = table::read(&wanted);
     let differences = differences::read();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(async {
-        let mut world = world::World::start().await;
-        let report = run::all(&mut world, &features, &differences).await;
-        println!("{report}");
-        assert!(report.passed(wanted.is_empty()), "see above");
+    let begun = Instant::now();
+    let parts = worlds::share(&features, async |world, feature| {
+        run::feature(world, feature, &differences).await
     });
+    let report = run::Report::together(parts, &differences, begun.elapsed());
+    println!("{report}");
+    assert!(report.passed(wanted.is_empty()), "see above");
 }
 
 /// `cargo xtask test support`: what `docs/reference/support.md` claims.
 #[test]
 fn every_covered_field_matters() {
     let features = table::read(&std::env::var("AMIME_COMPAT").unwrap_or_default());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(async {
-        let mut world = world::World::start().await;
-        let (fields, failures) = support::all(&mut world, &features).await;
-        println!("support: {fields} fields deleted from their cases, {failures} failures");
-        assert!(fields > 0 && failures == 0, "see above");
+    let begun = Instant::now();
+    let parts = worlds::share(&features, async |world, feature| {
+        support::feature(world, feature).await
     });
+    let fields: usize = parts.iter().map(|(fields, _)| fields).sum();
+    let failures: usize = parts.iter().map(|(_, failures)| failures).sum();
+    let took = begun.elapsed().as_secs();
+    println!("support: {fields} fields deleted from their cases in {took} s, {failures} failures");
+    assert!(fields > 0 && failures == 0, "see above");
 }

@@ -39,6 +39,32 @@ impl Report {
         println!("{what}\n");
     }
 
+    /// All of a table in one; what is listed and was not seen is known only then.
+    pub(crate) fn together(parts: Vec<Self>, differences: &[Difference], took: Duration) -> Self {
+        let mut whole = Self {
+            took,
+            ..Self::default()
+        };
+        for part in parts {
+            whole.calls += part.calls;
+            whole.requests += part.requests;
+            whole.agreed += part.agreed;
+            whole.agreed_later += part.agreed_later;
+            whole.failures += part.failures;
+            whole.listed.extend(part.listed);
+        }
+        whole.listed.sort();
+        let is_seen = |index: usize| whole.listed.iter().any(|(seen, _)| *seen == index);
+        let unseen = differences
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !is_seen(*index));
+        whole.never_seen = unseen
+            .map(|(_, difference)| difference.r#where.join(", "))
+            .collect();
+        whole
+    }
+
     /// Listed differences that were not seen count when the whole table was run.
     pub(crate) fn passed(&self, whole: bool) -> bool {
         self.failures == 0 && (!whole || self.never_seen.is_empty())
@@ -70,38 +96,30 @@ impl fmt::Display for Report {
     }
 }
 
-pub(crate) async fn all(world: &mut World, features: &[Feature], differences: &[Difference]) -> Report {
-    let begun = std::time::Instant::now();
+/// One file, in a world where nothing of another is left.
+pub(crate) async fn feature(world: &mut World, feature: &Feature, differences: &[Difference]) -> Report {
     let mut report = Report::default();
     let mut present = Vec::new();
-    for feature in features {
-        let (calls, failures) = (report.calls, report.failures);
-        for case in &feature.cases {
-            let place = format!("{}: {}", feature.name, case.name);
-            match world.change(&present, &case.apply).await {
-                Ok(made) => present = made,
-                Err(problem) => {
-                    present = Vec::new();
-                    report.calls += case.calls.len();
-                    report.fail(&format!("{place}\n  {problem}"));
-                    continue;
-                }
+    for case in &feature.cases {
+        let place = format!("{}: {}", feature.name, case.name);
+        match world.change(&present, &case.apply).await {
+            Ok(made) => present = made,
+            Err(problem) => {
+                present = Vec::new();
+                report.calls += case.calls.len();
+                report.fail(&format!("{place}\n  {problem}"));
+                continue;
             }
-            of_case(world, &place, case, differences, &mut report).await;
         }
-        let (calls, failures) = (report.calls - calls, report.failures - failures);
-        println!("{:24} {calls:4} calls, {failures} failures", feature.name);
+        of_case(world, &place, case, differences, &mut report).await;
     }
-    let _ = world.change(&present, &[]).await;
-    let seen: Vec<usize> = report.listed.iter().map(|(index, _)| *index).collect();
-    let unseen = differences
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| !seen.contains(index));
-    report.never_seen = unseen
-        .map(|(_, difference)| difference.r#where.join(", "))
-        .collect();
-    report.took = begun.elapsed();
+    if let Err(problem) = world.change(&present, &[]).await {
+        report.fail(&format!("{}: after it, {problem}", feature.name));
+    }
+    println!(
+        "{:24} {:4} calls, {} failures",
+        feature.name, report.calls, report.failures
+    );
     report
 }
 
@@ -120,7 +138,7 @@ async fn of_case(
             if again > 0 {
                 sleep(MOMENT).await;
             }
-            let verdict = judge(world, call, report.calls).await;
+            let verdict = judge(world, call).await;
             if verdict == Verdict::default() {
                 report.agreed += 1;
                 report.agreed_later += usize::from(again > 0);
@@ -175,8 +193,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-async fn judge(world: &mut World, call: &Call, number: usize) -> Verdict {
-    let (amime, envoy) = perform(world, call, number).await;
+async fn judge(world: &mut World, call: &Call) -> Verdict {
+    let (amime, envoy) = perform(world, call).await;
     let mut problems = Vec::new();
     for (side, ending) in [(Side::Amime, &amime), (Side::Envoy, &envoy)] {
         let unmet = compare::unmet(&call.expect, ending);
@@ -197,7 +215,7 @@ async fn judge(world: &mut World, call: &Call, number: usize) -> Verdict {
             parallel: None,
             ..call.clone()
         };
-        if let (Ending::Many(one), Ending::Many(other)) = perform(world, &many, number).await
+        if let (Ending::Many(one), Ending::Many(other)) = perform(world, &many).await
             && shares::alike(&one, &other)
         {
             differs.clear();
@@ -206,7 +224,8 @@ async fn judge(world: &mut World, call: &Call, number: usize) -> Verdict {
     Verdict { problems, differs }
 }
 
-async fn perform(world: &mut World, call: &Call, number: usize) -> (Ending, Ending) {
+async fn perform(world: &mut World, call: &Call) -> (Ending, Ending) {
+    let number = world.next_call();
     let calls = Side::BOTH.map(|side| prepared(world, call, side, number));
     let told = match call.from.as_deref() {
         Some("outside") => [
@@ -238,12 +257,17 @@ async fn perform(world: &mut World, call: &Call, number: usize) -> (Ending, Endi
 }
 
 /// The same through our proxy alone.
-pub(crate) async fn through_amime(world: &mut World, call: &Call, number: usize) -> Ending {
+pub(crate) async fn through_amime(world: &mut World, call: &Call) -> Ending {
+    let number = world.next_call();
     let prepared = prepared(world, call, Side::Amime, number);
     let told = match call.from.as_deref() {
         Some("outside") => world.outside.call(&prepared).await,
         from => world.pair(from.unwrap_or("shop")).0.call(&prepared).await,
     };
+    if call.expect.arrivals.is_some() {
+        // What is mirrored may still be on its way.
+        sleep(MOMENT / 2).await;
+    }
     let arrived = world.arrivals().await;
     ending(&told, &of_side(&arrived, Side::Amime, number))
 }

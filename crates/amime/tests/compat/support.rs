@@ -10,29 +10,26 @@ use crate::run;
 use crate::table::{Case, Feature};
 use crate::world::World;
 
-/// Deletes each covered field from its case; what went wrong, and how many fields were looked at.
-pub(crate) async fn all(world: &mut World, features: &[Feature]) -> (usize, usize) {
-    let (mut fields, mut failures, mut number) = (0, 0, 0);
+/// Deletes each covered field from its case; how many fields were looked at, and how many of them do not matter.
+pub(crate) async fn feature(world: &mut World, feature: &Feature) -> (usize, usize) {
+    let (mut fields, mut failures) = (0, 0);
     let mut present = Vec::new();
-    for feature in features {
-        for case in feature.cases.iter().filter(|case| !case.covers.is_empty()) {
-            let place = format!("{}: {}", feature.name, case.name);
-            match world.change(&present, &case.apply).await {
-                Ok(made) => present = made,
-                Err(problem) => {
-                    println!("{place}\n  {problem}\n");
-                    (present, failures) = (Vec::new(), failures + 1);
-                    continue;
-                }
+    for case in feature.cases.iter().filter(|case| !case.covers.is_empty()) {
+        let place = format!("{}: {}", feature.name, case.name);
+        match world.change(&present, &case.apply).await {
+            Ok(made) => present = made,
+            Err(problem) => {
+                println!("{place}\n  {problem}\n");
+                (present, failures) = (Vec::new(), failures + 1);
+                continue;
             }
-            let whole = outcomes(world, case, &mut number).await;
-            for field in &case.covers {
-                fields += 1;
-                let problem = without(world, case, field, &whole, &mut present, &mut number).await;
-                if let Some(problem) = problem {
-                    failures += 1;
-                    println!("{place}\n  {field}: {problem}\n");
-                }
+        }
+        let whole = outcomes(world, case).await;
+        for field in &case.covers {
+            fields += 1;
+            if let Some(problem) = without(world, case, field, &whole, &mut present).await {
+                failures += 1;
+                println!("{place}\n  {field}: {problem}\n");
             }
         }
     }
@@ -40,11 +37,10 @@ pub(crate) async fn all(world: &mut World, features: &[Feature]) -> (usize, usiz
     (fields, failures)
 }
 
-async fn outcomes(world: &mut World, case: &Case, number: &mut usize) -> Vec<Ending> {
+async fn outcomes(world: &mut World, case: &Case) -> Vec<Ending> {
     let mut endings = Vec::new();
     for call in &case.calls {
-        *number += 1;
-        endings.push(run::through_amime(world, call, *number).await);
+        endings.push(run::through_amime(world, call).await);
     }
     endings
 }
@@ -56,7 +52,6 @@ async fn without(
     field: &str,
     whole: &[Ending],
     present: &mut Vec<Value>,
-    number: &mut usize,
 ) -> Option<String> {
     let Some(objects) = deleted(&case.apply, field) else {
         return Some("it is not in the objects of the case".to_owned());
@@ -69,7 +64,7 @@ async fn without(
             return None;
         }
     }
-    let reduced = outcomes(world, case, number).await;
+    let reduced = outcomes(world, case).await;
     let changed = case
         .calls
         .iter()

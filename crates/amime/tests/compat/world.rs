@@ -51,6 +51,8 @@ pub(crate) struct World {
     addresses: BTreeMap<String, String>,
     /// Where to ask what arrived, and the last record that was told.
     seen: BTreeMap<String, u64>,
+    /// How many calls were made.
+    calls: usize,
     /// Last: everything above needs it.
     _local: Local,
 }
@@ -116,6 +118,7 @@ impl World {
             seen: seen
                 .map(|(_, address)| (format!("{address}:{SEEN}"), 0))
                 .collect(),
+            calls: 0,
             addresses,
             api,
             _local: local,
@@ -126,6 +129,12 @@ impl World {
 
     pub(crate) fn address(&self, pod: &str) -> &str {
         &self.addresses[pod]
+    }
+
+    /// The mark of the next call; whatever arrives later for another is not taken for it.
+    pub(crate) fn next_call(&mut self) -> usize {
+        self.calls += 1;
+        self.calls
     }
 
     /// Both callers of a namespace.
