@@ -115,7 +115,7 @@ impl<'a> Setting<'a> {
             return groups.into_iter().map(|group| group.facts).collect();
         }
         let by_labels = !self.labels.is_empty();
-        let mut places = if by_labels && !here.labels.is_empty() {
+        let mut places = if by_labels {
             by_label(&self.labels, here.labels, groups)
         } else {
             groups.into_iter().map(|group| group.facts).collect()

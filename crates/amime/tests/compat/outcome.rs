@@ -45,11 +45,17 @@ pub(crate) fn of(told: &Value, arrived: &[&Value]) -> Outcome {
     } else {
         telling(body)
     };
+    // Who speaks first on an opaque connection says its name alone.
+    if let Some(name) = lines.first().copied().filter(|name| application(name) != *name) {
+        put("upstream", name.to_owned());
+        lines[0] = application(name);
+    }
     match (&upstream, body) {
         (Some(_), _) | (None, "") => {}
         (None, text) => drop(put("body", text.to_owned())),
     }
     if !lines.is_empty() {
+        let lines: Vec<_> = lines.into_iter().map(without_caller).collect();
         put("lines", lines.join(" / "));
     }
     if told["sequence"].is_null() {
@@ -73,9 +79,7 @@ fn telling(text: &str) -> Option<Value> {
 }
 
 fn attempt(record: &Value) -> String {
-    let number = record["headers"]["x-envoy-attempt-count"][0]
-        .as_str()
-        .unwrap_or("-");
+    let number = record["attempt"].as_str().unwrap_or("-");
     format!(
         "{}#{number}",
         application(record["name"].as_str().unwrap_or_default())
@@ -132,6 +136,16 @@ fn put_fields(outcome: &mut Outcome, prefix: &str, fields: &Value, told: bool) {
             _ => value,
         };
         outcome.insert(format!("{prefix}.{name}"), value);
+    }
+}
+
+/// `PROXY TCP4 CALLER DESTINATION PORT PORT` without the caller's address and port.
+fn without_caller(line: &str) -> String {
+    match line.split(' ').collect::<Vec<_>>().as_slice() {
+        [word @ "PROXY", family, _, destination, _, port] => {
+            format!("{word} {family} <caller> {destination} <port> {port}")
+        }
+        _ => line.to_owned(),
     }
 }
 

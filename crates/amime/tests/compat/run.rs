@@ -280,7 +280,7 @@ fn of_side(arrived: &[Value], side: Side, number: usize) -> Vec<&Value> {
     let mark = mark(side, number);
     arrived
         .iter()
-        .filter(|record| record["headers"]["x-call"][0] == mark.as_str())
+        .filter(|record| record["call"] == mark.as_str())
         .collect()
 }
 

@@ -233,11 +233,14 @@ impl World {
         let mut all = Vec::new();
         for (address, last) in &mut self.seen {
             // A machine that is too busy for the answer now has it the next time.
-            let Some(page) = self.outside.page(address, &format!("/{last}")).await else {
-                continue;
-            };
-            *last = page["last"].as_u64().unwrap_or(*last);
-            all.extend(page["records"].as_array().cloned().unwrap_or_default());
+            while let Some(page) = self.outside.page(address, &format!("/{last}")).await {
+                *last = page["last"].as_u64().unwrap_or(*last);
+                let records = page["records"].as_array().cloned().unwrap_or_default();
+                if records.is_empty() {
+                    break;
+                }
+                all.extend(records);
+            }
         }
         all
     }

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use daemon::clock::{self, Instant};
 use futures_util::poll;
@@ -103,6 +103,26 @@ impl<'c> RequestBody<'c> {
             bounds,
             patience: Rc::new(Patience::new()),
             decoder: None,
+        }
+    }
+
+    /// Whether the client has sent all of it.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.ended
+    }
+
+    /// Reads what has come already, for a request that has its answer: if that is all of it, another one may follow.
+    pub(crate) fn skip_what_is_there(&mut self, task: &mut Context<'_>) {
+        let mut left = KEEP_WITHOUT_RETRIES;
+        while !self.ended && left > 0 {
+            match pin!(self.source.frame()).poll(task) {
+                Poll::Ready(Ok(Some(Frame::Data(data)))) => {
+                    self.received += data.len() as u64;
+                    left = left.saturating_sub(data.len());
+                }
+                Poll::Ready(Ok(Some(Frame::Trailers(_)) | None)) => self.ended = true,
+                Poll::Ready(Err(_)) | Poll::Pending => return,
+            }
         }
     }
 

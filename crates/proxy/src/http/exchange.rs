@@ -4,8 +4,10 @@
 //! end. What is not reachable from here is not read on the way.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use daemon::clock;
@@ -118,8 +120,10 @@ impl<'c> Exchange<'c> {
         }
         *route = Some(found.route);
         self.translate();
-        if let Some(answer) = filters::request(self, active, &found).await? {
-            return Ok(self.respond(answer, *route).await?);
+        match filters::request(self, active, &found).await? {
+            Some(filters::Answer::Local(answer)) => return Ok(self.respond(answer, *route).await?),
+            Some(filters::Answer::AsItIs(answer)) => return Ok(self.respond(answer, None).await?),
+            None => {}
         }
         let local = match &found.route.action {
             Action::Forward(forward) => return forward::forward(self, active, &found, forward).await,
@@ -230,7 +234,7 @@ impl<'c> Exchange<'c> {
         }
         forwarded::every_response(&mut response, self.connection);
         forwarded::answer_id(&mut response, self.connection, &self.request);
-        if !self.request.length.is_empty() || self.connection.is_draining() {
+        if !self.is_request_complete() || self.connection.is_draining() {
             // The rest of the request is not worth reading.
             self.reply.close_after();
         }
@@ -250,6 +254,21 @@ impl<'c> Exchange<'c> {
             tracing::debug!(%error, "the client did not take the response");
             RequestError::ClientGone
         })
+    }
+
+    /// Whether nothing more of the request will come. What follows a request for another protocol has no end.
+    fn is_request_complete(&self) -> bool {
+        let tunnel = self.request.method == Method::CONNECT || self.request.upgrade.is_some();
+        !tunnel && (self.request.length.is_empty() || self.body.is_complete())
+    }
+
+    /// Reads what the client sent while the request failed, so that its connection may stay.
+    async fn skip_what_is_there(&mut self) {
+        poll_fn(|task| {
+            self.body.skip_what_is_there(task);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Tells the client what went wrong, if it can still be told.
@@ -276,6 +295,7 @@ impl<'c> Exchange<'c> {
                 if error.side() == Side::Client {
                     self.reply.close_after();
                 }
+                self.skip_what_is_there().await;
                 if self.respond(local, route).await.is_err() {
                     self.record.flags = self.record.flags.with(Flag::DownstreamConnectionTermination);
                 }

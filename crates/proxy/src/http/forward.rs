@@ -495,7 +495,9 @@ impl Conversation<'_> {
         }
         forwarded::every_response(response, self.connection);
         forwarded::answer_id(response, self.connection, self.request);
-        if self.connection.is_draining() {
+        // A client that asked for another protocol, in vain, has no end to its request.
+        let in_vain = self.request.upgrade.is_some() && response.status != 101;
+        if in_vain || self.connection.is_draining() {
             reply.close_after();
         }
         record.response_bytes += response.fields.size();

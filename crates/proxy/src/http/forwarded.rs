@@ -10,7 +10,7 @@ use daemon::clock;
 use snapshot::http_options::ServerHeader;
 
 use super::edge;
-use crate::http::codec::{Fields, Request, Response, Version};
+use crate::http::codec::{Request, Response, Version};
 use crate::http::connection::Connection;
 
 /// What proxies of a mesh tell each other.
@@ -26,7 +26,7 @@ const UNPROCESSED: &str = "x-amime-unprocessed";
 
 /// What callers cannot ask of Envoy, because it takes all of them as being outside of its own network, and what only
 /// a proxy that has checked a certificate may say.
-const NOT_FOR_CALLERS: [&str; 15] = [
+const NOT_FOR_CALLERS: [&str; 16] = [
     "x-envoy-expected-rq-timeout-ms",
     "x-envoy-force-trace",
     "x-envoy-hedge-on-per-try-timeout",
@@ -40,6 +40,7 @@ const NOT_FOR_CALLERS: [&str; 15] = [
     "x-envoy-retry-on",
     "x-envoy-upstream-alt-stat-name",
     "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
     "x-envoy-upstream-rq-timeout-ms",
     "x-forwarded-client-cert",
 ];
@@ -67,15 +68,6 @@ pub(crate) fn request(request: &mut Request, connection: &Connection) {
         Some(b"https") => request.scheme = "https",
         Some(b"http") => request.scheme = "http",
         Some(_) => {}
-    }
-}
-
-/// After routing: an application gets one `cookie`, also from a client that splits it as HTTP/2 allows.
-pub(crate) fn join_cookies(fields: &mut Fields) {
-    if fields.all("cookie").nth(1).is_some() {
-        let values: Vec<&[u8]> = fields.all("cookie").collect();
-        let joined = values.join(b"; ".as_slice());
-        fields.set("cookie", &joined);
     }
 }
 

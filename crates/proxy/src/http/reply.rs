@@ -41,9 +41,14 @@ pub(crate) fn for_error(error: &ProxyError, retried: bool, to_grpc: bool) -> Loc
     reply
 }
 
-/// The answer that a route states.
+/// The answer that a route states. As Envoy's, one that creates or moves something says where that is: here.
 pub(crate) fn direct(direct: &DirectResponse, request: &Request) -> LocalReply {
-    stated(direct.status, None, &direct.body, request)
+    let mut reply = stated(direct.status, None, &direct.body, request);
+    if matches!(direct.status, 201 | 300..400) {
+        let here = format!("{}://{}{}", request.scheme, request.authority, request.path);
+        reply.response.fields.push("location", here.as_bytes());
+    }
+    reply
 }
 
 /// An answer that somebody stated: with a status for callers that speak gRPC, or with the one that stands for `status`.

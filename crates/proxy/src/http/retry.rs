@@ -143,7 +143,11 @@ fn part_of(interval: Duration, random: u64) -> Duration {
 }
 
 fn matches_error(condition: &str, error: &UpstreamError) -> bool {
-    let connect = matches!(error, UpstreamError::Connect(_) | UpstreamError::ConnectTimeout);
+    // Without its encryption there is no connection.
+    let connect = matches!(
+        error,
+        UpstreamError::Connect(_) | UpstreamError::ConnectTimeout | UpstreamError::Tls(_)
+    );
     let refused = matches!(error, UpstreamError::StreamRefused);
     let unread = matches!(error, UpstreamError::Unread);
     let reset = matches!(

@@ -6,7 +6,6 @@ use snapshot::route::{Forward, Found};
 
 use super::codec::Request;
 use super::exchange::Exchange;
-use super::forwarded;
 use super::headers::Changes;
 
 /// Changes a request that goes to `target`: by the target first, then by the route.
@@ -29,7 +28,6 @@ pub(crate) fn request(exchange: &mut Exchange<'_>, found: &Found<'_>, forward: &
         let sent = std::mem::replace(&mut request.path, path);
         request.fields.set("x-envoy-original-path", sent.as_bytes());
     }
-    forwarded::join_cookies(&mut request.fields);
 }
 
 fn set_authority(request: &mut Request, authority: &str) {

@@ -107,7 +107,7 @@ async fn carry(
         let idle = handler.idle_timeout.unwrap_or(SILENCE);
         (label, tunnel::carry(&mut lease, tunnel, client, idle).await?)
     } else {
-        let open = async |endpoint: &Endpoint| pool::open(worker, &cluster, endpoint).await;
+        let open = async |endpoint: &Endpoint| pool::open(worker, &cluster, endpoint, None).await;
         let (endpoint, upstream) = connect(worker, &cluster, way, record, open).await?;
         drop(pending);
         record.upstream.local = upstream.local_address();

@@ -8,12 +8,13 @@ use std::time::Duration;
 use daemon::{Tasks, clock};
 use http::Request;
 use snapshot::cluster::UpstreamHttp;
-use snapshot::{CircuitBreaker, Http2Options, Snapshot};
+use snapshot::route::DirectResponse;
+use snapshot::{Action, CircuitBreaker, Http2Options, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::world::{Answer, Backend, PATIENCE, World, all_to, cluster, nobody, ok};
+use super::world::{Answer, Backend, PATIENCE, World, all_to, cluster, host, nobody, ok};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -92,6 +93,58 @@ fn assert_shed(answer: &Answer) {
         answer.body,
         "upstream connect error or disconnect/reset before headers. reset reason: overflow"
     );
+}
+
+#[tokio::test]
+async fn connections_from_before_a_limit_are_not_used_beyond_it() {
+    let backend = Held::start().await;
+    let world = World::start(limited(&[backend.address], CircuitBreaker::default())).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = world.connect().await;
+        client.send(GET).await;
+        clients.push(client);
+    }
+    backend.asked(3).await;
+    backend.answer(3);
+    for client in &mut clients {
+        assert_eq!(client.answer(false).await.status, 200);
+    }
+    let breaker = CircuitBreaker {
+        max_connections: Some(1),
+        max_pending_requests: Some(1),
+        ..CircuitBreaker::default()
+    };
+    let mut next = limited(&[backend.address], breaker);
+    let mut table = next.routes.get("80").unwrap().as_ref().clone();
+    let direct = DirectResponse {
+        status: 200,
+        body: "in force".into(),
+    };
+    table.hosts.push(host("new", Action::Respond(direct)));
+    next.routes.insert(table);
+    world.snapshots.send_replace(Some(Arc::new(next)));
+    let in_force = async {
+        let asks = "GET / HTTP/1.1\r\nhost: new\r\nconnection: close\r\n\r\n";
+        while world.call(asks).await.body != "in force" {}
+    };
+    backend.answer(1000);
+    clock::timeout(PATIENCE, in_force).await.unwrap();
+    backend.answers.forget_permits(usize::MAX);
+    let asked = backend.asked.load(Ordering::SeqCst);
+    let [first, second, third] = clients.as_mut_slice() else {
+        unreachable!("there are three");
+    };
+    first.send(GET).await;
+    backend.asked(asked + 1).await;
+    second.send(GET).await;
+    // One of both waits for the only connection, and the other is shed at once.
+    third.send(GET).await;
+    let answer = tokio::select! {
+        answer = second.answer(false) => answer,
+        answer = third.answer(false) => answer,
+    };
+    assert_shed(&answer);
 }
 
 #[tokio::test]

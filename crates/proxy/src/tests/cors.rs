@@ -1,7 +1,7 @@
 //! Requests of scripts of other origins, as browsers send them.
 
 use snapshot::route::{DirectResponse, StringMatch};
-use snapshot::{Action, Cors, Fault, Share, fault};
+use snapshot::{Action, Cors, Fault, HeaderOperations, Share, fault};
 
 use super::world::{Answer, Backend, World, cluster, forward, host, ok, snapshot};
 
@@ -20,6 +20,7 @@ fn cors() -> Cors {
 async fn world(backend: &Backend, cors: Cors) -> World {
     let mut forwarded = host("x", Action::Forward(forward(&[("a", 1)])));
     forwarded.routes[0].cors = Some(cors.clone());
+    forwarded.routes[0].response_headers = by_route();
     let mut broken = host("broken", Action::Forward(forward(&[("missing", 1)])));
     broken.routes[0].cors = Some(cors.clone());
     let direct = DirectResponse {
@@ -39,6 +40,12 @@ async fn world(backend: &Backend, cors: Cors) -> World {
     });
     let hosts = vec![forwarded, broken, direct, aborted];
     World::start(snapshot(hosts, vec![(cluster("a"), vec![backend.address])])).await
+}
+
+/// A field that the route adds to responses.
+fn by_route() -> HeaderOperations {
+    let operations = serde_json::json!({"set": [{"name": "x-route", "value": "1"}]});
+    serde_json::from_value(operations).unwrap()
 }
 
 fn preflight(origin: &str) -> String {
@@ -77,6 +84,7 @@ async fn a_preflight_of_an_allowed_origin_is_answered_by_the_proxy() {
         "expose-headers: x-total",
     ];
     assert_eq!(told(&answer), expected);
+    assert_eq!(answer.header("x-route"), None, "as Envoy: it is no local reply");
     assert_eq!(backend.requests(), 0);
 }
 
@@ -96,6 +104,7 @@ async fn a_preflight_of_another_origin_is_forwarded_or_answered_without_permissi
     let answer = world.call(&preflight("https://evil.example")).await;
     let permits = told(&answer).iter().any(|line| line.starts_with("allow-origin"));
     assert_eq!((answer.status, answer.body.as_str(), permits), (200, "", false));
+    assert!(told(&answer).contains(&"allow-credentials: true"), "as Envoy");
     assert_eq!(backend.requests(), 1);
     // OPTIONS without the method that is asked for is no preflight.
     let plain = "OPTIONS / HTTP/1.1\r\nhost: x\r\norigin: https://evil.example\r\n\r\n";

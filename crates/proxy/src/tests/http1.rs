@@ -56,6 +56,32 @@ async fn connections_are_kept_on_both_sides() {
 }
 
 #[tokio::test]
+async fn cookies_pass_as_they_came_and_what_asks_for_retries_does_not() {
+    let backend = Backend::start(|request| ok(&request.replace("\r\n", "\n"))).await;
+    let world = World::start(all_to(&[backend.address])).await;
+    let request = GET.replace(
+        "X-Custom: 1",
+        "cookie: a=1\r\ncookie: b=2\r\nx-envoy-upstream-rq-timeout-alt-response: 204",
+    );
+    let answer = world.call(&request).await;
+    assert!(
+        answer.body.contains("cookie: a=1\ncookie: b=2\n"),
+        "{}",
+        answer.body
+    );
+    assert!(!answer.body.contains("alt-response"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_client_whose_upgrade_was_not_taken_is_told_that_its_connection_ends() {
+    let backend = Backend::saying("no").await;
+    let world = World::start(all_to(&[backend.address])).await;
+    let request = GET.replace("X-Custom: 1", "connection: upgrade\r\nupgrade: websocket");
+    let answer = world.call(&request).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let backend = Backend::start(|request| ok(request.lines().next().unwrap())).await;
     let world = World::start(all_to(&[backend.address])).await;

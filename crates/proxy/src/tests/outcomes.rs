@@ -56,6 +56,45 @@ async fn no_answer_has_the_status_body_and_flag_that_envoy_gives_it() {
 }
 
 #[tokio::test]
+async fn an_answer_of_the_proxy_ends_the_connection_only_with_an_unfinished_request() {
+    let dead = nobody().await;
+    let direct = DirectResponse {
+        status: 201,
+        body: String::new(),
+    };
+    let hosts = vec![
+        host("direct", Action::Respond(direct)),
+        host("dead", Action::Forward(forward(&[("dead", 1)]))),
+    ];
+    let world = World::start(snapshot(hosts, vec![(cluster("dead"), vec![dead])])).await;
+    let post = |host: &str| format!("POST /a?b HTTP/1.1\r\nhost: {host}\r\ncontent-length: 2\r\n\r\nhi");
+    let answer = world.call(&post("dead")).await;
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (503, None),
+        "read for the tries"
+    );
+    let answer = world.call(&post("direct")).await;
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (201, Some("close")),
+        "not read"
+    );
+    assert_eq!(answer.header("location"), Some("http://direct/a?b"));
+    let upgrade = "GET / HTTP/1.1\r\nhost: direct\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    assert_eq!(
+        world.call(upgrade).await.header("connection"),
+        Some("close"),
+        "of no end"
+    );
+    let connect = world.call("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n").await;
+    assert_eq!(
+        (connect.status, connect.header("connection")),
+        (404, Some("close"))
+    );
+}
+
+#[tokio::test]
 async fn a_connection_that_fails_is_tried_elsewhere() {
     let (alive, dead) = (Backend::saying("alive").await, nobody().await);
     let world = World::start(all_to(&[dead, alive.address])).await;

@@ -17,7 +17,7 @@ use snapshot::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::world::{Backend, PATIENCE, World, cluster, host, snapshot};
+use super::world::{Backend, PATIENCE, World, cluster, forward, host, snapshot};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -56,7 +56,8 @@ impl Trusted {
     }
 }
 
-/// A TLS server that answers each request with the server name that was asked for, then echoes.
+/// A TLS server that answers each request with the server name that was asked for and the protocol that was agreed on,
+/// and echoes what is no request.
 struct Server {
     address: SocketAddr,
     _tasks: Tasks,
@@ -65,7 +66,7 @@ struct Server {
 impl Server {
     async fn start(keypair: &Keypair) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = identity::tls::server_config(keypair, None, &[]).unwrap();
+        let config = identity::tls::server_config(keypair, None, &[b"http/1.1"]).unwrap();
         let (address, tasks) = (listener.local_addr().unwrap(), Tasks::new());
         let owner = tasks.clone();
         tasks.spawn("tls server", async move {
@@ -75,11 +76,16 @@ impl Server {
                     let Ok(mut stream) = acceptor.accept(stream).await else {
                         return;
                     };
-                    let name = stream.get_ref().1.server_name().unwrap_or("-").to_owned();
+                    let session = stream.get_ref().1;
+                    let name = session.server_name().unwrap_or("-").to_owned();
+                    let protocol =
+                        String::from_utf8_lossy(session.alpn_protocol().unwrap_or(b"-")).into_owned();
+                    let told = super::world::ok(&name);
+                    let told = told.replacen("\r\n", &format!("\r\nx-protocol: {protocol}\r\n"), 1);
                     let mut read = [0; 4096];
                     while let Ok(length @ 1..) = stream.read(&mut read).await {
                         let answer = match read[..length].starts_with(b"GET ") {
-                            true => super::world::ok(&name).into_bytes(),
+                            true => told.clone().into_bytes(),
                             false => read[..length].to_vec(),
                         };
                         stream.write_all(&answer).await.unwrap();
@@ -148,13 +154,15 @@ async fn requests_are_encrypted_and_ask_for_the_server_of_their_host() {
 async fn a_server_that_nobody_trusts_is_an_upstream_failure_unless_everybody_is_believed() {
     let (trusted, other) = (Trusted::new(), Trusted::new());
     let server = Server::start(&other.certificate(&["a.example"])).await;
-    let trust = Trust::File(trusted.path());
-    let world = World::start(all_to(server.address, |cluster| cluster.tls = Some(tls(trust)))).await;
+    let mut doubting = cluster("a");
+    doubting.tls = Some(tls(Trust::File(trusted.path())));
+    let hosts = vec![host("*", Action::Forward(forward(&[("a", 1)])))];
+    let world = World::start(snapshot(hosts, vec![(doubting, vec![server.address])])).await;
     let (status, body) = call(&world, "a.example").await;
     assert_eq!(status, 503);
     assert!(
-        body.ends_with("reset reason: remote connection failure"),
-        "{body}"
+        body.ends_with("retried and the latest reset reason: remote connection failure"),
+        "the request reached nobody, so another try was made: {body}"
     );
     let anybody = all_to(server.address, |cluster| {
         cluster.tls = Some(ClientTls::new(Trust::Anybody))
@@ -165,6 +173,28 @@ async fn a_server_that_nobody_trusts_is_an_upstream_failure_unless_everybody_is_
         (200, "-".into()),
         "no name was to be asked for"
     );
+}
+
+#[tokio::test]
+async fn http_offers_its_version_unless_something_else_is_stated() {
+    let trusted = Trusted::new();
+    let server = Server::start(&trusted.certificate(&["a.example"])).await;
+    let nothing = all_to(server.address, |cluster| {
+        cluster.tls = Some(ClientTls::new(Trust::Anybody));
+    });
+    let answer = World::start(nothing)
+        .await
+        .call("GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    assert_eq!(answer.header("x-protocol"), Some("http/1.1"));
+    let other = all_to(server.address, |cluster| {
+        cluster.tls = Some(ClientTls {
+            application_protocols: vec!["other".to_owned()],
+            ..ClientTls::new(Trust::Anybody)
+        });
+    });
+    let (status, _) = call(&World::start(other).await, "x").await;
+    assert_eq!(status, 503, "what is stated is offered, and nothing else");
 }
 
 #[tokio::test]

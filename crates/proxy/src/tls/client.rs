@@ -18,6 +18,8 @@ use identity::tls::tokio_rustls::{TlsConnector, TlsStream};
 use snapshot::{ClientTls, Trust};
 use tokio::net::TcpStream;
 
+use crate::http::codec::Version;
+
 /// How often files are looked at, if there are new connections.
 const LOOK: Duration = Duration::from_secs(1);
 /// Where systems keep the authorities that they trust; the first that exists counts.
@@ -52,10 +54,46 @@ pub(crate) struct Settings(RefCell<Option<Loaded>>);
 #[derive(Debug)]
 struct Loaded {
     facts: ClientTls,
-    /// With the name of the server verified, and without: connections that carry no HTTP have no name to verify.
-    configs: [Arc<ClientConfig>; 2],
+    named: Offers,
+    /// Connections that carry no HTTP have no name of a server to verify.
+    unnamed: Offers,
     files: Vec<Stamp>,
     looked: Instant,
+}
+
+/// Settings by what the connection is for: if nobody states what to offer, HTTP offers its version, as Envoy's does.
+#[derive(Debug)]
+struct Offers {
+    opaque: Arc<ClientConfig>,
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+}
+
+impl Offers {
+    fn new(config: Arc<ClientConfig>) -> Self {
+        let offering = |protocol: &[u8]| {
+            if !config.alpn_protocols.is_empty() {
+                return config.clone();
+            }
+            let mut config = config.as_ref().clone();
+            config.alpn_protocols = vec![protocol.to_owned()];
+            Arc::new(config)
+        };
+        Self {
+            http1: offering(b"http/1.1"),
+            http2: offering(b"h2"),
+            opaque: config,
+        }
+    }
+
+    fn of(&self, version: Option<Version>) -> Arc<ClientConfig> {
+        let config = match version {
+            None => &self.opaque,
+            Some(Version::Http1) => &self.http1,
+            Some(Version::Http2) => &self.http2,
+        };
+        config.clone()
+    }
 }
 
 /// A file as it was when it was read.
@@ -66,17 +104,22 @@ struct Stamp {
 }
 
 impl Settings {
-    /// The settings for a connection now; `named` says that the server's name is known.
-    pub(crate) fn current(&self, facts: &ClientTls, named: bool) -> Result<Arc<ClientConfig>, TlsError> {
+    /// The settings for a connection now; `named` says that the server's name is known, `version` which HTTP it is for.
+    pub(crate) fn current(
+        &self,
+        facts: &ClientTls,
+        named: bool,
+        version: Option<Version>,
+    ) -> Result<Arc<ClientConfig>, TlsError> {
         let mut loaded = self.0.borrow_mut();
         let now = clock::now();
         if let Some(known) = loaded.as_mut().filter(|known| known.facts == *facts) {
             if now - known.looked < LOOK {
-                return Ok(known.config(named));
+                return Ok(known.config(named, version));
             }
             known.looked = now;
             if stamps(facts) == known.files {
-                return Ok(known.config(named));
+                return Ok(known.config(named, version));
             }
             match Loaded::load(facts, now) {
                 Ok(fresh) => *known = fresh,
@@ -84,10 +127,10 @@ impl Settings {
                     tracing::warn!(%error, "changed TLS files cannot be used: the old ones stay in force")
                 }
             }
-            return Ok(known.config(named));
+            return Ok(known.config(named, version));
         }
         let fresh = Loaded::load(facts, now)?;
-        Ok(loaded.insert(fresh).config(named))
+        Ok(loaded.insert(fresh).config(named, version))
     }
 }
 
@@ -111,18 +154,20 @@ impl Loaded {
             keypair: keypair.as_ref(),
             application_protocols: facts.application_protocols.clone(),
         };
-        let named = asked.config()?;
+        let named = Offers::new(asked.config()?);
         asked.verify_server_name = false;
         Ok(Self {
             facts: facts.clone(),
-            configs: [named, asked.config()?],
+            named,
+            unnamed: Offers::new(asked.config()?),
             files,
             looked: now,
         })
     }
 
-    fn config(&self, named: bool) -> Arc<ClientConfig> {
-        self.configs[usize::from(!named)].clone()
+    fn config(&self, named: bool, version: Option<Version>) -> Arc<ClientConfig> {
+        let offers = if named { &self.named } else { &self.unnamed };
+        offers.of(version)
     }
 }
 

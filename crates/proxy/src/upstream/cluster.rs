@@ -87,7 +87,7 @@ impl Cluster {
         }
         let facts = &balancer.facts;
         let live = before.map(|before| before.live.clone()).unwrap_or_default();
-        // Connections made in another way are of no use to the new cluster.
+        // Connections made in another way, or beyond limits that are new, are of no use to the new cluster.
         let same_way = before.filter(|before| {
             before.facts.http == facts.http
                 && before.facts.source_address == facts.source_address
@@ -95,6 +95,7 @@ impl Cluster {
                 && before.facts.proxy_protocol == facts.proxy_protocol
                 && before.facts.http2 == facts.http2
                 && before.facts.tcp_keepalive == facts.tcp_keepalive
+                && before.facts.circuit_breaker == facts.circuit_breaker
         });
         if same_way.is_none() {
             live.destinations

@@ -10,6 +10,7 @@ use tokio::net::TcpSocket;
 
 use super::{Cluster, Endpoint, proxy_protocol};
 use crate::error::UpstreamError;
+use crate::http::codec::Version;
 use crate::tls::client;
 use crate::transport::Transport;
 
@@ -32,11 +33,12 @@ pub(crate) async fn connect(address: SocketAddr, way: Way) -> Result<Transport, 
     }
 }
 
-/// Says who the client is and encrypts, as the cluster wants it.
+/// Says who the client is and encrypts, as the cluster wants it, for that version of HTTP or for opaque bytes.
 pub(crate) async fn prepare(
     mut transport: Transport,
     cluster: &Cluster,
     endpoint: &Endpoint,
+    version: Option<Version>,
 ) -> Result<Transport, UpstreamError> {
     let purpose = &endpoint.pool.purpose;
     if let (Some(version), Some((client, destination))) = (cluster.facts.proxy_protocol, purpose.client) {
@@ -51,7 +53,7 @@ pub(crate) async fn prepare(
     };
     let named = purpose.server_name.as_deref();
     let stated = Some(tls.server_name.as_str()).filter(|name| !name.is_empty());
-    let config = cluster.live.tls.current(tls, named.is_some())?;
+    let config = cluster.live.tls.current(tls, named.is_some(), version)?;
     let Some(socket) = transport.into_socket() else {
         return Err(UpstreamError::Reset);
     };

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
@@ -43,7 +42,6 @@ struct Backend {
 /// The connection of a request.
 #[derive(Clone)]
 struct Connection {
-    peer: SocketAddr,
     tls: Option<Value>,
 }
 
@@ -59,10 +57,7 @@ pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
             let backend = backend.clone();
             let listeners = server::listen(&[&HTTP[..], &[SEEN]].concat()).await?;
             server::accept(listeners, stop.clone(), move |stream, peer: Peer| {
-                let connection = Connection {
-                    peer: peer.address,
-                    tls: None,
-                };
+                let connection = Connection { tls: None };
                 serve(backend.clone(), stream, connection, peer.port == SEEN)
             })
         };
@@ -76,7 +71,7 @@ pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
         if Path::new(CERTIFICATES).join("tls.key").exists() {
             let acceptor = tls::acceptor(Path::new(CERTIFICATES))?;
             let listeners = server::listen(&[TLS]).await?;
-            let secret = server::accept(listeners, stop, move |stream, peer: Peer| {
+            let secret = server::accept(listeners, stop, move |stream, _: Peer| {
                 let (backend, acceptor) = (backend.clone(), acceptor.clone());
                 async move {
                     // A failed handshake is the caller's.
@@ -84,7 +79,6 @@ pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
                         return;
                     };
                     let connection = Connection {
-                        peer: peer.address,
                         tls: Some(told_of(stream.get_ref().1)),
                     };
                     serve(backend, stream, connection, false).await;
@@ -170,10 +164,13 @@ impl Backend {
         let command = Command::of(&self.name, request.headers(), &target);
         let mut told = self.told(&request, &target, connection);
         let attempt = attempt(request.headers());
-        self.seen.add(told.clone());
+        self.seen.add(&told);
         if is_grpc(request.headers()) {
             if command == Command::Reset || failing(&command, attempt) {
                 return Err(Reset);
+            }
+            if let Command::Headers(pairs) = &command {
+                return Ok(with_fields(grpc::head(), pairs));
             }
             let path = request.uri().path().to_owned();
             return Ok(grpc::answer(
@@ -191,6 +188,7 @@ impl Backend {
             Command::ResetFirst(tries) if attempt <= *tries => return Err(Reset),
             _ => {}
         }
+        let is_head = request.method() == Method::HEAD;
         let body = Limited::new(request.into_body(), LARGEST_BODY).collect().await;
         let Ok(body) = body else { return Err(Reset) };
         let trailers = body.trailers().map(fields);
@@ -198,7 +196,11 @@ impl Backend {
         if let Some(trailers) = trailers {
             told["trailers"] = json!(trailers);
         }
-        Ok(obey(&command, attempt, &told).await)
+        let mut reply = obey(&command, attempt, &told).await;
+        if is_head {
+            without_body(&mut reply);
+        }
+        Ok(reply)
     }
 
     fn told(&self, request: &Request<Incoming>, target: &str, connection: &Connection) -> Value {
@@ -215,7 +217,6 @@ impl Backend {
             "path": target,
             "authority": authority.or_else(host),
             "version": version(request.version()),
-            "peer": connection.peer.ip().to_string(),
             "tls": connection.tls,
             "headers": fields(request.headers()),
         })
@@ -320,6 +321,16 @@ async fn obey(command: &Command, attempt: u64, told: &Value) -> Response<Body> {
             })
         }
         _ => json_reply(200, told),
+    }
+}
+
+/// What is left of an answer to HEAD: the length that the body would have had.
+fn without_body(reply: &mut Response<Body>) {
+    let length = hyper::body::Body::size_hint(reply.body()).exact();
+    *reply.body_mut() = body::whole("");
+    if let Some(length) = length {
+        let fields = reply.headers_mut();
+        fields.insert("content-length", length.into());
     }
 }
 

@@ -267,8 +267,15 @@ async fn receive(reply: Response<Incoming>, call: &Call) -> Result<Outcome> {
             bail!("a body of more than {LARGEST} bytes");
         }
     }
-    if call.kind == Kind::Grpc {
-        outcome.lines = grpc::take(&mut BytesMut::from(outcome.body.as_slice()));
+    let kind = outcome.headers.get("content-type").map(|values| values.concat());
+    let messages = match kind.as_deref() {
+        _ if call.kind == Kind::Grpc => Some(outcome.body.clone()),
+        Some(kind) if kind.starts_with("application/grpc-web-text") => grpc::from_text(&outcome.body),
+        Some(kind) if kind.starts_with("application/grpc-web") => Some(outcome.body.clone()),
+        _ => None,
+    };
+    if let Some(messages) = messages {
+        outcome.lines = grpc::take(&mut BytesMut::from(messages.as_slice()));
         outcome.body.clear();
     }
     Ok(outcome)

@@ -1,5 +1,7 @@
 //! gRPC without generated code: messages are texts, framed as gRPC frames them.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt;
@@ -16,6 +18,15 @@ pub(super) fn frame(message: &[u8]) -> Bytes {
     framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     framed.put_slice(message);
     framed.freeze()
+}
+
+/// The bytes of a body of gRPC-Web in text: pieces of base64, each with its padding.
+pub(super) fn from_text(body: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for group in body.chunks(4) {
+        bytes.extend(STANDARD.decode(group).ok()?);
+    }
+    Some(bytes)
 }
 
 /// The messages in a piece of body, as texts; an incomplete one stays.
@@ -57,7 +68,14 @@ pub(super) fn answer(path: &str, told: String, body: Incoming, command: &Command
         }
         talk(&method, told, body, code, send).await;
     });
-    let mut reply = http::Response::new(body::of_pieces(receive));
+    let mut reply = head();
+    *reply.body_mut() = body::of_pieces(receive);
+    reply
+}
+
+/// An answer without messages, whose status is for the head to say.
+pub(super) fn head() -> http::Response<Body> {
+    let mut reply = http::Response::new(body::whole(""));
     reply
         .headers_mut()
         .insert("content-type", http::HeaderValue::from_static("application/grpc"));
@@ -107,6 +125,13 @@ async fn talk(method: &str, told: String, mut body: Incoming, code: u32, send: m
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_of_base64_follow_each_other() {
+        assert_eq!(from_text(b"YQ==YmM=ZGVm").as_deref(), Some(&b"abcdef"[..]));
+        assert_eq!(from_text(b"YQ="), None);
+        assert_eq!(from_text(b"====").as_deref(), None);
+    }
 
     #[test]
     fn messages_come_out_of_pieces_as_they_went_in() {

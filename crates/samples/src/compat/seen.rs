@@ -1,4 +1,5 @@
 //! What arrived, remembered for whoever compares: attempts that ended badly and mirrored requests show only here.
+//! Who was called, the caller's mark and the number of the attempt are enough for that.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,6 +8,8 @@ use serde_json::{Value, json};
 
 /// Older ones are forgotten.
 const REMEMBERED: usize = 10_000;
+/// Most records that are told at a time.
+const TOLD: usize = 200;
 
 #[derive(Default)]
 pub(super) struct Seen {
@@ -15,7 +18,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn add(&self, record: Value) {
+    pub(super) fn add(&self, told: &Value) {
+        let field = |name: &str| &told["headers"][name][0];
+        let record = json!({
+            "name": told["name"], "call": field("x-call"), "attempt": field("x-envoy-attempt-count"),
+        });
         let number = {
             let mut next = self.next.borrow_mut();
             *next += 1;
@@ -28,11 +35,12 @@ impl Seen {
         }
     }
 
-    /// What came after the record of that number, and the number of the last.
+    /// What came after the record of that number, as much as is told at a time, and the number of the last of it.
     pub(super) fn since(&self, number: u64) -> Value {
         let records = self.records.borrow();
-        let later = records.iter().filter(|(at, _)| *at > number);
-        json!({"last": *self.next.borrow(), "records": later.map(|(_, record)| record).collect::<Vec<_>>()})
+        let later = records.iter().filter(|(at, _)| *at > number).take(TOLD);
+        let (numbers, told): (Vec<u64>, Vec<&Value>) = later.map(|(at, record)| (*at, record)).unzip();
+        json!({"last": numbers.last().copied().unwrap_or(*self.next.borrow()), "records": told})
     }
 }
 
@@ -43,8 +51,14 @@ mod tests {
     #[test]
     fn only_what_is_new_is_told() {
         let seen = Seen::default();
-        seen.add(json!(1));
-        seen.add(json!(2));
-        assert_eq!(seen.since(1), json!({"last": 2, "records": [2]}));
+        seen.add(&json!({"name": "a", "headers": {}}));
+        seen.add(&json!({"name": "b", "headers": {"x-call": ["mark"], "x-envoy-attempt-count": ["2"]}}));
+        let second = json!({"name": "b", "call": "mark", "attempt": "2"});
+        assert_eq!(seen.since(1), json!({"last": 2, "records": [second]}));
+        assert_eq!(seen.since(2), json!({"last": 2, "records": []}));
+        assert_eq!(
+            seen.since(0)["records"][0],
+            json!({"name": "a", "call": null, "attempt": null})
+        );
     }
 }

@@ -22,19 +22,23 @@ pub(crate) struct Allowed {
 impl Allowed {
     /// Adds the fields to a response.
     pub(crate) fn apply(&self, fields: &mut Fields) {
-        self.permit(fields);
+        set(fields, "access-control-allow-origin", &self.origin);
+        set(
+            fields,
+            "access-control-allow-credentials",
+            if_so(self.credentials),
+        );
         set(
             fields,
             "access-control-expose-headers",
             self.expose_headers.as_bytes(),
         );
     }
+}
 
-    fn permit(&self, fields: &mut Fields) {
-        set(fields, "access-control-allow-origin", &self.origin);
-        let credentials: &[u8] = if self.credentials { b"true" } else { b"" };
-        set(fields, "access-control-allow-credentials", credentials);
-    }
+/// A permission that is not given is not said.
+fn if_so(allowed: bool) -> &'static [u8] {
+    if allowed { b"true" } else { b"" }
 }
 
 /// Nothing is not said, and what is there already stays where it is.
@@ -69,15 +73,16 @@ fn preflight(cors: &Cors, allowed: Option<&Allowed>) -> LocalReply {
     response.length = Length::Empty;
     let fields = &mut response.fields;
     if let Some(allowed) = allowed {
-        allowed.permit(fields);
+        set(fields, "access-control-allow-origin", &allowed.origin);
     }
     // Without an origin that is allowed, a browser makes nothing of these.
     for (name, value) in [
-        ("access-control-allow-methods", &cors.allow_methods),
-        ("access-control-allow-headers", &cors.allow_headers),
-        ("access-control-max-age", &cors.max_age),
+        ("access-control-allow-credentials", if_so(cors.allow_credentials)),
+        ("access-control-allow-methods", cors.allow_methods.as_bytes()),
+        ("access-control-allow-headers", cors.allow_headers.as_bytes()),
+        ("access-control-max-age", cors.max_age.as_bytes()),
     ] {
-        set(fields, name, value.as_bytes());
+        set(fields, name, value);
     }
     LocalReply {
         response,

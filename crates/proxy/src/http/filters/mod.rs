@@ -13,25 +13,34 @@ use crate::error::RequestError;
 use crate::http::exchange::Exchange;
 use crate::http::reply::LocalReply;
 
+/// What a filter answers.
+pub(crate) enum Answer {
+    /// The route's changes of responses are for it, too.
+    Local(LocalReply),
+    /// It leaves as it is: for Envoy, a preflight's answer is no local reply.
+    AsItIs(LocalReply),
+}
+
 /// Asks every filter that the route names; `None` lets the request pass.
 pub(crate) async fn request(
     exchange: &mut Exchange<'_>,
     active: &Active,
     found: &Found<'_>,
-) -> Result<Option<LocalReply>, RequestError> {
+) -> Result<Option<Answer>, RequestError> {
     let chain = exchange.connection.chain.clone();
     if let Some((limit, bucket)) = chain.limit(&active.compiled, found.route)
         && let Some(answer) = local_rate_limit::check(exchange, limit, bucket)
     {
-        return Ok(Some(answer));
+        return Ok(Some(Answer::Local(answer)));
     }
     if let Some(fault) = &found.route.fault
         && let Some(answer) = fault::inject(exchange, fault).await?
     {
-        return Ok(Some(answer));
+        return Ok(Some(Answer::Local(answer)));
     }
     // As Envoy's, the filter knows routes that forward; redirects and direct responses are none of its business.
     let forwards = matches!(found.route.action, Action::Forward(_));
     let cors = found.route.cors.as_ref().filter(|_| forwards);
-    Ok(cors.and_then(|cors| cors::check(exchange, found, cors)))
+    let preflight = cors.and_then(|cors| cors::check(exchange, found, cors));
+    Ok(preflight.map(Answer::AsItIs))
 }

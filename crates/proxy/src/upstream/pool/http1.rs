@@ -7,7 +7,7 @@ use snapshot::CircuitBreaker;
 
 use super::{Handed, Idle, Pool, Slot, has_aged, open};
 use crate::error::UpstreamError;
-use crate::http::codec::h1;
+use crate::http::codec::{Version, h1};
 use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::{Cluster, Endpoint};
 use crate::worker::Worker;
@@ -101,7 +101,7 @@ async fn connect(
     endpoint: &Endpoint,
     slot: Slot,
 ) -> Result<Http1, UpstreamError> {
-    let transport = open(worker, cluster, endpoint).await;
+    let transport = open(worker, cluster, endpoint, Some(Version::Http1)).await;
     let transport = transport.inspect_err(|error| endpoint.pool.fail(error))?;
     let local = transport.local_address();
     let (read, write, already_read) = transport.split();

@@ -12,7 +12,7 @@ use snapshot::{CircuitBreaker, Http2Keepalive, Http2Options};
 
 use super::{Handed, Pool, Slot, has_aged, idle_limit, open};
 use crate::error::UpstreamError;
-use crate::http::codec::h2;
+use crate::http::codec::{Version, h2};
 use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::{Cluster, Endpoint};
 use crate::worker::Worker;
@@ -170,7 +170,7 @@ async fn connect(
     endpoint: &Endpoint,
     slot: Slot,
 ) -> Result<Rc<Shared>, UpstreamError> {
-    let transport = open(worker, cluster, endpoint).await?;
+    let transport = open(worker, cluster, endpoint, Some(Version::Http2)).await?;
     let local = transport.local_address();
     let handshake = clock::timeout(cluster.facts.connect_timeout, h2::connect(transport)).await;
     let (send, mut connection) = handshake

@@ -25,7 +25,7 @@ use super::purpose::Purpose;
 use super::queue::Queue;
 use super::{Cluster, Endpoint, cluster};
 use crate::error::UpstreamError;
-use crate::http::codec::{Answer, CodecError, Request, Sink, h1, h2};
+use crate::http::codec::{Answer, CodecError, Request, Sink, Version, h1, h2};
 use crate::worker::Worker;
 use http1::Http1;
 use http2::{Shared, StreamOf};
@@ -329,11 +329,12 @@ impl Lease {
     }
 }
 
-/// A new connection in the cluster's way.
+/// A new connection in the cluster's way, for that version of HTTP or for opaque bytes.
 pub(crate) async fn open(
     worker: &Worker,
     cluster: &Cluster,
     endpoint: &Endpoint,
+    version: Option<Version>,
 ) -> Result<crate::transport::Transport, UpstreamError> {
     let way = Way {
         source: cluster.facts.source_address,
@@ -349,7 +350,7 @@ pub(crate) async fn open(
         }
         let left = way.timeout.saturating_sub(clock::now() - begun);
         // Boxed: every request would have room for a handshake that few need.
-        let prepare = Box::pin(connect::prepare(transport, cluster, endpoint));
+        let prepare = Box::pin(connect::prepare(transport, cluster, endpoint, version));
         let prepared = clock::timeout(left, prepare).await;
         prepared.unwrap_or(Err(UpstreamError::ConnectTimeout))
     };

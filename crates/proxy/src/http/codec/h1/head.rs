@@ -135,6 +135,7 @@ fn parse_request(bytes: &[u8]) -> Result<Head<Request>, Refusal> {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(Refusal::RequestLine),
         Err(httparse::Error::Version) if is_another_version(bytes) => return Err(Refusal::Version),
+        Err(_) if has_no_version(bytes) => return Err(Refusal::Version),
         Err(error) => return Err(refusal(error, Refusal::RequestLine)),
     }
     if parsed.version == Some(0) {
@@ -222,10 +223,7 @@ fn parse_response(bytes: &[u8], method: &Method) -> Result<Head<Response>, Refus
 
 /// Whether a request line ends with a version that is well-formed, and not ours.
 fn is_another_version(bytes: &[u8]) -> bool {
-    // An empty line before the request is forgiven.
-    let mut lines = bytes.trim_ascii_start().split(|byte| *byte == b'\r');
-    let line = lines.next().unwrap_or_default();
-    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    let mut words = first_line(bytes).skip(2);
     matches!(
         (words.next(), words.next()),
         (
@@ -233,6 +231,22 @@ fn is_another_version(bytes: &[u8]) -> bool {
             None
         )
     )
+}
+
+/// Whether a request line ends with its path, as in HTTP/0.9.
+fn has_no_version(bytes: &[u8]) -> bool {
+    let mut words = first_line(bytes);
+    matches!(
+        (words.next(), words.next(), words.next()),
+        (Some([_, ..]), Some([b'/', ..]), None)
+    )
+}
+
+/// The words of the request line. An empty line before it is forgiven.
+fn first_line(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let bytes = bytes.trim_ascii_start();
+    let end = bytes.windows(2).position(|pair| pair == b"\r\n");
+    bytes[..end.unwrap_or(bytes.len())].split(|byte| *byte == b' ')
 }
 
 /// What the fields of one hop say.
@@ -360,6 +374,11 @@ fn target(method: &Method, target: &str, headers: &[Header<'_>]) -> Result<(Stri
     }
     if *method == Method::CONNECT {
         check_authority(target)?;
+        // RFC 9110, 9.3.6: it has a port, and no default.
+        let port = target.rsplit_once(':').map_or("", |(_, port)| port);
+        if port.parse::<u16>().is_err() {
+            return Err(Refusal::Target);
+        }
         return Ok((String::new(), target.to_owned()));
     }
     if target.starts_with('/') || (target == "*" && *method == Method::OPTIONS) {

@@ -100,6 +100,9 @@ fn what_two_readers_could_understand_differently_is_refused() {
         ("GET ftp://x/ HTTP/1.1\r\nhost: a\r\n\r\n", Refusal::Target),
         ("GET  / HTTP/1.1\r\nhost: a\r\n\r\n", Refusal::RequestLine),
         ("GET / HTTP/3.0\r\nhost: a\r\n\r\n", Refusal::Version),
+        ("GET /\r\nhost: a\r\n\r\n", Refusal::Version),
+        ("nonsense\r\n\r\n", Refusal::RequestLine),
+        ("CONNECT a HTTP/1.1\r\nhost: a\r\n\r\n", Refusal::Target),
         ("G@T / HTTP/1.1\r\nhost: a\r\n\r\n", Refusal::RequestLine),
     ];
     for (text, expected) in table {
