@@ -144,6 +144,7 @@ async fn a_proxy_with_a_token_gets_its_snapshot_over_tls() {
         server_name: "istiod.istio-system.svc".into(),
         trust: Some(trust),
         token: Some(token),
+        whole: false,
         node: xds::Node {
             id: "sidecar~10.0.0.7~client-0.shop~shop.svc.cluster.local".into(),
             agent: xds::Node::AMIME.into(),

@@ -27,6 +27,7 @@ pub(crate) fn follow(settings: &Settings, tasks: &Tasks) -> watch::Receiver<Opti
         token: existing(&discovery.token),
         mark: settings.capture.mark,
         node: introduction(&settings.node),
+        whole: false,
     };
     tasks.spawn("discovery", transport::follow(session, snapshots, events));
     tasks.spawn("discovery events", tell(log));

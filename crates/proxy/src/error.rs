@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::http::codec::h1::Refusal;
 use crate::telemetry::flags::{Flag, Flags};
-use crate::tls::client::TlsError;
+use crate::tls::TlsError;
 
 /// Whose doing it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

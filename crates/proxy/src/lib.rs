@@ -89,6 +89,14 @@ pub async fn start_bootstrap(bootstrap: Bootstrap, workers: usize) -> Result<Run
     start_parts(layout, parts, tasks).await
 }
 
+/// Whether a proxy can run from a file: everything but its listeners' addresses is tried.
+///
+/// # Errors
+/// When a file with keys or certificates that it names cannot be used.
+pub fn check_bootstrap(bootstrap: &Bootstrap) -> Result<()> {
+    standalone::check_files(&bootstrap.snapshot)
+}
+
 /// Starts a proxy with given parts.
 ///
 /// # Errors

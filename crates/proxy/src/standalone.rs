@@ -16,10 +16,12 @@ use xds::transport;
 
 use crate::listen::doors::Doors;
 use crate::settings::{Capture, Node};
+use crate::tls::{client, server};
 use crate::{Layout, discovery, resolve};
 
 /// Opens the listeners of the file.
 pub(crate) fn layout(bootstrap: &Bootstrap, workers: usize) -> Result<Layout> {
+    check_files(&bootstrap.snapshot)?;
     let workers = workers.max(1);
     let mut doors = Doors::new(workers);
     if let Some((name, error)) = doors.follow(&bootstrap.snapshot).into_iter().next() {
@@ -38,6 +40,22 @@ pub(crate) fn layout(bootstrap: &Bootstrap, workers: usize) -> Result<Layout> {
             .collect(),
         addresses: BTreeMap::new(),
     })
+}
+
+/// Whether the files that the resources name can be used: where one cannot, Envoy does not start either.
+pub(crate) fn check_files(snapshot: &Snapshot) -> Result<()> {
+    for listener in snapshot.listeners.iter() {
+        let chains = listener.chains.iter().chain(&listener.default_chain);
+        for tls in chains.filter_map(|chain| chain.tls.as_ref()) {
+            server::check(tls).with_context(|| format!("listener {}", listener.name))?;
+        }
+    }
+    for cluster in snapshot.clusters.iter() {
+        if let Some(tls) = &cluster.tls {
+            client::check(tls).with_context(|| format!("cluster {}", cluster.name))?;
+        }
+    }
+    Ok(())
 }
 
 fn node(bootstrap: &Bootstrap) -> Node {
@@ -80,6 +98,7 @@ fn controller(
         token: None,
         mark: None,
         node: bootstrap.node.clone(),
+        whole: dynamic.whole,
     };
     let fixed = Fixed {
         snapshot: bootstrap.snapshot.clone(),

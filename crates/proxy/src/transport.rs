@@ -70,6 +70,14 @@ impl Transport {
         }
     }
 
+    /// The socket and what has been read from it, to begin a session over both.
+    pub(crate) fn into_begun(self) -> Option<(TcpStream, BytesMut)> {
+        match self.stream {
+            Stream::Tcp(stream) => Some((stream, self.read)),
+            Stream::Tls(_) => None,
+        }
+    }
+
     /// Remembers what the ClientHello of the connection asked for.
     pub(crate) fn learn_server_name(&mut self, hello: Option<ClientHello>) {
         self.server_name = hello
@@ -80,6 +88,14 @@ impl Transport {
     /// The server name of a ClientHello that went by.
     pub(crate) fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
+    }
+
+    /// The protocol that the two ends of a session agreed on.
+    pub(crate) fn agreed_protocol(&self) -> Option<&[u8]> {
+        match &self.stream {
+            Stream::Tcp(_) => None,
+            Stream::Tls(session) => session.get_ref().1.alpn_protocol(),
+        }
     }
 
     /// Our end of the connection.

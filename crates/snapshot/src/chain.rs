@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessLog, ClusterName, HttpFilter, HttpOptions, HttpTimeouts, RouteTable, RouteTableName, Subnet,
+    AccessLog, ClusterName, HttpFilter, HttpOptions, HttpTimeouts, RouteTable, RouteTableName, ServerTls,
+    Subnet,
 };
 
 /// One way to handle a connection.
@@ -17,6 +18,9 @@ pub struct Chain {
     /// Which connections it takes.
     #[serde(default)]
     pub matches: ChainMatch,
+    /// They are encrypted, and what is under that is handled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
     /// What happens to them.
     pub handler: Handler,
 }

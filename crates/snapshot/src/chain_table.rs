@@ -208,6 +208,7 @@ mod tests {
         let chain = |matches: &ChainMatch| Chain {
             name: String::new(),
             matches: matches.clone(),
+            tls: None,
             handler: Handler::Tcp(TcpHandler::to("c".into())),
         };
         ChainTable::new(&matches.iter().map(chain).collect::<Vec<_>>())

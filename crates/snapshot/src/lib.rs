@@ -65,7 +65,7 @@ pub use set::{Diff, Named, Set};
 pub use share::Share;
 pub use subnet::Subnet;
 pub use timeouts::{GrpcTimeout, HttpTimeouts};
-pub use tls::{CertificateFiles, ClientTls, ProxyProtocol, Trust};
+pub use tls::{CertificateFiles, ClientTls, ProxyProtocol, ServerTls, Trust};
 
 use serde::{Deserialize, Serialize};
 

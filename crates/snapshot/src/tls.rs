@@ -1,5 +1,7 @@
-//! TLS and PROXY protocol towards the members of a cluster. Istio: `DestinationRule.trafficPolicy.tls`,
+//! TLS and PROXY protocol towards the members of a cluster, and TLS of clients. Istio: `DestinationRule.trafficPolicy.tls`,
 //! `.proxyProtocol`. Names of files only: keys never travel in a Snapshot.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,25 @@ impl ClientTls {
             application_protocols: Vec::new(),
         }
     }
+}
+
+/// How connections of clients are encrypted. Envoy: `DownstreamTlsContext`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ServerTls {
+    /// What the server shows.
+    pub certificate: CertificateFiles,
+    /// Protocols that the server agrees to; a client that offers none of them speaks what it likes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub application_protocols: Vec<String>,
+    /// File with the authorities that may have signed the certificates of clients; `None` asks for no certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_trust: Option<String>,
+    /// Clients without a certificate are turned away.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub require_client_certificate: bool,
+    /// Longest time for a handshake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake_timeout: Option<Duration>,
 }
 
 /// Who may sign certificates.

@@ -45,6 +45,7 @@ fn add_port(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: 
     let chain = Chain {
         name: cluster.to_string(),
         matches: ChainMatch::default(),
+        tls: None,
         handler: Handler::Http(handler),
     };
     for name in sidecar::hosts::host_domains(seen.service.host.as_str(), &scope.namespace) {

@@ -211,6 +211,7 @@ fn listener(name: &str, table: &str) -> Listener {
         chains: vec![Chain {
             name: "c".into(),
             matches: ChainMatch::default(),
+            tls: None,
             handler: Handler::Http(http),
         }],
         ..Listener::new(name.into(), "0.0.0.0:80".parse().unwrap(), Direction::Outbound)

@@ -1,5 +1,5 @@
-//! State-of-the-world discovery in terms of delta discovery, for clients that know only the former (gRPC): messages in,
-//! messages out, no IO. Each request names everything that is wanted, each response holds everything there is.
+//! State-of-the-world discovery in terms of delta discovery, for clients (gRPC) and servers that know only the former:
+//! messages in, messages out, no IO. Each request names everything that is wanted, each response holds everything there is.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#the-xds-transport-protocol>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use envoy_types::pb::envoy::config::core::v3 as core;
 use prost::Message;
 
-use crate::message::{Body, Request, Response, Status};
+use crate::Kind;
+use crate::message::{Body, Request, Resource, Response, Status};
 
 /// `envoy.service.discovery.v3.DiscoveryRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -94,10 +95,103 @@ impl Told {
     }
 }
 
+/// What a server has told us, by kind: the other end of [`Asked`] and [`Told`].
+#[derive(Debug, Default)]
+pub struct Known(BTreeMap<String, OfKind>);
+
+#[derive(Debug, Default)]
+struct OfKind {
+    /// Asked for on this stream; none for kinds of which everything is taken.
+    names: BTreeSet<String>,
+    /// Of the last response on this stream.
+    nonce: String,
+    /// Of the last response, and of the last one that was accepted.
+    offered: String,
+    accepted: String,
+    /// By name. Without a body: it was refused, and is looked at again when it comes again.
+    held: BTreeMap<String, Option<Body>>,
+}
+
+/// The name of any resource that we know: in each kind it is the first field.
+#[derive(Clone, PartialEq, Message)]
+struct NameOnly {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+impl Known {
+    /// A new stream: what was asked on the last one is forgotten, what was told is not.
+    pub fn begin(&mut self) {
+        for kind in self.0.values_mut() {
+            kind.names.clear();
+            kind.nonce.clear();
+        }
+    }
+
+    /// The same request with everything that is wanted.
+    pub fn request(&mut self, request: Request) -> WholeRequest {
+        let kind = self.0.entry(request.type_url.clone()).or_default();
+        kind.names.extend(request.subscribe);
+        for name in &request.unsubscribe {
+            kind.names.remove(name);
+            kind.held.remove(name);
+        }
+        match (&request.error, request.response_nonce.is_empty()) {
+            (None, false) => kind.accepted.clone_from(&kind.offered),
+            (Some(_), false) => kind.held.values_mut().for_each(|body| *body = None),
+            (_, true) => {}
+        }
+        WholeRequest {
+            version: kind.accepted.clone(),
+            node: request.node,
+            names: kind.names.iter().cloned().collect(),
+            type_url: request.type_url,
+            response_nonce: kind.nonce.clone(),
+            error: request.error,
+        }
+    }
+
+    /// What a response changes. Of clusters and listeners it holds all that there are; of the others, what is not in it
+    /// is as it was.
+    pub fn response(&mut self, response: WholeResponse) -> Response {
+        let all = matches!(
+            Kind::from_type_url(&response.type_url),
+            Some(Kind::Cluster | Kind::Listener)
+        );
+        let kind = self.0.entry(response.type_url.clone()).or_default();
+        let mut told = BTreeSet::new();
+        let mut resources = Vec::new();
+        for body in response.resources {
+            let name = NameOnly::decode(body.value.clone()).unwrap_or_default().name;
+            told.insert(name.clone());
+            if !all && !kind.names.contains(&name) || kind.held.get(&name) == Some(&Some(body.clone())) {
+                continue;
+            }
+            kind.held.insert(name.clone(), Some(body.clone()));
+            resources.push(Resource {
+                version: response.version.clone(),
+                body: Some(body),
+                name,
+            });
+        }
+        let gone = kind.held.keys().filter(|name| all && !told.contains(*name));
+        let removed: Vec<String> = gone.cloned().collect();
+        removed.iter().for_each(|name| drop(kind.held.remove(name)));
+        kind.nonce.clone_from(&response.nonce);
+        kind.offered.clone_from(&response.version);
+        Response {
+            system_version: response.version,
+            resources,
+            type_url: response.type_url,
+            nonce: response.nonce,
+            removed,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Resource;
 
     fn request(names: &[&str], nonce: &str) -> WholeRequest {
         WholeRequest {
@@ -145,6 +239,71 @@ mod tests {
         assert_eq!(names(told.whole(response(vec![resource("a")], &[]))), ["a"]);
         assert_eq!(names(told.whole(response(vec![resource("b")], &[]))), ["a", "b"]);
         assert_eq!(names(told.whole(response(vec![], &["a"]))), ["b"]);
+    }
+
+    fn cluster(name: &str, version: &str) -> Body {
+        let cluster = envoy_types::pb::envoy::config::cluster::v3::Cluster {
+            name: name.into(),
+            alt_stat_name: version.into(),
+            ..Default::default()
+        };
+        Body {
+            type_url: Kind::Cluster.type_url().into(),
+            value: cluster.encode_to_vec().into(),
+        }
+    }
+
+    fn answer(nonce: &str, error: Option<Status>) -> Request {
+        Request {
+            type_url: Kind::Cluster.type_url().into(),
+            response_nonce: nonce.into(),
+            error,
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn a_client_is_told_only_what_changed_and_what_is_gone() {
+        let mut known = Known::default();
+        let mut told = |nonce: &str, resources: Vec<Body>| {
+            let response = known.response(WholeResponse {
+                version: nonce.into(),
+                resources,
+                type_url: Kind::Cluster.type_url().into(),
+                nonce: nonce.into(),
+            });
+            let names = response.resources.into_iter().map(|resource| resource.name);
+            let outcome = (names.collect::<Vec<_>>(), response.removed);
+            let refused = (nonce == "2").then(Status::default);
+            let sent = known.request(answer(nonce, refused));
+            (outcome, sent.version, sent.response_nonce)
+        };
+        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let (a, b) = (cluster("a", "1"), cluster("b", "1"));
+        let first = told("1", vec![a.clone(), b.clone()]);
+        assert_eq!(first, ((names(&["a", "b"]), vec![]), "1".into(), "1".into()));
+        // Refused: the version stays, and what was in it is looked at again.
+        let second = told("2", vec![cluster("a", "2"), b.clone()]);
+        assert_eq!(second, ((names(&["a"]), vec![]), "1".into(), "2".into()));
+        let third = told("3", vec![cluster("a", "2")]);
+        assert_eq!(third, ((names(&["a"]), names(&["b"])), "3".into(), "3".into()));
+        let fourth = told("4", vec![cluster("a", "2")]);
+        assert_eq!(fourth, ((vec![], vec![]), "4".into(), "4".into()));
+    }
+
+    #[test]
+    fn a_new_stream_asks_again_with_the_version_that_it_has() {
+        let mut known = Known::default();
+        known.response(WholeResponse {
+            version: "7".into(),
+            type_url: Kind::Cluster.type_url().into(),
+            nonce: "n".into(),
+            ..WholeResponse::default()
+        });
+        known.request(answer("n", None));
+        known.begin();
+        let again = known.request(answer("", None));
+        assert_eq!((again.version.as_str(), again.response_nonce.as_str()), ("7", ""));
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         }
     };
     if flags.mode == "validate" {
+        proxy::check_bootstrap(&bootstrap).with_context(|| format!("{name} is refused"))?;
         println!("configuration '{name}' OK");
         return Ok(ExitCode::SUCCESS);
     }

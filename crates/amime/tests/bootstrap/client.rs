@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::tls::rustls;
+use identity::Keypair;
+use identity::tls::rustls::{self, pki_types::ServerName};
+use identity::tls::tokio_rustls::{TlsConnector, client::TlsStream};
 use serde::Deserialize;
 
 use crate::Places;
 use crate::compare::Answer;
+
+type Secured = TlsStream<tokio::net::TcpStream>;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -40,6 +44,12 @@ pub(crate) struct Call {
     /// The server name of TLS.
     #[serde(default)]
     pub(crate) tls: Option<String>,
+    /// Protocols that the client of TLS offers; the version's own unless stated.
+    #[serde(default)]
+    pub(crate) alpn: Option<Vec<String>>,
+    /// The client shows a certificate: `client`, which the file's authority signed, or `stranger`.
+    #[serde(default)]
+    pub(crate) certificate: Option<String>,
     /// Made so many times; the shares of the answers are compared.
     #[serde(default = "once")]
     pub(crate) repeat: usize,
@@ -68,8 +78,12 @@ impl fmt::Display for Call {
             host,
             headers,
             http,
+            tls,
             ..
         } = self;
+        if let Some(name) = tls {
+            write!(out, "TLS to {name}, ")?;
+        }
         match &self.tcp {
             Some(bytes) => write!(out, "{port}: {bytes:?}"),
             None => write!(out, "{port}: {call} (host {host}, HTTP/{http}, {headers:?})"),
@@ -106,8 +120,13 @@ fn connect(call: &Call, places: &Places) -> Result<TcpStream, String> {
 
 fn plain(call: &Call, places: &Places) -> Result<Answer, String> {
     let stream = connect(call, places)?;
+    let mut agreed = None;
     let mut stream: Box<dyn Stream> = match &call.tls {
-        Some(name) => Box::new(tls(stream, name, places)?),
+        Some(name) => {
+            let stream = tls(stream, name, call, places)?;
+            agreed = stream.conn.alpn_protocol().map(<[u8]>::to_vec);
+            Box::new(stream)
+        }
         None => Box::new(stream),
     };
     let request = match &call.tcp {
@@ -123,6 +142,7 @@ fn plain(call: &Call, places: &Places) -> Result<Answer, String> {
     match call.tcp {
         Some(_) => Ok(Answer::bytes(&answer)),
         None => Answer::http1(&answer, call.call.starts_with("HEAD "))
+            .map(|answer| answer.over(agreed))
             .ok_or_else(|| format!("answered {:?}", String::from_utf8_lossy(&answer))),
     }
 }
@@ -141,14 +161,44 @@ fn head(call: &Call) -> String {
     head + "\r\n"
 }
 
-fn tls(stream: TcpStream, name: &str, places: &Places) -> Result<impl Stream + use<>, String> {
-    let pem = std::fs::read_to_string(places.directory.path().join("cert.pem")).expect("the certificate");
-    let config =
-        identity::tls::client_config(&pem, None, &[b"http/1.1"]).map_err(|error| error.to_string())?;
-    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
-    let session =
-        rustls::ClientConnection::new(Arc::clone(&config), name).map_err(|error| error.to_string())?;
+type Session = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+/// A session whose handshake is done. How a failed one is told differs between libraries; that it failed does not.
+fn tls(mut stream: TcpStream, name: &str, call: &Call, places: &Places) -> Result<Session, String> {
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
+    let mut session =
+        rustls::ClientConnection::new(settings(call, places), name).map_err(|error| error.to_string())?;
+    while session.is_handshaking() {
+        let io = session.complete_io(&mut stream);
+        io.map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => "the handshake failed".to_owned(),
+            _ => "the handshake ended".to_owned(),
+        })?;
+    }
     Ok(rustls::StreamOwned::new(session, stream))
+}
+
+fn settings(call: &Call, places: &Places) -> Arc<rustls::ClientConfig> {
+    let own = match call.http.as_str() {
+        "2" => "h2",
+        _ => "http/1.1",
+    };
+    let offered = call.alpn.clone().unwrap_or_else(|| vec![own.to_owned()]);
+    let offered: Vec<&[u8]> = offered.iter().map(String::as_bytes).collect();
+    let read = |name: &str| std::fs::read_to_string(places.directory.path().join(name)).expect("a file");
+    let keypair = call.certificate.as_ref().map(|who| {
+        let (chain, key) = (read(&format!("{who}.pem")), read(&format!("{who}-key.pem")));
+        Keypair::from_pem(&chain, &key).expect("a certificate")
+    });
+    identity::tls::client_config(&read("ca.pem"), keypair.as_ref(), &offered).expect("settings")
+}
+
+async fn secured(call: &Call, name: &str, stream: TcpStream, places: &Places) -> Result<Secured, String> {
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
+    let stream = tokio::net::TcpStream::from_std(stream).expect("on the event loop");
+    let connector = TlsConnector::from(settings(call, places));
+    let session = connector.connect(name, stream).await;
+    session.map_err(|_| "the handshake failed".to_owned())
 }
 
 fn http2(call: &Call, places: &Places) -> Result<Answer, String> {
@@ -159,20 +209,39 @@ fn http2(call: &Call, places: &Places) -> Result<Answer, String> {
         .build()
         .expect("an event loop");
     runtime.block_on(async {
-        let made = tokio::time::timeout(PATIENCE, exchange(call, stream)).await;
+        let made = async {
+            let Some(name) = &call.tls else {
+                let stream = tokio::net::TcpStream::from_std(stream).expect("on the event loop");
+                return exchange(call, stream)
+                    .await
+                    .map_err(|_| "HTTP/2 failed".to_owned());
+            };
+            let session = secured(call, name, stream, places).await?;
+            let agreed = session.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+            let answer = exchange(call, session)
+                .await
+                .map_err(|_| "HTTP/2 failed".to_owned())?;
+            Ok(answer.over(agreed))
+        };
+        let made = tokio::time::timeout(PATIENCE, made).await;
         made.map_err(|_| "no answer in time".to_owned())?
-            .map_err(|error| format!("HTTP/2: {error}"))
     })
 }
 
-async fn exchange(call: &Call, stream: TcpStream) -> Result<Answer, h2::Error> {
-    let stream = tokio::net::TcpStream::from_std(stream).expect("on the event loop");
+fn scheme(call: &Call) -> &'static str {
+    if call.tls.is_some() { "https" } else { "http" }
+}
+
+async fn exchange(
+    call: &Call,
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+) -> Result<Answer, h2::Error> {
     let (send, connection) = h2::client::handshake(stream).await?;
     let (method, path) = call.call.split_once(' ').expect("method and path");
     let mut request = http::Request::builder()
         .method(method)
         .version(http::Version::HTTP_2)
-        .uri(format!("http://{}{path}", call.host));
+        .uri(format!("{}://{}{path}", scheme(call), call.host));
     for (name, value) in &call.headers {
         request = request.header(name, value);
     }

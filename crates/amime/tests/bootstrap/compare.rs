@@ -56,6 +56,15 @@ impl Answer {
         }
     }
 
+    /// With the protocol that the two ends of TLS agreed on.
+    pub(crate) fn over(mut self, agreed: Option<Vec<u8>>) -> Self {
+        if let Some(protocol) = agreed {
+            let protocol = String::from_utf8_lossy(&protocol).into_owned();
+            self.headers.push(("(agreed)".to_owned(), protocol));
+        }
+        self
+    }
+
     pub(crate) fn http1(bytes: &[u8], bodiless: bool) -> Option<Self> {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&bytes[..end]).into_owned();

@@ -2,7 +2,7 @@
 //! the answers compared: status, headers, body, and what the backend saw.
 //!
 //! Everything happens in a network namespace of the test's own. Ports are filled in: `${PORT_x}` is a free one,
-//! `${BACKEND_x}` one with a backend of that name behind it, `${DIR}` a folder with `cert.pem` and `key.pem`.
+//! `${BACKEND_x}` one with a backend of that name behind it, `${DIR}` a folder with certificates and keys.
 #![allow(
     clippy::disallowed_methods,
     reason = "a test that blocks threads of its own, and measures time"
@@ -18,7 +18,9 @@ mod server;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, SystemTime};
 
+use identity::Authority;
 use serde::Deserialize;
 
 use client::Call;
@@ -135,12 +137,7 @@ fn answers(
 impl Places {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a folder");
-        let made = rcgen::generate_simple_self_signed(["example.org".to_owned(), "*.example.org".to_owned()]);
-        let made = made.expect("a certificate");
-        let write =
-            |name: &str, text: String| std::fs::write(directory.path().join(name), text).expect("written");
-        write("cert.pem", made.cert.pem());
-        write("key.pem", made.signing_key.serialize_pem());
+        write_certificates(directory.path()).expect("certificates");
         let values = BTreeMap::from([("DIR".to_owned(), directory.path().display().to_string())]);
         Self { values, directory }
     }
@@ -171,6 +168,41 @@ impl Places {
             Some((name, value.parse().expect("a port")))
         })
     }
+}
+
+/// `cert.pem` and `other.pem` for servers, `client.pem` for a client, of the authority `ca.pem`; `stranger.pem` for a
+/// client of another one.
+fn write_certificates(folder: &Path) -> Result<(), identity::Error> {
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let authority = Authority::generate("test", hour, now)?;
+    let other = Authority::generate("other", hour, now)?;
+    let keypairs = [
+        (
+            "cert.pem",
+            "key.pem",
+            authority.issue_server(&["example.org", "*.example.org"], hour, now)?,
+        ),
+        (
+            "other.pem",
+            "other-key.pem",
+            authority.issue_server(&["other.example.org"], hour, now)?,
+        ),
+        (
+            "client.pem",
+            "client-key.pem",
+            authority.issue_client("client", "test", hour, now)?,
+        ),
+        (
+            "stranger.pem",
+            "stranger-key.pem",
+            other.issue_client("stranger", "test", hour, now)?,
+        ),
+    ];
+    std::fs::write(folder.join("ca.pem"), authority.certificate_pem()).expect("written");
+    for (chain, key, keypair) in keypairs {
+        keypair.store(&folder.join(chain), &folder.join(key))?;
+    }
+    Ok(())
 }
 
 /// Nobody else is in the namespace; what connects out there has ports above these.

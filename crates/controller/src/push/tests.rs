@@ -98,6 +98,7 @@ impl Controller {
             server_name: "istiod".into(),
             trust: None,
             token: None,
+            whole: false,
             node: xds::Node {
                 id: id.into(),
                 agent: xds::Node::AMIME.into(),

@@ -14,6 +14,7 @@ use snapshot::{
 };
 
 use crate::http::filters::local_rate_limit::Bucket;
+use crate::tls::server::Server;
 use crate::upstream::circuit_breaker::Counts;
 use crate::upstream::load_balancing::Balancer;
 
@@ -74,6 +75,7 @@ impl Retired {
 #[derive(Debug)]
 pub(crate) struct TcpChain {
     name: String,
+    tls: Option<Server>,
     pub(crate) handler: TcpHandler,
     pub(crate) retired: Retired,
 }
@@ -82,6 +84,7 @@ pub(crate) struct TcpChain {
 #[derive(Debug)]
 pub(crate) struct HttpChain {
     name: String,
+    tls: Option<Server>,
     pub(crate) handler: HttpHandler,
     pub(crate) direction: Direction,
     pub(crate) retired: Retired,
@@ -292,6 +295,14 @@ fn compile_table(table: &Arc<RouteTable>) -> Arc<CompiledTable> {
 }
 
 impl Chain {
+    /// How its connections are decrypted, if they are.
+    pub(crate) fn tls(&self) -> Option<&Server> {
+        match self {
+            Chain::Http(chain) => chain.tls.as_ref(),
+            Chain::Tcp(chain) => chain.tls.as_ref(),
+        }
+    }
+
     fn retired(&self) -> &Retired {
         match self {
             Chain::Http(chain) => &chain.retired,
@@ -346,7 +357,10 @@ impl Listener {
             }
             _ => false,
         };
-        self.chains().find(same).cloned()
+        let encrypted = |known: &&Chain| known.tls().map(Server::facts) == chain.tls.as_ref();
+        self.chains()
+            .find(|known| same(known) && encrypted(known))
+            .cloned()
     }
 
     /// What has to be found out about a connection to choose its chain.
@@ -368,9 +382,11 @@ impl Listener {
 
 fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
     let (name, retired) = (chain.name.clone(), Retired::default());
+    let tls = chain.tls.as_ref().map(Server::new);
     match &chain.handler {
         Handler::Http(handler) => Chain::Http(Arc::new(HttpChain {
             name,
+            tls,
             retired,
             inline: match &handler.routes {
                 RouteSource::Inline(table) => Some(compile_table(table)),
@@ -385,6 +401,7 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
         })),
         Handler::Tcp(handler) => Chain::Tcp(Arc::new(TcpChain {
             name,
+            tls,
             retired,
             handler: handler.clone(),
         })),

@@ -18,6 +18,7 @@ fn chain(name: &str, port: Option<u16>, protocols: &[&str]) -> Fact {
             application_protocols: protocols.iter().map(|name| (*name).to_owned()).collect(),
             ..ChainMatch::default()
         },
+        tls: None,
         handler: Handler::Tcp(TcpHandler::to(name.into())),
     }
 }

@@ -49,8 +49,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, mut transport: Transport) 
     }
 }
 
-/// Whether the client begins as HTTP/2 does; `None` when it says nothing.
+/// Whether the client speaks HTTP/2: as agreed, or else by how it begins; `None` when it says nothing.
 async fn speaks_http2(transport: &mut Transport) -> Option<bool> {
+    if let Some(agreed) = transport.agreed_protocol() {
+        return Some(agreed == b"h2");
+    }
     clock::timeout(SILENCE, transport.readable()).await.ok()?.ok()?;
     let compare = async {
         loop {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use snapshot::http_options::Edge;
 
 use super::codec::{Fields, Request};
+use crate::listen::accept::Ends;
 
 /// What only proxies of our own may say.
 const NOT_BELIEVED: [&str; 17] = [
@@ -29,7 +30,8 @@ const NOT_BELIEVED: [&str; 17] = [
 ];
 
 /// Says whose request it is, before routing.
-pub(crate) fn request(request: &mut Request, edge: Edge, peer: IpAddr) {
+pub(crate) fn request(request: &mut Request, edge: Edge, ends: Ends) {
+    let peer = ends.peer.ip();
     let fields = &mut request.fields;
     let said = fields.text("x-forwarded-for").unwrap_or_default().to_owned();
     let client = client(edge, &said, peer);
@@ -41,7 +43,7 @@ pub(crate) fn request(request: &mut Request, edge: Edge, peer: IpAddr) {
         fields.set("x-forwarded-for", list.as_bytes());
     }
     if edge.trusted_hops == 0 || !fields.contains("x-forwarded-proto") {
-        fields.set("x-forwarded-proto", request.scheme.as_bytes());
+        fields.set("x-forwarded-proto", ends.scheme().as_bytes());
     }
     doubt(fields);
     fields.set("x-envoy-external-address", client.to_string().as_bytes());

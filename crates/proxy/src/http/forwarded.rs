@@ -52,7 +52,7 @@ pub(crate) fn request(request: &mut Request, connection: &Connection) {
         request.fields.remove(name);
     }
     if let Some(edge) = options.edge {
-        edge::request(request, edge, connection.ends.peer.ip());
+        edge::request(request, edge, connection.ends);
     }
     let fields = &mut request.fields;
     // What strangers call their requests means nothing here.
@@ -61,13 +61,19 @@ pub(crate) fn request(request: &mut Request, connection: &Connection) {
     if !options.without_request_id && (doubted || unnamed) {
         fields.set("x-request-id", connection.worker.random.uuid().as_bytes());
     }
-    match fields.get("x-forwarded-proto") {
-        None => fields.push("x-forwarded-proto", request.scheme.as_bytes()),
-        // HTTP/2 names its scheme itself.
-        Some(_) if request.version == Version::Http2 => {}
-        Some(b"https") => request.scheme = "https",
-        Some(b"http") => request.scheme = "http",
-        Some(_) => {}
+    let own = connection.ends.scheme();
+    let said = match fields.get("x-forwarded-proto") {
+        None => {
+            fields.push("x-forwarded-proto", own.as_bytes());
+            own
+        }
+        Some(b"https") => "https",
+        Some(b"http") => "http",
+        Some(_) => own,
+    };
+    // HTTP/2 names its scheme itself.
+    if request.version != Version::Http2 {
+        request.scheme = said;
     }
 }
 

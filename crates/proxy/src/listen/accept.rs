@@ -90,6 +90,15 @@ pub(crate) struct Ends {
     pub(crate) direction: Direction,
     /// Number of the connection within the process.
     pub(crate) connection: u64,
+    /// Whether its client speaks TLS to us.
+    pub(crate) encrypted: bool,
+}
+
+impl Ends {
+    /// What the client calls the requests of such a connection.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.encrypted { "https" } else { "http" }
+    }
 }
 
 /// Where a connection was going. `None` for one that was captured on its way to us, and for one that nobody wants.
@@ -118,17 +127,18 @@ fn ends(
         destination,
         direction,
         connection: CONNECTION.fetch_add(1, Ordering::Relaxed),
+        encrypted: false,
     })
 }
 
-async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, ends: Ends) {
+async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends) {
     let mut transport = Transport::new(stream);
     if worker.active().is_none() {
         worker.wait_for_snapshot().await;
     }
     // The connection keeps the chain that it is given now; its requests follow the routes of their own time.
     let begun = Record::new();
-    let (chain, listener) = {
+    let (chain, listener, hello) = {
         let Some(active) = worker.active() else { return };
         let compiled = &active.compiled;
         let listener = match &door {
@@ -147,9 +157,20 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, ends: Ends) {
             return;
         };
         let chain = found.with_arrival(ends, |arrival| listener.choose(arrival).cloned());
-        transport.learn_server_name(found.hello);
-        (chain, listener)
+        (chain, listener, found.hello)
     };
+    if let Some(tls) = chain.as_ref().and_then(Chain::tls) {
+        // Boxed: of a handshake nothing stays.
+        match Box::pin(tls.accept(transport, hello)).await {
+            Ok(session) => (transport, ends.encrypted) = (session, true),
+            Err(error) => {
+                tracing::debug!(%error, peer = %ends.peer, "no TLS session with a client");
+                return;
+            }
+        }
+    } else {
+        transport.learn_server_name(hello);
+    }
     match chain {
         Some(Chain::Http(chain)) => {
             let connection = http::connection::Connection { worker, chain, ends };

@@ -71,16 +71,26 @@ async fn begun(transport: &mut Transport) -> Option<Option<Begun>> {
             Err(_) => return Some(None),
         }
     }
-    let rest = async {
-        loop {
-            match client_hello::read(transport.read_ahead()) {
-                Begun::Unfinished => {}
-                begun => return begun,
-            }
-            if !matches!(transport.read_more().await, Ok(read) if read > 0) {
-                return Begun::Other;
-            }
+    let rest = clock::timeout(HELLO, finish(transport)).await;
+    Some(Some(rest.unwrap_or(Begun::Other)))
+}
+
+/// The ClientHello of a connection that must begin with one. Whoever asks has a limit for the whole handshake.
+pub(crate) async fn hello(transport: &mut Transport) -> Option<ClientHello> {
+    match finish(transport).await {
+        Begun::Tls(hello) => Some(hello),
+        Begun::Other | Begun::Unfinished | Begun::TooLong => None,
+    }
+}
+
+async fn finish(transport: &mut Transport) -> Begun {
+    loop {
+        match client_hello::read(transport.read_ahead()) {
+            Begun::Unfinished => {}
+            begun => return begun,
         }
-    };
-    Some(Some(clock::timeout(HELLO, rest).await.unwrap_or(Begun::Other)))
+        if !matches!(transport.read_more().await, Ok(read) if read > 0) {
+            return Begun::Other;
+        }
+    }
 }

@@ -281,6 +281,7 @@ async fn what_is_kept_for_one_connection_is_small() {
         destination,
         direction: snapshot::Direction::Outbound,
         connection: 0,
+        encrypted: false,
     };
     let connection = crate::http::connection::Connection {
         worker,

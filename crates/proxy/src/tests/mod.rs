@@ -2,10 +2,12 @@
 
 mod access_log;
 mod balancing;
+mod bootstrap;
 mod conformance;
 mod connection_pool;
 mod cors;
 mod desync;
+mod downstream_tls;
 mod fault;
 mod http1;
 mod http2;

@@ -19,21 +19,21 @@ use tokio::net::TcpListener;
 
 use super::world::{Backend, PATIENCE, World, cluster, forward, host, snapshot};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 #[allow(clippy::disallowed_methods, reason = "the TLS library reads the real clock")]
-fn now() -> SystemTime {
+pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }
 
 /// An authority, with its certificate in a file.
-struct Trusted {
-    authority: Authority,
-    folder: tempfile::TempDir,
+pub(super) struct Trusted {
+    pub(super) authority: Authority,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Trusted {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let trusted = Self {
             authority: Authority::generate("test", HOUR, now()).unwrap(),
             folder: tempfile::tempdir().unwrap(),
@@ -46,12 +46,12 @@ impl Trusted {
         std::fs::write(self.path(), self.authority.certificate_pem()).unwrap();
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         let path: &Path = self.folder.path();
         path.join("ca.pem").to_str().unwrap().to_owned()
     }
 
-    fn certificate(&self, names: &[&str]) -> Keypair {
+    pub(super) fn certificate(&self, names: &[&str]) -> Keypair {
         self.authority.issue_server(names, HOUR, now()).unwrap()
     }
 }
@@ -264,6 +264,7 @@ async fn the_server_name_of_a_client_hello_chooses_the_chain() {
             server_names: vec![name.into()],
             ..ChainMatch::default()
         },
+        tls: None,
         handler: Handler::Tcp(TcpHandler::to(cluster.into())),
     };
     snapshot.listeners.insert(Listener {
@@ -324,6 +325,7 @@ fn tunnelling(address: SocketAddr, post: bool) -> Snapshot {
         default_chain: Some(Chain {
             name: "tunnel".into(),
             matches: ChainMatch::default(),
+            tls: None,
             handler: Handler::Tcp(handler),
         }),
         ..Listener::new(

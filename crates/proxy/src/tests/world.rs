@@ -463,6 +463,7 @@ fn listeners() -> [Listener; 5] {
     let chain = |name: &str, handler| Chain {
         name: name.into(),
         matches: ChainMatch::default(),
+        tls: None,
         handler,
     };
     let listener = |name: &str, port: u16, default: Chain| Listener {

@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use daemon::clock::{self, Instant};
 use identity::Keypair;
@@ -18,10 +17,10 @@ use identity::tls::tokio_rustls::{TlsConnector, TlsStream};
 use snapshot::{ClientTls, Trust};
 use tokio::net::TcpStream;
 
+use super::TlsError;
+use super::files::{LOOK, Stamp, read};
 use crate::http::codec::Version;
 
-/// How often files are looked at, if there are new connections.
-const LOOK: Duration = Duration::from_secs(1);
 /// Where systems keep the authorities that they trust; the first that exists counts.
 const SYSTEM: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -30,22 +29,6 @@ const SYSTEM: [&str; 5] = [
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-
-/// Why a connection could not be encrypted.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsError {
-    /// The proxy lacks what its settings name.
-    #[error("{0}")]
-    Settings(#[from] identity::Error),
-    #[error("{path}: {source}")]
-    File { path: String, source: std::io::Error },
-    #[error("{0:?} is no name of a server")]
-    ServerName(String),
-    #[error("{0}")]
-    Handshake(#[from] rustls::Error),
-    #[error("the connection ended: {0}")]
-    Ended(std::io::Error),
-}
 
 /// The settings of a cluster, as far as they have been needed.
 #[derive(Debug, Default)]
@@ -94,13 +77,6 @@ impl Offers {
         };
         config.clone()
     }
-}
-
-/// A file as it was when it was read.
-#[derive(Debug, PartialEq)]
-struct Stamp {
-    path: String,
-    seen: Option<(SystemTime, u64)>,
 }
 
 impl Settings {
@@ -182,11 +158,9 @@ fn trusted(trust: &Trust) -> Option<&str> {
     }
 }
 
-fn read(path: &str) -> Result<String, TlsError> {
-    fs::read_to_string(path).map_err(|source| TlsError::File {
-        path: path.to_owned(),
-        source,
-    })
+/// Whether the files that TLS settings name can be used now.
+pub(crate) fn check(facts: &ClientTls) -> Result<(), TlsError> {
+    Loaded::load(facts, clock::now()).map(drop)
 }
 
 fn stamps(facts: &ClientTls) -> Vec<Stamp> {
@@ -198,13 +172,7 @@ fn stamps(facts: &ClientTls) -> Vec<Stamp> {
         .into_iter()
         .chain(facts.revocation_list.as_deref())
         .chain(certificate.map(String::as_str));
-    let stamp = |path: &str| Stamp {
-        path: path.to_owned(),
-        seen: fs::metadata(path)
-            .ok()
-            .and_then(|file| Some((file.modified().ok()?, file.len()))),
-    };
-    paths.map(stamp).collect()
+    paths.map(Stamp::of).collect()
 }
 
 /// Encrypts a connection to `address`; without a name the server is asked for none.
@@ -224,13 +192,7 @@ pub(crate) async fn handshake(
     let session = TlsConnector::from(config).connect(server, socket).await;
     match session {
         Ok(session) => Ok(session.into()),
-        Err(error) => match error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        {
-            Some(inner) => Err(TlsError::Handshake(inner.clone())),
-            None => Err(TlsError::Ended(error)),
-        },
+        Err(error) => Err(TlsError::of_handshake(error)),
     }
 }
 
@@ -239,10 +201,10 @@ impl TlsError {
     pub(crate) fn failure_reason(&self) -> String {
         use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
         let words = match self {
-            Self::Settings(_) | Self::File { .. } => {
+            Self::Settings(_) | Self::File { .. } | Self::NoSettings => {
                 return "TLS_error: Secret is not supplied by SDS".to_owned();
             }
-            Self::Ended(_) => return String::new(),
+            Self::Ended(_) | Self::NoHello | Self::TooLong => return String::new(),
             Self::ServerName(_) => "Failed to set SNI",
             Self::Handshake(InvalidCertificate(rustls::CertificateError::NotValidForName)) => {
                 "|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: verify SAN list"

@@ -36,6 +36,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
             destination_port: Some(INBOUND_PORT),
             ..ChainMatch::default()
         },
+        tls: None,
         handler: tcp(ClusterName::BLACK_HOLE.into()),
     }];
     for port in &scope.inbound {
@@ -51,6 +52,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         default_chain: Some(Chain {
             name: "virtualInbound".into(),
             matches: ChainMatch::default(),
+            tls: None,
             handler: tcp(ClusterName::INBOUND_PASSTHROUGH.into()),
         }),
         ..Listener::new("virtualInbound".into(), address, Direction::Inbound)
@@ -85,6 +87,7 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
         ..ChainMatch::default()
     };
     let as_http = |matches: ChainMatch, name: String| Chain {
+        tls: None,
         handler: Handler::Http(http(&name, &host, &cluster, retry.clone())),
         name,
         matches,
@@ -92,6 +95,7 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
     let as_tcp = |matches: ChainMatch| Chain {
         name: name.clone(),
         matches,
+        tls: None,
         handler: tcp(cluster.clone()),
     };
     match port.protocol {
@@ -102,6 +106,7 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
             vec![Chain {
                 name: name.clone(),
                 matches,
+                tls: None,
                 handler: Handler::Http(handler),
             }]
         }
@@ -125,6 +130,7 @@ fn catch_all_http() -> Chain {
             application_protocols: detected_http(),
             ..ChainMatch::default()
         },
+        tls: None,
         handler: Handler::Http(http("0.0.0.0_0", "inbound|http|0", &cluster, None)),
     }
 }

@@ -63,11 +63,13 @@ fn virtual_outbound() -> Listener {
                 destination_port: Some(OUTBOUND_PORT),
                 ..ChainMatch::default()
             },
+            tls: None,
             handler: tcp(ClusterName::BLACK_HOLE.into()),
         }],
         default_chain: Some(Chain {
             name: "virtualOutbound-catchall-tcp".into(),
             matches: ChainMatch::default(),
+            tls: None,
             handler: tcp(ClusterName::PASSTHROUGH.into()),
         }),
         ..Listener::new(
@@ -88,6 +90,7 @@ fn wildcard_http(port: u16, grpc_web: bool) -> Listener {
     let chain = Chain {
         name: name.clone(),
         matches: ChainMatch::default(),
+        tls: None,
         handler: Handler::Http(handler),
     };
     virtual_listener(name, SocketAddr::new(ANY, port), vec![], chain)
@@ -126,17 +129,20 @@ fn opaque_chains(
         .map(|(index, (matches, handler))| Chain {
             name: format!("{listener}-{index}"),
             matches,
+            tls: None,
             handler: Handler::Tcp(handler),
         });
     let default = match all.into_iter().next() {
         Some((matches, handler)) => Chain {
             name: listener.to_owned(),
             matches,
+            tls: None,
             handler: Handler::Tcp(handler),
         },
         None => Chain {
             name: "PassthroughFilterChain".into(),
             matches: ChainMatch::default(),
+            tls: None,
             handler: tcp(ClusterName::PASSTHROUGH.into()),
         },
     };
@@ -174,6 +180,7 @@ fn add_detected(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapsh
                 application_protocols: detected_http(),
                 ..ChainMatch::default()
             },
+            tls: None,
             handler: Handler::Http(http(&name, table.clone())),
         };
         let (mut chains, default) = opaque_chains(scope, seen, port, &name);

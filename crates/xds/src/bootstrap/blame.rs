@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
 use super::document::{Node, Path, Step, Value};
 use super::message::{Reader, Seen};
-use super::problem::{Code, Problem};
+use super::problem::{Code, INSTEAD, Problem};
 use crate::rejected::Reason;
 
 /// Different problems of one resource that are looked for.
@@ -143,9 +143,9 @@ impl Part<'_> {
     }
 
     fn problem(&self, place: &Place, reason: &Reason) -> Problem {
-        let code = match reason.problem.as_str() {
-            "is not supported" => Code::Unsupported,
-            _ => Code::Value,
+        let (code, advice) = match reason.problem.as_str() {
+            "is not supported" => (Code::Unsupported, INSTEAD),
+            _ => (Code::Value, ""),
         };
         Problem {
             code,
@@ -153,8 +153,8 @@ impl Part<'_> {
             line: place.line,
             // What stands after the name says which of its values is meant.
             text: match reason.field.split_once(' ') {
-                Some((_, rest)) => format!("{rest} {}", reason.problem),
-                None => reason.problem.clone(),
+                Some((_, rest)) => format!("{rest} {}{advice}", reason.problem),
+                None => format!("{}{advice}", reason.problem),
             },
         }
     }

@@ -12,7 +12,7 @@ use prost_reflect::{
 };
 
 use super::document::{Node, Path, Value};
-use super::problem::{Code, Problem};
+use super::problem::{Code, INSTEAD, Problem};
 
 const ANY: &str = "google.protobuf.Any";
 const TYPE_PREFIX: &str = "type.googleapis.com/";
@@ -106,7 +106,7 @@ impl<'p> Reader<'p> {
             .or_else(|| kind.get_field_by_json_name(key));
         let path = path.key(key);
         let Some(field) = known else {
-            let text = format!("is no field of {}", kind.full_name());
+            let text = no_field(&kind, key);
             return self.problem(&path, node.line, Code::Unknown, text);
         };
         let holds_null = matches!(field.kind(), Kind::Message(kind) if kind.full_name() == VALUE);
@@ -117,10 +117,10 @@ impl<'p> Reader<'p> {
             .containing_oneof()
             .and_then(|choice| choice.fields().find(|other| message.has_field(other)));
         if message.has_field(&field) {
-            return self.problem(&path, node.line, Code::Value, "is given twice");
+            return self.problem(&path, node.line, Code::Value, "is given twice: leave one out");
         }
         if let Some(other) = other {
-            let text = format!("cannot be given together with {}", other.name());
+            let text = format!("cannot be given together with {}: leave one out", other.name());
             return self.problem(&path, node.line, Code::Value, text);
         }
         self.seen.push(Seen {
@@ -213,7 +213,7 @@ impl<'p> Reader<'p> {
                 &path.key("@type"),
                 line,
                 Code::Unsupported,
-                format!("{url:?} is not supported"),
+                format!("{url:?} is not supported{INSTEAD}"),
             );
             return None;
         };
@@ -238,9 +238,9 @@ impl<'p> Reader<'p> {
     fn special(&mut self, node: &Node, kind: &MessageDescriptor, path: &Path) -> Option<DynamicMessage> {
         match DynamicMessage::deserialize(kind.clone(), node.json()) {
             Ok(message) => Some(message),
-            Err(error) => {
-                let name = kind.name();
-                self.problem(path, node.line, Code::Value, format!("is no {name}: {error}"));
+            Err(_) => {
+                let text = format!("must be {}", special_words(kind.name()));
+                self.problem(path, node.line, Code::Value, text);
                 None
             }
         }
@@ -314,7 +314,40 @@ fn words(kind: &Kind) -> String {
             let names: Vec<_> = kind.values().map(|value| value.name().to_owned()).collect();
             format!("one of {}", names.join(", "))
         }
-        Kind::Uint32 | Kind::Uint64 | Kind::Fixed32 | Kind::Fixed64 => "a whole number from 0".to_owned(),
+        Kind::Uint32 | Kind::Fixed32 => special_words("UInt32Value").to_owned(),
+        Kind::Uint64 | Kind::Fixed64 => special_words("UInt64Value").to_owned(),
         _ => "a whole number".to_owned(),
+    }
+}
+
+/// What is written for a message with a JSON form of its own.
+fn special_words(name: &str) -> &'static str {
+    match name {
+        "BoolValue" => "true or false",
+        "StringValue" => "text",
+        "BytesValue" => "bytes in base64",
+        "Duration" => "a duration in seconds, as in 1.5s",
+        "Timestamp" => "a time, as in 2026-01-31T12:00:00Z",
+        "DoubleValue" | "FloatValue" => "a number",
+        "UInt32Value" => "a whole number from 0 to 4294967295",
+        "UInt64Value" => "a whole number from 0",
+        "Int32Value" | "Int64Value" => "a whole number",
+        "ListValue" => "a list",
+        "FieldMask" => "names of fields, with commas between them",
+        _ => "fields with values",
+    }
+}
+
+/// What is said of a field that nobody knows: which one it may have been.
+fn no_field(kind: &MessageDescriptor, key: &str) -> String {
+    let near = kind
+        .fields()
+        .map(|field| (strsim::damerau_levenshtein(field.name(), key), field))
+        .min_by_key(|(edits, _)| *edits)
+        .filter(|(edits, _)| *edits <= key.len() / 3);
+    let name = kind.full_name();
+    match near {
+        Some((_, field)) => format!("is no field of {name}: did you mean {}?", field.name()),
+        None => format!("is no field of {name}: leave it out"),
     }
 }

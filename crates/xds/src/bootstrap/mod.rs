@@ -90,6 +90,8 @@ pub struct Dynamic {
     pub clusters: bool,
     /// Whether listeners come from it.
     pub listeners: bool,
+    /// It speaks state-of-the-world discovery (`GRPC`), not delta discovery (`DELTA_GRPC`).
+    pub whole: bool,
 }
 
 /// The descriptions of all messages that a bootstrap file may have in it. Some megabytes, for the start only.
@@ -163,6 +165,7 @@ impl File<'_> {
         // Also those that something is wrong with: that is said already.
         let clusters = resources(root, "clusters");
         let clusters = clusters.iter().map(|(_, node)| node.text("name")).collect();
+        self.discovery(root, &bootstrap);
         for (path, node) in resources(root, "listeners") {
             self.listener(node, &path, &clusters, &mut bootstrap);
         }
@@ -180,6 +183,36 @@ impl File<'_> {
         let part = self.part(&rest, Path::default(), BOOTSTRAP);
         let read = |message: &DynamicMessage| convert::rest(parse(message)?);
         part.convert(&read, &mut self.problems).unwrap_or_default()
+    }
+
+    /// The cluster that more resources come from is in the file, and can be talked to.
+    fn discovery(&mut self, root: &Node, bootstrap: &Bootstrap) {
+        let Some(dynamic) = &bootstrap.dynamic else {
+            return;
+        };
+        let server = dynamic.server.as_str();
+        let known = resources(root, "clusters");
+        let found = known.iter().find(|(_, node)| node.text("name") == server);
+        let encrypted = |node: &&Node| {
+            let cluster = bootstrap.snapshot.clusters.get(node.text("name"));
+            cluster.is_some_and(|cluster| cluster.tls.is_some() || cluster.proxy_protocol.is_some())
+        };
+        let problem = match found {
+            None => Problem {
+                code: Code::Value,
+                path: "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name".to_owned(),
+                line: root.get("dynamic_resources").map_or(root.line, |node| node.line),
+                text: format!("{server:?} is no cluster of this file: add it to static_resources.clusters"),
+            },
+            Some((path, node)) if encrypted(node) => Problem {
+                code: Code::Unsupported,
+                path: path.key("transport_socket").to_string(),
+                line: node.get("transport_socket").map_or(node.line, |node| node.line),
+                text: format!("of the server of discovery is not supported{}", problem::INSTEAD),
+            },
+            Some(_) => return,
+        };
+        self.problems.push(problem);
     }
 
     fn cluster(&mut self, node: &Node, path: &Path, bootstrap: &mut Bootstrap) {
@@ -228,7 +261,10 @@ impl File<'_> {
             code: Code::Value,
             path: path.key("name").to_string(),
             line: node.line,
-            text: format!("{:?} is the name of another one", node.text("name")),
+            text: format!(
+                "{:?} is the name of another one: each needs its own",
+                node.text("name")
+            ),
         });
     }
 
@@ -308,7 +344,7 @@ fn clusters_exist(listener: &Listener, known: &BTreeSet<&str>) -> Result<(), Rea
                 };
                 return Err(Reason::new(
                     format!("{field} \"{}\"", target.cluster),
-                    "is no cluster of this file",
+                    "is no cluster of this file: add it to static_resources.clusters",
                 ));
             }
         }

@@ -27,6 +27,9 @@ impl Code {
     }
 }
 
+/// What to do about something that is not supported.
+pub(super) const INSTEAD: &str = ": leave it out, or keep Envoy for this file";
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

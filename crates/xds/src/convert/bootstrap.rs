@@ -124,15 +124,16 @@ fn dynamic(message: pb::bootstrap::DynamicResources) -> Result<Option<Dynamic>, 
             config_validators
         ]
     );
-    match ads.api_type() {
-        ApiType::DeltaGrpc | ApiType::AggregatedDeltaGrpc => {}
+    let whole = match ads.api_type() {
+        ApiType::DeltaGrpc | ApiType::AggregatedDeltaGrpc => false,
+        ApiType::Grpc | ApiType::AggregatedGrpc => true,
         other => {
             return Err(Reason::unsupported(format!(
                 "ApiConfigSource.api_type {}",
                 other.as_str_name()
             )));
         }
-    }
+    };
     let [service] = ads.grpc_services.as_slice() else {
         return Err(match ads.grpc_services.is_empty() {
             true => Reason::missing("ApiConfigSource.grpc_services"),
@@ -147,6 +148,7 @@ fn dynamic(message: pb::bootstrap::DynamicResources) -> Result<Option<Dynamic>, 
                 server: target.cluster_name.as_str().into(),
                 clusters,
                 listeners,
+                whole,
             }))
         }
         Some(TargetSpecifier::GoogleGrpc(_)) => Err(Reason::unsupported("GrpcService.google_grpc")),
@@ -159,7 +161,7 @@ fn from_ads(source: Option<core::ConfigSource>, field: &str) -> Result<bool, Rea
     match source.map(|source| source.config_source_specifier) {
         None => Ok(false),
         Some(Some(ConfigSourceSpecifier::Ads(_))) => Ok(true),
-        Some(_) => Err(Reason::unsupported(format!("{field} other than ads"))),
+        Some(_) => Err(Reason::unsupported(format!("{field} from elsewhere than ads"))),
     }
 }
 
@@ -169,7 +171,7 @@ pub(crate) fn listener(message: listener_pb::Listener, ads: bool) -> Result<List
     if !ads && let Some(table) = crate::encoded::tables_of(&listener).first() {
         return Err(Reason::new(
             "Rds.config_source",
-            format!("asks for {table:?} over ads, and dynamic_resources.ads_config is not there"),
+            format!("asks for {table:?} over ads, and dynamic_resources.ads_config is not there: add it"),
         ));
     }
     Ok(listener)
@@ -201,7 +203,7 @@ pub(crate) fn cluster(mut message: cluster_pb::Cluster, ads: bool) -> Result<Sta
         if kind == DiscoveryType::Eds && !ads {
             return Err(Reason::new(
                 "Cluster.type",
-                "is EDS over ads, and dynamic_resources.ads_config is not there",
+                "is EDS over ads, and dynamic_resources.ads_config is not there: add it, or list the members with type STATIC",
             ));
         }
         return Ok(StaticCluster {
@@ -236,7 +238,7 @@ pub(crate) fn cluster(mut message: cluster_pb::Cluster, ads: bool) -> Result<Sta
     if kind == DiscoveryType::LogicalDns && hosts.len() != 1 {
         return Err(Reason::new(
             "Cluster.load_assignment",
-            "must have one endpoint for LOGICAL_DNS",
+            "must have one endpoint for LOGICAL_DNS: leave the others out, or use STRICT_DNS",
         ));
     }
     let names = Names {

@@ -20,7 +20,7 @@ use tcp::tcp_proxy::{ClusterSpecifier, TunnelingConfig};
 use super::proto::{
     aggregated, check_aggregated, duration, limit, number, pack, refuse, to_duration, to_limit, unpack,
 };
-use super::{Dialect, access_log, filter, hash, http_options, route, timeouts};
+use super::{Dialect, access_log, filter, hash, http_options, route, server_tls, timeouts};
 use crate::rejected::Reason;
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
@@ -51,15 +51,22 @@ pub(super) fn to_proto(chain: &Chain, dialect: Dialect) -> pb::FilterChain {
             name: name.to_owned(),
             config_type: Some(ConfigType::TypedConfig(config)),
         }],
+        transport_socket: chain.tls.as_ref().map(server_tls::to_proto),
+        transport_socket_connect_timeout: chain
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.handshake_timeout)
+            .and_then(duration),
         ..Default::default()
     }
 }
 
 pub(super) fn from_proto(message: pb::FilterChain) -> Result<Chain, Reason> {
-    refuse!(message, "FilterChain", [transport_socket, use_proxy_proto]);
+    refuse!(message, "FilterChain", [use_proxy_proto]);
     Ok(Chain {
         name: message.name,
         matches: match_from_proto(message.filter_chain_match.unwrap_or_default())?,
+        tls: server_tls::from_proto(message.transport_socket, message.transport_socket_connect_timeout)?,
         handler: handler_from_proto(message.filters)?,
     })
 }

@@ -36,6 +36,7 @@ mod redirect;
 mod retry;
 mod rewrite;
 mod route;
+mod server_tls;
 mod share;
 mod timeouts;
 mod tls;

@@ -22,11 +22,11 @@ use super::http;
 use super::proto::{pack, refuse, unpack};
 use crate::rejected::Reason;
 
-const TLS: &str = "envoy.transport_sockets.tls";
+pub(super) const TLS: &str = "envoy.transport_sockets.tls";
 const RAW_BUFFER: &str = "envoy.transport_sockets.raw_buffer";
 const PROXY_PROTOCOL: &str = "envoy.transport_sockets.upstream_proxy_protocol";
 /// What the system trusts, where Envoy's own image has it. Our proxy looks wherever its system has it.
-const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(super) const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 pub(super) fn to_proto(cluster: &Cluster) -> Option<core::TransportSocket> {
     let tls = cluster.tls.as_ref().map(|tls| socket(TLS, pack(context(tls))));
@@ -90,7 +90,7 @@ pub(super) fn http_options(tls: Option<&ClientTls>) -> Option<core::UpstreamHttp
     })
 }
 
-fn socket(name: &str, config: Any) -> core::TransportSocket {
+pub(super) fn socket(name: &str, config: Any) -> core::TransportSocket {
     core::TransportSocket {
         name: name.to_owned(),
         config_type: Some(core::transport_socket::ConfigType::TypedConfig(config)),
@@ -150,24 +150,31 @@ fn context(tls: &ClientTls) -> pb::UpstreamTlsContext {
         match_subject_alt_names: names.collect(),
         ..Default::default()
     };
-    let certificates = tls.certificate.iter().map(|files| pb::TlsCertificate {
-        certificate_chain: Some(file(&files.chain)),
-        private_key: Some(file(&files.key)),
-        ..Default::default()
-    });
     pb::UpstreamTlsContext {
         sni: tls.server_name.clone(),
         common_tls_context: Some(pb::CommonTlsContext {
-            tls_params: Some(pb::TlsParameters {
-                tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
-                tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
-                ..Default::default()
-            }),
-            tls_certificates: certificates.collect(),
+            tls_params: Some(parameters()),
+            tls_certificates: tls.certificate.iter().map(certificate).collect(),
             alpn_protocols: tls.application_protocols.clone(),
             validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
             ..Default::default()
         }),
+        ..Default::default()
+    }
+}
+
+pub(super) fn parameters() -> pb::TlsParameters {
+    pb::TlsParameters {
+        tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
+        tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
+        ..Default::default()
+    }
+}
+
+pub(super) fn certificate(files: &CertificateFiles) -> pb::TlsCertificate {
+    pb::TlsCertificate {
+        certificate_chain: Some(file(&files.chain)),
+        private_key: Some(file(&files.key)),
         ..Default::default()
     }
 }
@@ -178,7 +185,13 @@ fn context_from_proto(message: pb::UpstreamTlsContext) -> Result<ClientTls, Reas
         "UpstreamTlsContext",
         [auto_host_sni, auto_sni_san_validation, allow_renegotiation]
     );
-    let common = message.common_tls_context.unwrap_or_default();
+    let mut tls = common_from_proto(message.common_tls_context.unwrap_or_default())?;
+    tls.server_name = message.sni;
+    Ok(tls)
+}
+
+/// What both ends of a session have: a certificate, whom they trust, protocols.
+pub(super) fn common_from_proto(common: pb::CommonTlsContext) -> Result<ClientTls, Reason> {
     refuse!(
         common,
         "CommonTlsContext",
@@ -210,7 +223,6 @@ fn context_from_proto(message: pb::UpstreamTlsContext) -> Result<ClientTls, Reas
         ));
     }
     let mut tls = validation_from_proto(validation)?;
-    tls.server_name = message.sni;
     tls.certificate = certificate;
     tls.application_protocols = common.alpn_protocols;
     Ok(tls)
@@ -313,7 +325,7 @@ fn certificate_from_proto(message: pb::TlsCertificate) -> Result<CertificateFile
     })
 }
 
-fn file(path: &str) -> core::DataSource {
+pub(super) fn file(path: &str) -> core::DataSource {
     core::DataSource {
         specifier: Some(core::data_source::Specifier::Filename(path.to_owned())),
         ..Default::default()

@@ -10,21 +10,17 @@ use std::time::Duration;
 use snapshot::Snapshot;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::metadata::MetadataValue;
 
 use super::backoff::Backoff;
-use super::dial::{chain, connect};
-use super::{LARGEST_RESPONSE, METHOD};
+use super::dial::chain;
+use super::stream::Stream;
 use crate::client::{Fixed, Step};
-use crate::message::{Request, Response};
+use crate::message::Response;
+use crate::whole::Known;
 use crate::{Client, Node, Rejected};
 
 /// How long a named resource is waited for before its users go without (Envoy's `initial_fetch_timeout`).
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Requests that may be on their way; the protocol has at most a handful.
-const REQUESTS: usize = 64;
 
 /// Where the controller is, and who asks.
 #[derive(Clone, Debug)]
@@ -41,6 +37,8 @@ pub struct Settings {
     pub mark: Option<u32>,
     /// Who we are.
     pub node: Node,
+    /// State-of-the-world discovery, for servers that know nothing else, instead of delta discovery.
+    pub whole: bool,
 }
 
 /// What happened on the way, for logs, metrics and readiness.
@@ -97,6 +95,7 @@ async fn keep_following(
         snapshots,
         events,
         backoff: Backoff::default(),
+        known: Known::default(),
     };
     while !session.snapshots.is_closed() {
         let reason = match session.run(&settings).await {
@@ -115,12 +114,14 @@ struct Session {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     events: mpsc::Sender<Event>,
     backoff: Backoff,
+    /// What state-of-the-world discovery has told.
+    known: Known,
 }
 
 impl Session {
     /// One stream from opening to end.
     async fn run(&mut self, settings: &Settings) -> io::Result<()> {
-        let (requests, mut responses) = open_stream(settings, self.client.open()).await?;
+        let mut stream = Stream::open(settings, self.client.open(), &mut self.known).await?;
         self.tell(Event::Connected);
         let mut deadline = None;
         loop {
@@ -128,7 +129,7 @@ impl Session {
                 true => deadline.or_else(|| Some(Instant::now() + PATIENCE)),
                 false => None,
             };
-            let message = responses.message();
+            let message = stream.message(&mut self.known);
             let step = tokio::select! {
                 () = self.snapshots.closed() => return Ok(()),
                 message = within(deadline, message) => match message {
@@ -145,8 +146,7 @@ impl Session {
                 .into_iter()
                 .for_each(|rejected| self.tell(Event::Rejected(rejected)));
             for request in step.send {
-                let sent = requests.send(request).await;
-                sent.map_err(|_| io::Error::other("the controller closed the stream"))?;
+                stream.send(request, &mut self.known).await?;
             }
         }
     }
@@ -175,35 +175,4 @@ async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Ou
         Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
         None => Some(future.await),
     }
-}
-
-async fn open_stream(
-    settings: &Settings,
-    opening: Vec<Request>,
-) -> io::Result<(mpsc::Sender<Request>, Streaming<Response>)> {
-    let channel = connect(settings).await?;
-    let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(LARGEST_RESPONSE);
-    grpc.ready()
-        .await
-        .map_err(|error| io::Error::other(chain(&error)))?;
-    let (sender, receiver) = mpsc::channel(REQUESTS);
-    for request in opening {
-        sender
-            .try_send(request)
-            .expect("four opening messages fit into the channel");
-    }
-    let mut request = tonic::Request::new(ReceiverStream::new(receiver));
-    if let Some(file) = &settings.token {
-        let token = tokio::fs::read_to_string(file)
-            .await
-            .map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
-        let value = MetadataValue::try_from(format!("Bearer {}", token.trim()))
-            .map_err(|_| io::Error::other(format!("{} holds no token", file.display())))?;
-        request.metadata_mut().insert("authorization", value);
-    }
-    let codec = tonic_prost::ProstCodec::<Request, Response>::default();
-    let path = http::uri::PathAndQuery::from_static(METHOD);
-    let response = grpc.streaming(request, path, codec).await;
-    let response = response.map_err(|status| io::Error::other(chain(&status)))?;
-    Ok((sender, response.into_inner()))
 }

@@ -4,6 +4,7 @@ mod backoff;
 mod client;
 mod dial;
 mod server;
+mod stream;
 
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,7 @@ async fn a_client_gets_its_snapshot_and_presents_a_fresh_token_at_each_connect()
         trust: None,
         token: Some(token.clone()),
         node: Default::default(),
+        whole: false,
     };
     let (snapshots, mut received) = watch::channel(None);
     let (events, _events) = mpsc::channel(16);
@@ -106,6 +107,7 @@ async fn a_controller_that_is_not_there_is_an_event_and_not_the_end() {
         trust: None,
         token: None,
         node: Default::default(),
+        whole: false,
     };
     let (snapshots, received) = watch::channel(None);
     let (events, mut told) = mpsc::channel(16);

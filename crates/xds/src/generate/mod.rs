@@ -1,6 +1,8 @@
 //! Arbitrary snapshot data for the tests of this crate. Only what has one canonical form on the wire: a limit of
 //! zero means none, `/` as a prefix means any path, the largest number means unlimited.
 
+mod tls;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use snapshot::route::{
     DirectResponse, Forward, HeaderMatch, PathRewrite, QueryMatch, Redirect, RedirectPath, StringMatch,
 };
 use snapshot::*;
+
+use tls::{client_tls, server_tls};
 
 fn name() -> impl Strategy<Value = String> {
     "[a-z0-9|.:_-]{1,24}"
@@ -486,19 +490,28 @@ fn chain() -> impl Strategy<Value = Chain> {
         Just(Some(TransportProtocol::Tls))
     ];
     let of_tls = (vec(subnet, 0..3), vec(name(), 0..3), transport);
-    (name(), of(any::<u16>()), of_tls, protocols, handler()).prop_map(
-        |(name, destination_port, of_tls, application_protocols, handler)| Chain {
-            name,
-            matches: ChainMatch {
-                destination_port,
-                destination_subnets: of_tls.0,
-                server_names: of_tls.1,
-                transport_protocol: of_tls.2,
-                application_protocols,
-            },
-            handler,
-        },
+    (
+        name(),
+        of(any::<u16>()),
+        of_tls,
+        protocols,
+        of(server_tls()),
+        handler(),
     )
+        .prop_map(
+            |(name, destination_port, of_tls, application_protocols, tls, handler)| Chain {
+                name,
+                matches: ChainMatch {
+                    destination_port,
+                    destination_subnets: of_tls.0,
+                    server_names: of_tls.1,
+                    transport_protocol: of_tls.2,
+                    application_protocols,
+                },
+                tls,
+                handler,
+            },
+        )
 }
 
 fn address() -> impl Strategy<Value = SocketAddr> {
@@ -645,29 +658,6 @@ fn outlier_detection() -> impl Strategy<Value = OutlierDetection> {
                 always_eject_one: flags.1,
                 error_statuses,
             }
-        },
-    )
-}
-
-fn client_tls() -> impl Strategy<Value = ClientTls> {
-    let path = || "/[a-z]{1,9}";
-    let trust = prop_oneof![
-        Just(Trust::Anybody),
-        Just(Trust::System),
-        path().prop_map(Trust::File)
-    ];
-    let names = ("[a-z.]{0,9}", vec(name(), 0..3), vec(name(), 0..3));
-    let certificate = (path(), path()).prop_map(|(chain, key)| CertificateFiles { chain, key });
-    (names, any::<(bool, bool)>(), trust, of(path()), of(certificate)).prop_map(
-        |(names, flags, trust, revocation_list, certificate)| ClientTls {
-            server_name: names.0,
-            request_names_server: flags.0,
-            trust,
-            verify_request_host: flags.1,
-            subject_alt_names: names.1,
-            revocation_list,
-            certificate,
-            application_protocols: names.2,
         },
     )
 }
