@@ -168,7 +168,7 @@ async fn create(api: &Api<DynamicObject>, object: Value) {
 /// Requests that name a version go there, whatever else the rules say.
 fn rules(random: &mut StdRng, number: u32) -> Value {
     let mut http = Vec::new();
-    let mut noise = |http: &mut Vec<Value>, random: &mut StdRng| {
+    let noise = |http: &mut Vec<Value>, random: &mut StdRng| {
         for rule in 0..random.random_range(0..4) {
             let path = format!("/never/{rule}/{}", random.random_range(0..1000));
             http.push(match random.random_range(0..3) {

@@ -42,7 +42,39 @@ pub(super) fn plan(service: &Value, pods: &[Object], existing: &[Object], zone_o
         let slices = kept.remove(key).unwrap_or_default();
         writes.extend(fill(service, group, &slices));
     }
-    writes
+    without_gaps(writes)
+}
+
+/// A Service whose ports change is never without endpoints: a slice that would go takes what another would be made for,
+/// and whatever goes goes last (as Kubernetes' own controller has it).
+fn without_gaps(writes: Vec<Write>) -> Vec<Write> {
+    let (mut ordered, mut making, mut going) = (Vec::new(), Vec::new(), Vec::new());
+    for write in writes {
+        match write {
+            Write::Create(slice) => making.push(slice),
+            Write::Update(slice) => ordered.push(Write::Update(slice)),
+            Write::Delete(slice) => going.push(slice),
+        }
+    }
+    let may_stay = |slice: &Object| slice["addressType"] == "IPv4" && !object::is_ending(slice);
+    let (reused, gone): (Vec<_>, Vec<_>) = going.into_iter().partition(may_stay);
+    let mut reused = reused.into_iter();
+    for new in making {
+        ordered.push(match reused.next() {
+            Some(old) => Write::Update(become_like(&old, &new)),
+            None => Write::Create(new),
+        });
+    }
+    ordered.extend(reused.chain(gone).map(Write::Delete));
+    ordered
+}
+
+fn become_like(old: &Object, new: &Value) -> Value {
+    let mut slice = Value::clone(old);
+    slice["metadata"]["labels"] = new["metadata"]["labels"].clone();
+    slice["endpoints"] = new["endpoints"].clone();
+    slice["ports"] = new["ports"].clone();
+    slice
 }
 
 /// Endpoints that share their ports; pods may resolve a named port differently.

@@ -150,3 +150,33 @@ fn a_headless_service_says_so_and_names_its_hosts() {
     assert_eq!(slices[0]["endpoints"][0]["hostname"], "first");
     assert_eq!(slices[0]["ports"], json!([]));
 }
+
+#[test]
+fn a_service_whose_ports_change_is_never_without_endpoints() {
+    let pods = [pod(1, true)];
+    let before = settled(&service(), &pods, &[]);
+    let mut changed = service();
+    changed["spec"]["ports"] = json!([
+        {"name": "http", "port": 9090, "targetPort": "web"},
+        {"name": "extra", "port": 9091, "targetPort": "web"},
+    ]);
+    let writes = planned(&changed, &pods, &before);
+    let [Write::Update(slice)] = writes.as_slice() else {
+        panic!("{writes:#?}")
+    };
+    assert_eq!(object::name(slice), object::name(&before[0]));
+    assert_eq!(list(&slice["ports"]).len(), 2);
+    assert_eq!(list(&slice["endpoints"]).len(), 1);
+    settled(&changed, &pods, &before);
+
+    // One slice for two becomes two for one, and back: what goes, goes last.
+    let mut named = service();
+    named["spec"]["ports"][0]["name"] = "other".into();
+    let mut old = vec![before[0].clone(), before[0].clone()];
+    old[1]["metadata"]["name"] = "second".into();
+    let writes = planned(&named, &pods, &old);
+    assert!(
+        matches!(writes.as_slice(), [Write::Update(_), Write::Delete(_)]),
+        "{writes:#?}"
+    );
+}
