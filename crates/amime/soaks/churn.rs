@@ -36,7 +36,13 @@ fn main() {
         .nth(1)
         .and_then(|word| word.parse().ok())
         .unwrap_or(1);
-    let local = Local::up(&[]);
+    // Each change by itself, where Istio's times would make one push of ten seconds of them.
+    let local = Local::up(&[
+        "--set",
+        "pilot.env.PILOT_DEBOUNCE_AFTER=10ms",
+        "--set",
+        "pilot.env.PILOT_DEBOUNCE_MAX=50ms",
+    ]);
     let callers = json!([
         caller("http-0", &["http", "125", "backend:9090", "0"]),
         caller("http-1", &["http", "125", "backend:9090", "1"]),

@@ -176,7 +176,7 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
                 }
                 Some(Ok((request, respond))) => {
                     last = clock::now();
-                    if connection.is_draining() {
+                    if connection.is_draining() || resets.is_worn_out() {
                         server.graceful_shutdown();
                     }
                     serve_stream(connection, request, respond, &resets);

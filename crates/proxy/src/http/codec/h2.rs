@@ -28,6 +28,17 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_STREAMS: u32 = 1000;
+/// What small DATA frames may add up to while nobody has read them: 256 bytes less its own for each, so that about
+/// 16,000 may wait on a connection.
+const SMALL_FRAMES: usize = 4 * 1024 * 1024;
+/// Streams that we reset and whose late frames are known as such for a second; those of others are answered one by one.
+const REMEMBERED: usize = 1000;
+/// Late frames that are answered, in the life of a connection.
+const ANSWERED: usize = 4096;
+/// A connection on which so many messages were not read to their end makes room for a new one. Frames that come for a
+/// stream after its end are charged to [`SMALL_FRAMES`] or to [`ANSWERED`] for ever (h2 0.4.20), and when one of them is
+/// used up, the library breaks the connection off with all that is under way.
+pub(crate) const MAX_UNFINISHED: u32 = 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 /// A stream that the client resets within this time was opened for nothing (Envoy's
 /// `premature_reset_min_stream_lifetime_seconds`).
@@ -46,6 +57,9 @@ pub(crate) async fn accept<T: AsyncRead + AsyncWrite + Unpin>(
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(head_limit())
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES)
+        .max_concurrent_reset_streams(REMEMBERED)
+        .max_local_error_reset_streams(Some(ANSWERED))
         .handshake(transport)
         .await
 }
@@ -65,6 +79,9 @@ pub(crate) async fn connect(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(head_limit())
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES)
+        .max_concurrent_reset_streams(REMEMBERED)
+        .max_local_error_reset_streams(Some(ANSWERED))
         .enable_push(false)
         .handshake(transport)
         .await
@@ -74,11 +91,13 @@ fn head_limit() -> u32 {
     u32::try_from(MAX_HEAD).expect("60 KiB fit")
 }
 
-/// The streams of one connection that were opened, and those that the client reset early.
+/// The streams of one connection that were opened, those that the client reset early, and those whose requests were not
+/// read to their end.
 #[derive(Debug, Default)]
 pub(crate) struct Resets {
     opened: Cell<u32>,
     early: Cell<u32>,
+    unfinished: Cell<u32>,
 }
 
 impl Resets {
@@ -87,6 +106,11 @@ impl Resets {
         let opened = self.opened.get().saturating_add(1);
         self.opened.set(opened);
         self.early.get() > opened.max(RESETS_JUDGED) / 2
+    }
+
+    /// Whether it is time for another connection.
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.unfinished.get() >= MAX_UNFINISHED
     }
 
     /// The client reset a stream that was begun then.
@@ -267,6 +291,16 @@ pub(crate) struct Receive {
     ended: bool,
     /// Where a reset by the client is counted, and when the stream began.
     resets: Option<(Rc<Resets>, Instant)>,
+}
+
+impl Drop for Receive {
+    fn drop(&mut self) {
+        if let Some((resets, _)) = &self.resets
+            && !self.ended
+        {
+            resets.unfinished.set(resets.unfinished.get().saturating_add(1));
+        }
+    }
 }
 
 impl Receive {

@@ -6,12 +6,15 @@ use daemon::{Tasks, clock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::super::world::{Backend, PATIENCE, World, all_to, ok};
+use snapshot::route::{Action, DirectResponse};
+
+use super::super::world::{Backend, PATIENCE, World, all_to, host, ok, snapshot};
 use super::client::Peer;
 use super::frame::{
-    CONTINUATION, END_STREAM, ENHANCE_YOUR_CALM, GO_AWAY, HEADERS, PROTOCOL_ERROR, block, data, frame, get,
-    head, headers, ping, post, priority, reset, settings, window, with,
+    CONTINUATION, END_STREAM, ENHANCE_YOUR_CALM, GO_AWAY, HEADERS, PROTOCOL_ERROR, RESET, block, data, frame,
+    get, head, headers, ping, post, priority, reset, settings, window, with,
 };
+use crate::http::codec::h2::MAX_UNFINISHED;
 
 struct Target {
     world: World,
@@ -261,6 +264,38 @@ async fn a_body_of_single_bytes_that_nobody_takes_is_bounded() {
     }
     // A stream's window is 256 KiB; its bytes, plus what both sockets hold on the way up.
     assert!(frames < 2_000_000, "{frames} frames of one byte were taken");
+}
+
+/// The library charges frames that come after the end of their stream for ever: by default some 1,000 or 2,000 of them
+/// broke a connection off, with all that was under way on it (found by the soak churn).
+#[tokio::test]
+async fn requests_that_are_answered_before_their_end_wear_a_connection_out_gently() {
+    let answer = DirectResponse {
+        status: 200,
+        body: String::new(),
+    };
+    let hosts = vec![host("shop", Action::Respond(answer))];
+    let world = World::start(snapshot(hosts, vec![])).await;
+    let mut peer = Peer::connect(&world, false).await;
+    let (mut farewells, mut streams) = (Vec::new(), 0);
+    while farewells.is_empty() {
+        assert!(streams <= MAX_UNFINISHED, "the connection goes on for ever");
+        let stream = 2 * streams + 1;
+        peer.send(&post(stream)).await;
+        loop {
+            let frame = clock::timeout(PATIENCE, peer.frame()).await.expect("an answer");
+            let frame = frame.expect("the connection stays open");
+            match frame.kind {
+                GO_AWAY => farewells.push(frame.payload),
+                RESET if frame.stream == stream => break,
+                _ => {}
+            }
+        }
+        peer.send(&data(stream, 0, b"small").repeat(3)).await;
+        streams += 1;
+    }
+    assert_eq!(streams, MAX_UNFINISHED + 1);
+    assert_eq!(farewells[0][4..8], [0; 4], "it says goodbye, and no more");
 }
 
 #[tokio::test]

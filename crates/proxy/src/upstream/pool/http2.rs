@@ -23,6 +23,8 @@ pub(super) struct Shared {
     send: SendRequest<Bytes>,
     streams: Cell<u32>,
     served: Cell<u32>,
+    /// Streams that were given up before both messages were complete.
+    unfinished: Cell<u32>,
     closed: Cell<bool>,
     idle_since: Cell<Instant>,
     born: Instant,
@@ -33,7 +35,8 @@ impl Shared {
     /// Whether the pool should hold on to it.
     pub(super) fn is_good(&self, now: Instant, breaker: &CircuitBreaker) -> bool {
         let limit = breaker.max_requests_per_connection.filter(|limit| *limit > 0);
-        let worn_out = limit.is_some_and(|limit| self.served.get() >= limit);
+        let worn_out = limit.is_some_and(|limit| self.served.get() >= limit)
+            || self.unfinished.get() >= h2::MAX_UNFINISHED;
         let idle = idle_limit(breaker)
             .is_none_or(|limit| self.streams.get() > 0 || now - self.idle_since.get() < limit);
         !self.closed.get() && !worn_out && idle && !has_aged(self.born, now, breaker)
@@ -54,6 +57,7 @@ pub(super) struct StreamOf {
     pool: Rc<Pool>,
     /// The right to open the stream; taken when it is used.
     ready: Option<SendRequest<Bytes>>,
+    finished: bool,
 }
 
 impl StreamOf {
@@ -65,11 +69,20 @@ impl StreamOf {
     pub(super) fn open(&mut self) -> Option<SendRequest<Bytes>> {
         self.ready.take()
     }
+
+    /// Both messages are complete.
+    pub(super) fn finish(mut self) {
+        self.finished = true;
+    }
 }
 
 impl Drop for StreamOf {
     fn drop(&mut self) {
-        self.shared.streams.set(self.shared.streams.get() - 1);
+        let shared = &self.shared;
+        shared.streams.set(shared.streams.get() - 1);
+        if !self.finished && self.ready.is_none() {
+            shared.unfinished.set(shared.unfinished.get().saturating_add(1));
+        }
         self.shared.idle_since.set(clock::now());
         let _ = self.pool.queue.hand(Handed::LookAgain);
     }
@@ -150,6 +163,7 @@ async fn stream_of(shared: Rc<Shared>, pool: &Rc<Pool>) -> Option<StreamOf> {
         shared,
         pool: pool.clone(),
         ready: None,
+        finished: false,
     };
     match stream.shared.send.clone().ready().await {
         Ok(ready) => {
@@ -181,6 +195,7 @@ async fn connect(
         send,
         streams: Cell::new(0),
         served: Cell::new(0),
+        unfinished: Cell::new(0),
         closed: Cell::new(false),
         idle_since: Cell::new(now),
         born: now,

@@ -320,8 +320,9 @@ impl Lease {
 
     /// The exchange is over on both sides: the connection may serve another one.
     pub(crate) fn give_back(self) {
-        let Connection::Http1(connection) = self.connection else {
-            return;
+        let connection = match self.connection {
+            Connection::Http1(connection) => connection,
+            Connection::Http2(stream) => return stream.finish(),
         };
         if connection.may_go_on(&self.cluster.facts.circuit_breaker) {
             self.pool.put_back(*connection);
