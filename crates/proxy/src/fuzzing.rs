@@ -62,9 +62,9 @@ fn h1_head(bytes: &[u8]) {
             }
         }
         (Ok(None), Ok(None)) => {}
-        (Err(once), Err(bytewise)) => assert_eq!(once, bytewise),
-        // A refusal may come before the end of the bytes or of the head.
-        (Err(_), Ok(None)) | (Ok(None), Err(_)) => {}
+        // A refusal may come before the end of the bytes or of the head; which of several reasons it tells depends on
+        // what had arrived.
+        (Err(_), Err(_) | Ok(None)) | (Ok(None), Err(_)) => {}
         (once, bytewise) => panic!("at once {once:?}, byte by byte {bytewise:?}"),
     }
     let _ = HeadParser::default().response(&mut bytes.into(), &Method::GET);
