@@ -12,6 +12,8 @@ use crate::transport::Transport;
 
 /// How long a silent client is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// More letters than these are no method.
+const LONGEST_METHOD: usize = 32;
 /// Bytes of a request line that must be enough to know one.
 const ENOUGH: usize = 8 * 1024;
 
@@ -64,8 +66,8 @@ pub(crate) fn classify(bytes: &[u8]) -> Option<Protocol> {
         .take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-')
         .count();
     match bytes.get(method) {
-        None if method < 32 => return None,
-        Some(b' ') if method > 0 => {}
+        None if method < LONGEST_METHOD => return None,
+        Some(b' ') if (1..LONGEST_METHOD).contains(&method) => {}
         _ => return Some(Protocol::Other),
     }
     let rest = &bytes[method + 1..];
@@ -75,7 +77,7 @@ pub(crate) fn classify(bytes: &[u8]) -> Option<Protocol> {
         .count();
     let version = match rest.get(target) {
         None if bytes.len() < ENOUGH => return None,
-        Some(b' ') if target > 0 => &rest[target + 1..],
+        Some(b' ') if target > 0 && method + 1 + target < ENOUGH => &rest[target + 1..],
         _ => return Some(Protocol::Other),
     };
     let begins = |full: &[u8]| version.iter().zip(full).all(|(byte, wanted)| byte == wanted);
@@ -115,13 +117,20 @@ mod tests {
 
     #[test]
     fn a_longer_prefix_never_changes_what_was_known() {
+        let final_word = |line: &[u8]| {
+            let mut known = None;
+            for length in 0..line.len() {
+                let now = classify(&line[..length]);
+                assert!(known.is_none() || now == known, "at {length} bytes");
+                known = now;
+            }
+            known
+        };
         let line = b"DELETE /a/b?c=d HTTP/1.1\r\nhost: x\r\n\r\n";
-        let mut known = None;
-        for length in 0..line.len() {
-            let now = classify(&line[..length]);
-            assert!(known.is_none() || now == known);
-            known = now;
-        }
-        assert_eq!(known, Some(Protocol::Http11));
+        assert_eq!(final_word(line), Some(Protocol::Http11));
+        let method = [&[b'Z'; 64][..], b" / HTTP/1.1\r\n"].concat();
+        assert_eq!(final_word(&method), Some(Protocol::Other));
+        let target = [b"GET /", &[b'a'; ENOUGH][..], b" HTTP/1.1\r\n"].concat();
+        assert_eq!(final_word(&target), Some(Protocol::Other));
     }
 }
