@@ -39,6 +39,8 @@ pub(crate) struct RequestBody<'c> {
     bounds: &'c Bounds,
     /// Tells how long the proxy itself is waited for.
     pub(crate) patience: Rc<Patience>,
+    /// All of the body so far was there when it was asked for: who waited for something, waited for us.
+    prompt: bool,
     /// For a body of text that was binary once.
     pub(crate) decoder: Option<Decoder>,
 }
@@ -102,6 +104,7 @@ impl<'c> RequestBody<'c> {
             copies: Vec::new(),
             bounds,
             patience: Rc::new(Patience::new()),
+            prompt: true,
             decoder: None,
         }
     }
@@ -178,7 +181,17 @@ impl<'c> RequestBody<'c> {
                 }
             };
             match frame.map_err(UploadError::Client)? {
-                Some(Frame::Data(data)) => sink.data(data).await.map_err(UploadError::Upstream)?,
+                Some(Frame::Data(data)) => {
+                    let mut taken = pin!(sink.data(data));
+                    let taken = match poll!(taken.as_mut()) {
+                        Poll::Ready(taken) => taken,
+                        Poll::Pending => {
+                            self.prompt = false;
+                            taken.await
+                        }
+                    };
+                    taken.map_err(UploadError::Upstream)?;
+                }
                 Some(Frame::Trailers(fields)) => {
                     return sink.end(Some(&fields)).await.map_err(UploadError::Upstream);
                 }
@@ -236,12 +249,17 @@ impl<'c> RequestBody<'c> {
             match poll!(next.as_mut()) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
+                    self.prompt = false;
                     self.patience.pause();
                     next.await
                 }
             }
         };
-        self.patience.resume();
+        if self.prompt {
+            self.patience.stir();
+        } else {
+            self.patience.resume();
+        }
         frame
     }
 

@@ -177,6 +177,36 @@ async fn a_request_waits_for_the_only_connection_and_one_too_many_is_shed() {
 }
 
 #[tokio::test]
+async fn the_time_that_a_request_waits_for_a_connection_is_part_of_its_timeout() {
+    let backend = Held::start().await;
+    let breaker = CircuitBreaker {
+        max_connections: Some(1),
+        ..CircuitBreaker::default()
+    };
+    let mut snapshot = limited(&[backend.address], breaker);
+    let mut table = snapshot.routes.get("80").unwrap().as_ref().clone();
+    if let Action::Forward(forward) = &mut table.hosts[0].routes[0].action {
+        forward.timeout = Some(Duration::from_secs(1));
+    }
+    snapshot.routes.insert(table);
+    let world = World::start(snapshot).await;
+    let (mut first, mut second) = (world.connect().await, world.connect().await);
+    first.send(GET).await;
+    backend.asked(1).await;
+    second.send(GET).await;
+    let answers = async {
+        clock::sleep(Duration::from_millis(700)).await;
+        backend.answer(1);
+        // Too late for the second, unless its time began when it got the connection.
+        clock::sleep(Duration::from_millis(800)).await;
+        backend.answer(1);
+    };
+    let ((), answer) = tokio::join!(answers, second.answer(false));
+    assert_eq!(first.answer(false).await.status, 200);
+    assert_eq!(answer.status, 504);
+}
+
+#[tokio::test]
 async fn an_endpoint_without_connection_gets_its_first_beyond_the_limit() {
     let (one, other) = (Held::start().await, Held::start().await);
     let breaker = CircuitBreaker {
