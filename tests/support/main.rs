@@ -20,6 +20,7 @@ use serde::Deserialize;
 use tests::text_of;
 
 use fields::Field;
+use reported::Told;
 
 /// What this needs of a case; the suite `compat` reads the rest.
 #[derive(Deserialize)]
@@ -33,8 +34,8 @@ const HEAD: &str = "# Which fields are supported
 
 Every field of VirtualService and DestinationRule, as the schemas have them. *Supported* names a case of
 `tests/compat/table`: its calls end as they do through Envoy, and `cargo xtask test support` shows that one of them
-ends differently once the field is deleted. *Reported*: whoever uses the field is told that it has no effect. Traffic
-policies of subsets and of ports have the fields of the policy above them.
+ends differently once the field is deleted. *Reported*: whoever uses the field is told that it has no effect, or
+another one. *Refused*: by Istio too. Traffic policies of subsets and of ports have the fields of the policy above them.
 
 This page is generated: `cargo xtask bless support`.
 ";
@@ -99,32 +100,29 @@ fn begins(path: &str, field: &str) -> bool {
 
 fn page(all: &[Field], covered: &BTreeMap<String, Vec<String>>) -> String {
     let mut rows = String::new();
-    let (mut supported, mut reported, mut unshown) = (0, 0, 0);
+    let (mut supported, mut reported, mut refused, mut unshown) = (0, 0, 0, 0);
     let mut kind = "";
     for field in all {
         let (of, path) = field.path.split_once('.').unwrap();
         if of != kind {
             kind = of;
-            write!(rows, "\n## {kind}\n\n| Field | | Case |\n| --- | --- | --- |\n").unwrap();
+            write!(
+                rows,
+                "\n## {kind}\n\n| Field | | Case, or what is told |\n| --- | --- | --- |\n"
+            )
+            .unwrap();
         }
-        let (state, case) = match covered.get(&field.path) {
-            Some(cases) => {
-                supported += 1;
-                ("supported", cases[0].as_str())
-            }
-            None if reported::is(field) => {
-                reported += 1;
-                ("reported", "")
-            }
-            None => {
-                unshown += 1;
-                ("not shown", "")
-            }
+        let (count, state, why) = match (covered.get(&field.path), reported::told(field)) {
+            (Some(cases), _) => (&mut supported, "supported", cases[0].clone()),
+            (None, Some(Told::Reported(message))) => (&mut reported, "reported", message),
+            (None, Some(Told::Refused(message))) => (&mut refused, "refused", message),
+            (None, None) => (&mut unshown, "not shown", String::new()),
         };
-        writeln!(rows, "| `{path}` | {state} | {case} |").unwrap();
+        *count += 1;
+        writeln!(rows, "| `{path}` | {state} | {why} |").unwrap();
     }
     format!(
-        "{HEAD}\n{} fields: {supported} supported, {reported} reported, {unshown} that no case shows yet.\n{rows}",
+        "{HEAD}\n{} fields: {supported} supported, {reported} reported, {refused} refused, {unshown} that no case shows.\n{rows}",
         all.len()
     )
 }

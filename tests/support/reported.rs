@@ -1,15 +1,32 @@
 //! Whether whoever uses a field is told that it has no effect: an object with that field is made and analysed.
 
-use resources::{Code, Resource};
+use resources::{Code, Level, Problem, Resource};
 use serde_json::{Value, json};
 use translate::{Mesh, analyze};
 
 use crate::fields::Field;
 
-pub(crate) fn is(field: &Field) -> bool {
-    samples(&field.schema)
+/// What whoever uses a field is told.
+pub(crate) enum Told {
+    /// That it has no effect, or another one.
+    Reported(String),
+    /// That it cannot be used at all.
+    Refused(String),
+}
+
+pub(crate) fn told(field: &Field) -> Option<Told> {
+    let samples = samples(&field.schema);
+    let mut judged: Vec<_> = samples
         .iter()
-        .any(|sample| told(&field.path, sample))
+        .filter_map(|sample| judge(&field.path, sample))
+        .collect();
+    let is_reported = |one: &Option<Told>| matches!(one, Some(Told::Reported(_)));
+    if let Some(at) = judged.iter().position(is_reported) {
+        return judged.swap_remove(at);
+    }
+    // Some guesses are no values that the field takes; where none is, it takes none.
+    let refused = judged.iter().all(|one| matches!(one, Some(Told::Refused(_))));
+    judged.pop().flatten().filter(|_| refused)
 }
 
 /// Values that a schema takes, as far as guesses go.
@@ -29,7 +46,8 @@ fn samples(schema: &Value) -> Vec<Value> {
     }
 }
 
-fn told(path: &str, sample: &Value) -> bool {
+/// What is told of an object with that field; `None` when there is no such object.
+fn judge(path: &str, sample: &Value) -> Option<Option<Told>> {
     let (kind, rest) = path.split_once(".spec.").unwrap();
     let steps: Vec<&str> = rest.split('.').collect();
     let mut spec = build(&steps, sample);
@@ -46,17 +64,31 @@ fn told(path: &str, sample: &Value) -> bool {
     }
     let object = json!({"apiVersion": "networking.istio.io/v1", "kind": kind,
         "metadata": {"name": "backend", "namespace": "shop"}, "spec": spec});
-    let Ok(read) = Resource::from_object(&object) else {
-        return false;
-    };
+    let resource = Resource::from_object(&object).ok()?.resource;
     let wanted = format!("spec.{rest}").replace("[]", "[0]");
-    analyze(&Mesh::of([read.resource])).iter().any(|problem| {
+    let is_it = |problem: &&Problem| {
         let named = problem.field.replace("[\"x\"]", ".*");
-        problem.code == Code::NotSupportedYet
-            && wanted
-                .strip_prefix(&named)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    })
+        wanted
+            .strip_prefix(&named)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let found = resource.validate();
+    if let Some(problem) = found.iter().find(|problem| problem.field == wanted) {
+        let message = problem.message.clone();
+        return Some(Some(match problem.code.level() {
+            Level::Error => Told::Refused(message),
+            _ => Told::Reported(message),
+        }));
+    }
+    let found = analyze(&Mesh::of([resource]));
+    let mut found = found
+        .iter()
+        .filter(|problem| problem.code == Code::NotSupportedYet);
+    Some(
+        found
+            .find(is_it)
+            .map(|problem| Told::Reported(problem.message.clone())),
+    )
 }
 
 fn build(steps: &[&str], sample: &Value) -> Value {

@@ -187,7 +187,10 @@ fn of_many(expect: &Expect, words: &[String]) -> Vec<String> {
     if let Some(status) = expect.status.filter(|status| *status != 200) {
         let others = words.len() - count(&status.to_string());
         if others > 0 {
-            unmet.push(format!("status {status} is expected, {others} are not"));
+            let tally = shares::tally(words);
+            unmet.push(format!(
+                "status {status} is expected, {others} are not: {tally:?}"
+            ));
         }
     }
     unmet

@@ -15,8 +15,8 @@ use crate::world::{Side, World};
 
 /// A disagreement is looked at again: a push that was acknowledged may need a moment to reach a worker, and the
 /// machine may be busy.
-const AGAIN: usize = 2;
-const MOMENT: Duration = Duration::from_millis(300);
+pub(crate) const AGAIN: usize = 2;
+pub(crate) const MOMENT: Duration = Duration::from_millis(300);
 /// Repetitions that tell chance from intent when only the chosen upstream differs.
 const MANY: usize = 40;
 
@@ -102,7 +102,7 @@ pub(crate) async fn feature(world: &mut World, feature: &Feature, differences: &
     let mut present = Vec::new();
     for case in &feature.cases {
         let place = format!("{}: {}", feature.name, case.name);
-        match world.change(&present, &case.apply).await {
+        match world.enter(&present, case).await {
             Ok(made) => present = made,
             Err(problem) => {
                 present = Vec::new();
@@ -387,6 +387,7 @@ fn prepared(world: &World, call: &Call, side: Side, number: usize) -> Value {
         "repeat": call.repeat.unwrap_or(1),
         "parallel": call.parallel.unwrap_or(1),
         "one_connection": call.one_connection,
+        "pause_ms": call.pause,
         "deadline_ms": call.deadline.unwrap_or(15_000),
     })
 }

@@ -18,11 +18,20 @@ pub(crate) struct Feature {
 pub(crate) struct Case {
     pub(crate) name: String,
     #[serde(default)]
-    #[allow(dead_code, reason = "for the suite that deletes fields")]
     pub(crate) covers: Vec<String>,
     #[serde(default)]
     pub(crate) apply: Vec<Value>,
+    /// Comes once the objects above are in force for a while.
+    #[serde(default)]
+    pub(crate) later: Later,
     pub(crate) calls: Vec<Call>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Later {
+    pub(crate) after_ms: u64,
+    pub(crate) apply: Vec<Value>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -57,6 +66,8 @@ pub(crate) struct Call {
     pub(crate) repeat: Option<usize>,
     pub(crate) parallel: Option<usize>,
     pub(crate) one_connection: bool,
+    /// Milliseconds between one and the next of them.
+    pub(crate) pause: u64,
     /// The answers to repetitions are compared one by one.
     pub(crate) sequence: bool,
     pub(crate) deadline: Option<u64>,

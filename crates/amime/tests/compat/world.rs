@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use crate::api::{Api, name, text};
 use crate::callers::Caller;
 use crate::harness::Local;
+use crate::table::Case;
 use crate::{certificates, place};
 
 /// For pods to start, in a build without optimisation.
@@ -21,6 +22,8 @@ const POLL: Duration = Duration::from_millis(10);
 /// Where the backends tell what arrived, and where the controller tells what it knows.
 const SEEN: u16 = 9099;
 const DEBUG: &str = "127.0.0.1:8080";
+/// Where an Envoy tells about itself.
+const ADMIN: &str = "127.0.0.1:15000";
 const KINDS: [&str; 4] = ["cluster", "endpoint", "listener", "route"];
 
 /// Whose proxy a call goes through.
@@ -131,6 +134,16 @@ impl World {
         &self.addresses[pod]
     }
 
+    /// With `$ADDRESS(shop/other)` replaced by the address of that pod.
+    fn addressed(&self, object: &Value) -> Value {
+        let mut text = object.to_string();
+        while let Some((before, rest)) = text.split_once("$ADDRESS(") {
+            let (pod, after) = rest.split_once(')').unwrap();
+            text = format!("{before}{}{after}", self.address(pod));
+        }
+        serde_json::from_str(&text).unwrap()
+    }
+
     /// The mark of the next call; whatever arrives later for another is not taken for it.
     pub(crate) fn next_call(&mut self) -> usize {
         self.calls += 1;
@@ -146,6 +159,22 @@ impl World {
         (amime.1, found.next().unwrap().1)
     }
 
+    /// Everything of a case, in the place of the one before.
+    pub(crate) async fn enter(&mut self, old: &[Value], case: &Case) -> Result<Vec<Value>, String> {
+        let mut made = self.change(old, &case.apply).await?;
+        if !case.later.apply.is_empty() {
+            sleep(Duration::from_millis(case.later.after_ms)).await;
+            match self.change(&[], &case.later.apply).await {
+                Ok(later) => made.extend(later),
+                Err(problem) => {
+                    let _ = self.change(&made, &[]).await;
+                    return Err(problem);
+                }
+            }
+        }
+        Ok(made)
+    }
+
     /// Takes out what the case before put in, puts in what this one needs, and returns once both proxies have it.
     pub(crate) async fn change(&mut self, old: &[Value], new: &[Value]) -> Result<Vec<Value>, String> {
         for object in old {
@@ -156,7 +185,7 @@ impl World {
         let mut made = Vec::new();
         let mut failed = None;
         for object in new {
-            let object = in_namespace(object);
+            let object = in_namespace(&self.addressed(object));
             match self.api.create(&object).await {
                 Ok(created) => {
                     wanted.insert(name(&object), identity(&created["metadata"]));
@@ -216,7 +245,8 @@ impl World {
                         .await
                         .unwrap_or_default();
                     match behind(&rows, number, self.callers.len() + 2) {
-                        None => return Ok(()),
+                        None if self.is_warm().await => return Ok(()),
+                        None => "an Envoy is still getting warm".to_owned(),
                         Some(problem) => problem,
                     }
                 }
@@ -226,6 +256,26 @@ impl World {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// Envoy says yes to a cluster and goes on with the old one until the new one has its endpoints.
+    async fn is_warm(&mut self) -> bool {
+        let envoys = self
+            .callers
+            .iter_mut()
+            .filter(|((_, side), _)| *side == Side::Envoy);
+        for (_, envoy) in envoys {
+            let page = envoy.page(ADMIN, "/stats?format=json&filter=warming").await;
+            let is_cold = |stat: &Value| stat["value"].as_u64().is_some_and(|count| count > 0);
+            let stats = page.unwrap_or_default();
+            if stats["stats"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(is_cold))
+            {
+                return false;
+            }
+        }
+        true
     }
 
     /// What arrived at any backend since this was asked last.
@@ -247,7 +297,7 @@ impl World {
 }
 
 /// Kinds that the controller shows when it knows them.
-const WATCHED: [&str; 3] = ["VirtualService", "DestinationRule", "Service"];
+const WATCHED: [&str; 4] = ["VirtualService", "DestinationRule", "Service", "EndpointSlice"];
 
 fn identity(metadata: &Value) -> Value {
     json!({"uid": metadata["uid"], "generation": metadata.get("generation")})

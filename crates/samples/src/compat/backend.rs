@@ -1,5 +1,6 @@
 //! `compat-backend`: HTTP/1.1 and h2c on 9090, 9091 (gRPC) and 9093, lines of TCP on 9092 where it speaks first, TLS on
-//! 9443 when there are certificates in `/etc/compat`, and on 9099 what arrived. `NAME` says who it is.
+//! 9443 when there are certificates in `/etc/compat`, and on 9099 what arrived. Nothing that comes to 9094 is ever
+//! answered, not even by the kernel (with `NET_ADMIN`). `NAME` says who it is.
 //!
 //! Each answer is JSON: who answers, method, path, authority, headers, length of the body.
 
@@ -8,6 +9,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -22,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::body::{self, Body};
 use super::command::Command;
+use super::connection::{self, Connection};
 use super::seen::Seen;
 use super::{grpc, tls};
 use crate::server::{self, LocalExecutor, Peer, Stop};
@@ -30,6 +33,7 @@ use crate::setting;
 const HTTP: [u16; 3] = [9090, 9091, 9093];
 const TCP: u16 = 9092;
 const TLS: u16 = 9443;
+const SILENT: u16 = 9094;
 const SEEN: u16 = 9099;
 const CERTIFICATES: &str = "/etc/compat";
 const LARGEST_BODY: usize = 16 << 20;
@@ -37,12 +41,6 @@ const LARGEST_BODY: usize = 16 << 20;
 struct Backend {
     name: String,
     seen: Seen,
-}
-
-/// The connection of a request.
-#[derive(Clone)]
-struct Connection {
-    tls: Option<Value>,
 }
 
 pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
@@ -53,11 +51,14 @@ pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
     });
     server::run(async move {
         let stop = Stop::on_signal()?;
+        // Where it may not filter packets, nobody listens there.
+        let mut silent = server::listen(&[SILENT]).await?;
+        silent.retain(connection::make_deaf);
         let plain = {
             let backend = backend.clone();
             let listeners = server::listen(&[&HTTP[..], &[SEEN]].concat()).await?;
             server::accept(listeners, stop.clone(), move |stream, peer: Peer| {
-                let connection = Connection { tls: None };
+                let connection = Connection::plain(&stream);
                 serve(backend.clone(), stream, connection, peer.port == SEEN)
             })
         };
@@ -78,9 +79,7 @@ pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
                     };
-                    let connection = Connection {
-                        tls: Some(told_of(stream.get_ref().1)),
-                    };
+                    let connection = Connection::secure(told_of(stream.get_ref().1));
                     serve(backend, stream, connection, false).await;
                 }
             });
@@ -165,6 +164,7 @@ impl Backend {
         let mut told = self.told(&request, &target, connection);
         let attempt = attempt(request.headers());
         self.seen.add(&told);
+        let is_fresh = connection.begin_request();
         if is_grpc(request.headers()) {
             if command == Command::Reset || failing(&command, attempt) {
                 return Err(Reset);
@@ -196,7 +196,14 @@ impl Backend {
         if let Some(trailers) = trailers {
             told["trailers"] = json!(trailers);
         }
-        let mut reply = obey(&command, attempt, &told).await;
+        let mut reply = match command {
+            Command::Fresh if !is_fresh => json_reply(409, &told),
+            Command::Deaf(time) => {
+                connection.hear_nothing(time).await;
+                json_reply(200, &told)
+            }
+            command => obey(&command, attempt, &told).await,
+        };
         if is_head {
             without_body(&mut reply);
         }
@@ -306,7 +313,7 @@ async fn obey(command: &Command, attempt: u64, told: &Value) -> Response<Body> {
                 .send(Ok(Frame::data(Bytes::from_static(b"the first part"))))
                 .await;
             // Time for it to be seen: what breaks at once may take the head with it.
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             let _ = send.send(Err(std::io::Error::other("reset as asked"))).await;
         }),
         Command::Trailers => {

@@ -55,6 +55,9 @@ pub(super) struct Call {
     /// All on one connection (HTTP).
     #[serde(default)]
     pub(super) one_connection: bool,
+    /// Between one and the next of them.
+    #[serde(default)]
+    pub(super) pause_ms: u64,
     #[serde(default = "deadline")]
     pub(super) deadline_ms: u64,
 }

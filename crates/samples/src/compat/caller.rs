@@ -97,6 +97,9 @@ async fn on_one_connection(call: &Call) -> Vec<String> {
         return vec!["not connected".to_owned()];
     };
     for number in 0..call.repeat {
+        if number > 0 {
+            tokio::time::sleep(Duration::from_millis(call.pause_ms)).await;
+        }
         let outcome = timed(call, exchange(&mut sender, &call.numbered(number))).await;
         words.push(outcome.word());
     }

@@ -40,6 +40,10 @@ pub(super) enum Command {
     Close,
     /// End a gRPC call with this status.
     GrpcStatus(u32),
+    /// Tell when this is the first request of its connection, otherwise 409.
+    Fresh,
+    /// Hear nothing on the connection for a while, not even the kernel, then tell.
+    Deaf(Duration),
 }
 
 impl Command {
@@ -67,6 +71,8 @@ impl Command {
             "trailers" => Self::Trailers,
             "close" => Self::Close,
             "grpc-status" => Self::GrpcStatus(argument.parse().ok()?),
+            "fresh" => Self::Fresh,
+            "deaf" => Self::Deaf(time()?),
             _ => return None,
         })
     }

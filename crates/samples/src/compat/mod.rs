@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod caller;
 mod command;
+mod connection;
 mod grpc;
 mod seen;
 mod tls;

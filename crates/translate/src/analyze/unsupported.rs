@@ -47,6 +47,15 @@ pub(super) fn of_virtual_service(key: &Key, object: &VirtualService, problems: &
     for (index, rule) in spec.http.iter().enumerate() {
         of_http(&mut notes, &format!("spec.http[{index}]"), rule);
     }
+    for (index, rule) in spec.tcp.iter().enumerate() {
+        for (position, condition) in rule.matches.iter().enumerate() {
+            notes.note_effect_if(
+                !condition.source_subnet.is_empty(),
+                format!("spec.tcp[{index}].match[{position}].sourceSubnet"),
+                "connections match wherever they come from, as in Istio",
+            );
+        }
+    }
 }
 
 fn of_http(notes: &mut Notes<'_>, field: &str, rule: &HttpRoute) {
