@@ -127,7 +127,7 @@ fn serve(bytes: &[u8]) {
         let (mut client, server) = tokio::io::duplex(1 << 20);
         let _ = client.write_all(&bytes[..bytes.len().min(1 << 19)]).await;
         let _ = client.shutdown().await;
-        let Ok(mut connection) = h2::accept(server).await else {
+        let Ok(mut connection) = h2::accept(server, None).await else {
             return;
         };
         let resets = std::rc::Rc::default();

@@ -24,6 +24,9 @@ pub struct HttpOptions {
     /// Clients are met first here, and their address is that of their connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edge: Option<Edge>,
+    /// Most streams that a client may have open on one connection; `None` is as many as the proxy takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_streams: Option<u32>,
     /// What becomes of the header `server`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub server_header: ServerHeader,

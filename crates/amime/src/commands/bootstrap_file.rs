@@ -21,7 +21,7 @@ pub(crate) struct Flags {
     /// Only check the bootstrap, or serve
     #[arg(long, value_name = "MODE", default_value = "serve", value_parser = ["serve", "validate"])]
     mode: String,
-    /// Threads that serve connections; one for each processor unless stated
+    /// Threads that serve connections; one for each processor if it is 0 or not given
     #[arg(long, value_name = "NUMBER")]
     concurrency: Option<usize>,
     /// What the log shows: trace, debug, info, warning, error, critical or off

@@ -160,7 +160,8 @@ async fn linger(reader: &mut h1::Reader) {
 }
 
 async fn http2(connection: &Rc<Connection>, transport: Transport) {
-    let Ok(Ok(mut server)) = clock::timeout(HEAD, h2::accept(transport)).await else {
+    let streams = connection.chain.handler.options.max_streams;
+    let Ok(Ok(mut server)) = clock::timeout(HEAD, h2::accept(transport, streams)).await else {
         return;
     };
     let mut drain = connection.worker.drain.clone();

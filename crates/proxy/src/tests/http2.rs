@@ -292,3 +292,28 @@ async fn what_is_kept_for_one_connection_is_small() {
     let size = std::mem::size_of_val(&future);
     assert!(size <= 4 * 1024, "the future of a connection has {size} bytes");
 }
+
+#[tokio::test]
+async fn a_client_is_told_how_many_streams_it_may_open() {
+    let backend = Backend::saying("hi").await;
+    let mut snapshot = all_to(&[backend.address]);
+    let mut listener = (**snapshot.listeners.get("0.0.0.0_80").unwrap()).clone();
+    let Some(snapshot::Handler::Http(http)) = listener.default_chain.as_mut().map(|chain| &mut chain.handler)
+    else {
+        panic!("the listener serves HTTP")
+    };
+    http.options.max_streams = Some(7);
+    snapshot.listeners.insert(listener);
+    let world = World::start(snapshot).await;
+    let stream = TcpStream::connect(world.running.addresses["outbound"])
+        .await
+        .unwrap();
+    let (mut send, mut connection) = h2::client::handshake(stream).await.unwrap();
+    let request = http::Request::get("http://x/").body(()).unwrap();
+    let (response, _) = send.send_request(request, true).unwrap();
+    tokio::select! {
+        answer = response => assert_eq!(answer.unwrap().status(), 200),
+        _ = &mut connection => panic!("the connection ended"),
+    }
+    assert_eq!(connection.max_concurrent_send_streams(), 7);
+}

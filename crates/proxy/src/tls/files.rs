@@ -26,8 +26,8 @@ impl Stamp {
 }
 
 pub(super) fn read(path: &str) -> Result<String, TlsError> {
-    fs::read_to_string(path).map_err(|source| TlsError::File {
+    fs::read_to_string(path).map_err(|problem| TlsError::File {
         path: path.to_owned(),
-        source,
+        problem,
     })
 }

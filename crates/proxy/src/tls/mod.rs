@@ -12,8 +12,8 @@ pub(crate) enum TlsError {
     /// The proxy lacks what its settings name.
     #[error("{0}")]
     Settings(#[from] identity::Error),
-    #[error("{path}: {source}")]
-    File { path: String, source: std::io::Error },
+    #[error("{path}: {problem}")]
+    File { path: String, problem: std::io::Error },
     #[error("there are no certificates that can be used")]
     NoSettings,
     #[error("{0:?} is no name of a server")]

@@ -45,7 +45,12 @@ impl Part<'_> {
             }
             let culprits = self.culprits(&node, &reader.seen, &reason, convert);
             if culprits.is_empty() {
-                problems.push(self.problem(&self.place_of_missing(&reader.seen, &reason), &reason));
+                let mut problem = self.problem(&self.place_of_missing(&reader.seen, &reason), &reason);
+                if !reason.is_missing() && self.places(&node, &reader.seen, &reason).is_empty() {
+                    // Where it stands is not known: then it is called as Envoy calls it.
+                    problem.text = format!("{}: {}", reason.field, problem.text);
+                }
+                problems.push(problem);
                 return None;
             }
             for place in culprits {

@@ -206,3 +206,53 @@ fn every_file_of_the_suite_is_taken() {
         }
     }
 }
+
+/// What a conversion refuses is looked for by the names of message and field: a name that does not exist has no line.
+#[test]
+fn every_field_that_a_conversion_names_exists() {
+    let called = regex::Regex::new(r#"refuse!\(\s*[^,]+,\s*"([\w.]+)",\s*\[([^\]]*)\]"#).unwrap();
+    let said =
+        regex::Regex::new(r#"Reason::(?:unsupported|missing|new)\(\s*(?:format!\(\s*)?"([\w.]+)"#).unwrap();
+    let comment = regex::Regex::new("//.*").unwrap();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/convert");
+    let mut unknown = Vec::new();
+    let mut seen = 0;
+    let mut check = |file: &str, message: &str, field: &str| {
+        seen += 1;
+        let message = message.rsplit('.').next().unwrap_or_default();
+        let exists = DESCRIPTIONS.0.all_messages().any(|known| {
+            known.name() == message
+                && (known.get_field_by_name(field).is_some()
+                    || known.oneofs().any(|choice| choice.name() == field))
+        });
+        if !exists {
+            unknown.push(format!("{file}: {message}.{field}"));
+        }
+    };
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if ["tests.rs", "proxyless.rs", "node.rs"].contains(&file.as_str()) {
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).unwrap();
+        let source = comment.replace_all(&source, "");
+        for found in called.captures_iter(&source) {
+            let fields = found[2].split(',').map(str::trim);
+            fields
+                .filter(|field| !field.is_empty())
+                .for_each(|field| check(&file, &found[1], field));
+        }
+        for found in said.captures_iter(&source) {
+            match found[1].rsplit_once('.') {
+                // The rest is filled in.
+                None | Some((_, "")) => {}
+                // A file that names it is refused for its type.
+                Some(("PreviousPrioritiesConfig", _)) => {}
+                Some((message, field)) => check(&file, message, field),
+            }
+        }
+    }
+    assert!(seen > 200, "only {seen} fields are named");
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}

@@ -20,7 +20,7 @@ use tcp::tcp_proxy::{ClusterSpecifier, TunnelingConfig};
 use super::proto::{
     aggregated, check_aggregated, duration, limit, number, pack, refuse, to_duration, to_limit, unpack,
 };
-use super::{Dialect, access_log, filter, hash, http_options, route, server_tls, timeouts};
+use super::{Dialect, access_log, filter, hash, http_options, protocol, route, server_tls, timeouts};
 use crate::rejected::Reason;
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
@@ -252,6 +252,7 @@ fn check_unsupported(message: &HttpConnectionManager) -> Result<(), Reason> {
             forward_proto_config,
         ]
     );
+    protocol::check(message)?;
     let upgrade = message
         .upgrade_configs
         .iter()

@@ -185,6 +185,7 @@ fn check_unsupported(message: &pb::Cluster) -> Result<(), Reason> {
             transport_socket_matcher,
             health_checks,
             max_requests_per_connection,
+            dns_resolvers,
             upstream_http_protocol_options,
             common_http_protocol_options,
             http_protocol_options,

@@ -44,6 +44,7 @@ pub(super) fn http2_to_proto(options: &Http2Options) -> pb::Http2ProtocolOptions
 
 /// Windows, table sizes and the bounds on floods are ours, whatever a controller would like.
 pub(super) fn http2_from_proto(message: &pb::Http2ProtocolOptions) -> Result<Http2Options, Reason> {
+    super::protocol::check_http2(message)?;
     let keepalive = message.connection_keepalive.map(|keepalive| {
         refuse!(keepalive, "KeepaliveSettings", [connection_idle_interval]);
         let timeout = keepalive

@@ -25,6 +25,15 @@ pub(super) fn from_proto(message: pb::ClusterLoadAssignment) -> Result<Endpoints
             "ClusterLoadAssignment.Policy",
             [drop_overloads, endpoint_stale_after, weighted_priority_health]
         );
+        // 140 is Envoy's default.
+        if policy
+            .overprovisioning_factor
+            .is_some_and(|factor| factor.value != 140)
+        {
+            return Err(Reason::unsupported(
+                "ClusterLoadAssignment.Policy.overprovisioning_factor",
+            ));
+        }
     }
     Ok(Endpoints {
         cluster: message.cluster_name.into(),

@@ -13,7 +13,7 @@ use prost::Message;
 use snapshot::HttpFilter;
 
 use super::proto::{pack, unpack};
-use super::{Dialect, cors, fault, local_rate_limit};
+use super::{Dialect, cors, fault, local_rate_limit, protocol};
 use crate::rejected::Reason;
 
 const ROUTER: &str = "envoy.filters.http.router";
@@ -59,7 +59,7 @@ pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::Http
 
 pub(super) fn from_proto(mut messages: Vec<pb::HttpFilter>) -> Result<Vec<HttpFilter>, Reason> {
     match messages.pop() {
-        Some(router) if router.name == ROUTER => {}
+        Some(router) if router.name == ROUTER => protocol::check_router(&router)?,
         _ => {
             return Err(Reason::new(
                 "HttpConnectionManager.http_filters",

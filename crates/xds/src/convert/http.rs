@@ -12,7 +12,7 @@ use snapshot::{CircuitBreaker, Cluster, Http2Options};
 
 use super::connection_pool::{http2_from_proto, http2_to_proto};
 use super::proto::{duration, number, pack, refuse, to_duration, unpack};
-use super::tls;
+use super::{protocol, tls};
 use crate::rejected::Reason;
 
 pub(super) const KEY: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -75,7 +75,13 @@ pub(super) fn from_proto(
     refuse!(
         message,
         "HttpProtocolOptions",
-        [http_filters, request_mirror_policies, hash_policy, retry_policy,]
+        [
+            http_filters,
+            header_validation_config,
+            request_mirror_policies,
+            hash_policy,
+            retry_policy,
+        ]
     );
     if let Some(common) = message.common_http_protocol_options {
         refuse!(
@@ -100,18 +106,23 @@ pub(super) fn from_proto(
             Err(Reason::unsupported("HttpProtocolOptions.auto_config"))
         }
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(downstream)) => {
+            if let Some(http1) = &downstream.http_protocol_options {
+                protocol::check_http1(http1)?;
+            }
             let http2 = downstream.http2_protocol_options.unwrap_or_default();
             Ok((UpstreamHttp::Downstream, http2_from_proto(&http2)?))
         }
         Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match explicit.protocol_config {
-            None | Some(ProtocolConfig::HttpProtocolOptions(_)) => {
+            None => Ok((UpstreamHttp::Http1, Http2Options::default())),
+            Some(ProtocolConfig::HttpProtocolOptions(http1)) => {
+                protocol::check_http1(&http1)?;
                 Ok((UpstreamHttp::Http1, Http2Options::default()))
             }
             Some(ProtocolConfig::Http2ProtocolOptions(http2)) => {
                 Ok((UpstreamHttp::Http2, http2_from_proto(&http2)?))
             }
             Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
-                Err(Reason::unsupported("HttpProtocolOptions.http3_protocol_options"))
+                Err(Reason::unsupported("ExplicitHttpConfig.http3_protocol_options"))
             }
         },
     }

@@ -1,11 +1,12 @@
 //! What surrounds a request ⇄ fields of `HttpConnectionManager`.
 
+use envoy_types::pb::envoy::config::core::v3::Http2ProtocolOptions;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use hcm::HttpConnectionManager;
 use hcm::http_connection_manager::{PathWithEscapedSlashesAction, ServerHeaderTransformation};
 use snapshot::http_options::{Edge, HttpOptions, ServerHeader};
 
-use super::proto::{is, no, yes};
+use super::proto::{is, no, number, yes};
 use crate::rejected::Reason;
 
 pub(super) fn to_proto(options: &HttpOptions, message: &mut HttpConnectionManager) {
@@ -25,6 +26,10 @@ pub(super) fn to_proto(options: &HttpOptions, message: &mut HttpConnectionManage
         ServerHeader::PassThrough => ServerHeaderTransformation::PassThrough,
     };
     message.server_header_transformation = server.into();
+    message.http2_protocol_options = options.max_streams.map(|most| Http2ProtocolOptions {
+        max_concurrent_streams: number(most),
+        ..Default::default()
+    });
 }
 
 pub(super) fn from_proto(message: &HttpConnectionManager) -> Result<HttpOptions, Reason> {
@@ -50,6 +55,11 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> Result<HttpOptions,
             trusted_hops: message.xff_num_trusted_hops,
             without_append: message.skip_xff_append,
         }),
+        max_streams: message
+            .http2_protocol_options
+            .as_ref()
+            .and_then(|options| options.max_concurrent_streams)
+            .map(|most| most.value),
         server_header: match message.server_header_transformation() {
             ServerHeaderTransformation::Overwrite => ServerHeader::Overwrite,
             ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,

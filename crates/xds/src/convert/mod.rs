@@ -31,6 +31,7 @@ mod mirror;
 mod node;
 mod outlier_detection;
 mod proto;
+mod protocol;
 mod proxyless;
 mod redirect;
 mod retry;

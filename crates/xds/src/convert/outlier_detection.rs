@@ -252,6 +252,6 @@ fn status_from_proto(rule: &Rule) -> Result<u16, Reason> {
         plain.then(|| status.parse().ok()).flatten()
     };
     status().ok_or_else(|| {
-        Reason::unsupported("HttpProtocolOptions.outlier_detection.error_matcher other than statuses")
+        Reason::unsupported("HttpProtocolOptions.OutlierDetection.error_matcher other than statuses")
     })
 }

@@ -30,7 +30,7 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> Result<HttpTimeouts
     let common = message.common_http_protocol_options.unwrap_or_default();
     refuse!(
         common,
-        "HttpConnectionManager.common_http_protocol_options",
+        "HttpProtocolOptions",
         [
             max_headers_count,
             max_response_headers_kb,

@@ -381,19 +381,22 @@ fn http_options() -> BoxedStrategy<HttpOptions> {
         Just(ServerHeader::PassThrough)
     ];
     let edge = of((0..5_u32, any::<bool>()));
-    (any::<[bool; 5]>(), edge, server)
+    (any::<[bool; 5]>(), edge, of(1..=u32::MAX), server)
         .prop_map(
-            |([raw_paths, merge_slashes, no_id, keep_id, answer_id], edge, server_header)| HttpOptions {
-                raw_paths,
-                merge_slashes,
-                without_request_id: no_id,
-                keep_external_request_id: keep_id,
-                answer_request_id: answer_id,
-                edge: edge.map(|(trusted_hops, without_append)| Edge {
-                    trusted_hops,
-                    without_append,
-                }),
-                server_header,
+            |([raw_paths, merge_slashes, no_id, keep_id, answer_id], edge, max_streams, server_header)| {
+                HttpOptions {
+                    raw_paths,
+                    merge_slashes,
+                    without_request_id: no_id,
+                    keep_external_request_id: keep_id,
+                    answer_request_id: answer_id,
+                    edge: edge.map(|(trusted_hops, without_append)| Edge {
+                        trusted_hops,
+                        without_append,
+                    }),
+                    max_streams,
+                    server_header,
+                }
             },
         )
         .boxed()

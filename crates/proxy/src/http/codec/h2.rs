@@ -47,14 +47,15 @@ const EARLY: Duration = Duration::from_secs(1);
 /// `premature_reset_total_stream_count`; CVE-2023-44487).
 const RESETS_JUDGED: u32 = 500;
 
-/// Opens the server's side of a connection.
+/// Opens the server's side of a connection, for so many streams at a time if that is less than our own limit.
 pub(crate) async fn accept<T: AsyncRead + AsyncWrite + Unpin>(
     transport: T,
+    streams: Option<u32>,
 ) -> Result<h2::server::Connection<T, Bytes>, h2::Error> {
     h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(streams.map_or(MAX_STREAMS, |most| most.min(MAX_STREAMS)))
         .max_header_list_size(head_limit())
         .max_send_buffer_size(SEND_BUFFER)
         .data_frame_budget(SMALL_FRAMES)
