@@ -126,7 +126,9 @@ impl ProxyError {
             ProxyError::Request(
                 RequestError::Path
                 | RequestError::NotAPath
-                | RequestError::Refused(Refusal::HostMissing | Refusal::SwitchForbidden | Refusal::Base64),
+                | RequestError::Refused(
+                    Refusal::HostMissing | Refusal::SwitchForbidden | Refusal::Base64 | Refusal::Base64Length,
+                ),
             )
             | ProxyError::Stream(StreamError::TooLong { .. }) => return Flags::default(),
             ProxyError::Stream(StreamError::Silent { .. }) => Flag::StreamIdleTimeout,
@@ -248,6 +250,11 @@ impl UpstreamError {
         self.is_unprocessed() || matches!(self, UpstreamError::Connect(error) if refused(error))
     }
 
+    /// Whether the client had time to send more than the head of its request: something was waited for.
+    pub(crate) fn took_a_while(&self) -> bool {
+        !matches!(self, UpstreamError::NoHealthyEndpoint | UpstreamError::Overflow)
+    }
+
     /// Whether another try may help: the request did not get an answer, and the client has seen nothing of one.
     /// Whether the policy wants one is [`crate::http::retry`]'s to say.
     pub(crate) fn retryable(&self) -> bool {
@@ -303,7 +310,7 @@ impl UpstreamError {
 fn refused_message(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::HostMissing | Refusal::SwitchForbidden => "",
-        Refusal::Base64 => "Bad gRPC-web request, invalid base64 data.",
+        Refusal::Base64 | Refusal::Base64Length => "Bad gRPC-web request, invalid base64 data.",
         refusal => http::StatusCode::from_u16(refusal.status())
             .ok()
             .and_then(|status| status.canonical_reason())
@@ -317,6 +324,7 @@ fn refused_details(refusal: Refusal) -> &'static str {
         Refusal::Version => "low_version",
         Refusal::SwitchForbidden => "upgrade_failed",
         Refusal::Base64 => "grpc_base_64_decode_failed",
+        Refusal::Base64Length => "grpc_base_64_decode_failed_bad_size",
         Refusal::HeadTooLarge => "http1.headers_too_large",
         Refusal::TooManyFields => "http1.too_many_headers",
         Refusal::HostMissing => "missing_host_header",

@@ -119,6 +119,7 @@ fn of_one(expect: &Expect, outcome: &Outcome, time: u64) -> Vec<String> {
         ("header", &expect.headers),
         ("trailer", &expect.trailers),
         ("upstream.header", &expect.upstream_headers),
+        ("log", &expect.log),
     ] {
         for (name, wanted) in fields {
             check(&format!("{prefix}.{name}"), wanted.as_deref());

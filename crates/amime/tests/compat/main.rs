@@ -18,6 +18,7 @@ mod compare;
 mod differences;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod logs;
 mod outcome;
 mod run;
 mod shares;

@@ -226,6 +226,7 @@ async fn judge(world: &mut World, call: &Call) -> Verdict {
 
 async fn perform(world: &mut World, call: &Call) -> (Ending, Ending) {
     let number = world.next_call();
+    world.logs.forget();
     let calls = Side::BOTH.map(|side| prepared(world, call, side, number));
     let told = match call.from.as_deref() {
         Some("outside") => [
@@ -251,9 +252,27 @@ async fn perform(world: &mut World, call: &Call) -> (Ending, Ending) {
         sleep(MOMENT / 6).await;
         arrived.extend(world.arrivals().await);
     }
-    let [amime, envoy] =
-        [0, 1].map(|index| ending(&told[index], &of_side(&arrived, Side::BOTH[index], number)));
-    (amime, envoy)
+    let mut endings = [0, 1].map(|index| ending(&told[index], &of_side(&arrived, Side::BOTH[index], number)));
+    if is_marked(call) {
+        let logged = world.logs.about(&Side::BOTH.map(|side| mark(side, number))).await;
+        for (ending, logged) in endings.iter_mut().zip(logged) {
+            if let Ending::Once(outcome, _) = ending {
+                outcome.extend(logged);
+            }
+        }
+    }
+    endings.into()
+}
+
+/// Whether what proxies write about a call can be found by its mark.
+fn is_marked(call: &Call) -> bool {
+    let (verb, target) = call.what();
+    call.times() == 1
+        && match verb {
+            "tcp" | "tls" => false,
+            "raw" => target.contains("$MARK"),
+            _ => !target.starts_with("https"),
+        }
 }
 
 /// The same through our proxy alone.

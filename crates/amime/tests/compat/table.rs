@@ -92,6 +92,8 @@ pub(crate) struct Expect {
     pub(crate) upstream_authority: Option<String>,
     pub(crate) upstream_version: Option<String>,
     pub(crate) upstream_headers: BTreeMap<String, Option<String>>,
+    /// What proxies wrote about it: `client.response_flags` and so on.
+    pub(crate) log: BTreeMap<String, Option<String>>,
     /// Requests that reached any backend.
     pub(crate) arrivals: Option<usize>,
     /// Of repetitions, by name or failure.

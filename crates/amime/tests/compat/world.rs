@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use crate::api::{Api, name, text};
 use crate::callers::Caller;
 use crate::harness::Local;
+use crate::logs::{self, Logs};
 use crate::table::Case;
 use crate::{certificates, place};
 
@@ -50,6 +51,7 @@ pub(crate) struct World {
     /// Not part of the mesh.
     pub(crate) outside: Caller,
     controller: Caller,
+    pub(crate) logs: Logs,
     /// Addresses of pods, by namespace and name.
     addresses: BTreeMap<String, String>,
     /// Where to ask what arrived, and the last record that was told.
@@ -65,6 +67,7 @@ impl World {
         let program = std::env::var_os("ENVOY").map_or_else(|| on_path("envoy"), PathBuf::from);
         let local = Local::up(&["--image", &format!("compat-envoy={}", program.display())]);
         let api = Api::new(connect(&local).await);
+        logs::switch_on(&api.client()).await;
         let objects = read_world();
         let made = certificates::make();
         for object in objects.iter().filter(|object| object["kind"] == "Namespace") {
@@ -121,6 +124,7 @@ impl World {
             seen: seen
                 .map(|(_, address)| (format!("{address}:{SEEN}"), 0))
                 .collect(),
+            logs: Logs::follow(&client, &addresses).await,
             calls: 0,
             addresses,
             api,
@@ -438,6 +442,8 @@ fn twin(pod: &Value) -> Value {
         "warning",
         "--drain-time-s",
         "45",
+        "--file-flush-interval-msec",
+        "50",
     ]);
     spec["initContainers"].as_array_mut().unwrap().push(bootstrap);
     json!({

@@ -214,6 +214,8 @@ impl<'c> RequestBody<'c> {
             return Ok(None);
         }
         let frame = self.next().await?;
+        // As it came: a decoder makes it another.
+        self.received += size_of(frame.as_ref()) as u64;
         let frame = match (&mut self.decoder, frame) {
             (Some(decoder), Some(Frame::Data(data))) => Some(Frame::Data(decoder.data(&data)?)),
             (Some(decoder), frame) => {
@@ -226,12 +228,7 @@ impl<'c> RequestBody<'c> {
         if self.ended && replay.received.get().is_none() {
             replay.received.set(Some(clock::now()));
         }
-        let size = match &frame {
-            Some(Frame::Data(data)) => data.len(),
-            Some(Frame::Trailers(fields)) => usize::try_from(fields.size()).unwrap_or(usize::MAX),
-            None => 0,
-        };
-        self.received += size as u64;
+        let size = size_of(frame.as_ref());
         if let Some(frame) = &frame {
             self.copies.iter().for_each(|copy| copy.push(frame, size));
             self.keep(frame, size, replay);
@@ -280,6 +277,14 @@ impl<'c> RequestBody<'c> {
         self.kept.clear();
         self.position = 0;
         self.bounds.give_kept(std::mem::take(&mut self.kept_bytes));
+    }
+}
+
+fn size_of(frame: Option<&Frame>) -> usize {
+    match frame {
+        Some(Frame::Data(data)) => data.len(),
+        Some(Frame::Trailers(fields)) => usize::try_from(fields.size()).unwrap_or(usize::MAX),
+        None => 0,
     }
 }
 

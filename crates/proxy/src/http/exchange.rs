@@ -113,12 +113,13 @@ impl<'c> Exchange<'c> {
             return Err(RequestError::NotAPath.into());
         }
         forwarded::request(&mut self.request, self.connection);
-        self.check_upgrade()?;
-        let found = route::find(active, &self.connection.chain, &self.request)?;
-        if self.is_written_down() {
-            self.record.route.clone_from(&found.route.name);
+        let found = route::find(active, &self.connection.chain, &self.request);
+        if let Ok(found) = &found {
+            self.write_down(active, found.route);
+            *route = Some(found.route);
         }
-        *route = Some(found.route);
+        self.check_upgrade()?;
+        let found = found?;
         self.translate();
         match filters::request(self, active, &found).await? {
             Some(filters::Answer::Local(answer)) => return Ok(self.respond(answer, *route).await?),
@@ -139,6 +140,19 @@ impl<'c> Exchange<'c> {
         };
         self.record.details = Cow::Borrowed("direct_response");
         Ok(self.respond(local, *route).await?)
+    }
+
+    /// Remembers of the route what logs tell. As in Envoy that is known whoever answers.
+    fn write_down(&mut self, active: &Active, route: &Route) {
+        if !self.is_written_down() {
+            return;
+        }
+        self.record.route.clone_from(&route.name);
+        if let Action::Forward(forward) = &route.action
+            && let [only] = forward.clusters.as_slice()
+        {
+            self.record.upstream.cluster = active.cluster(&only.cluster).cloned();
+        }
     }
 
     /// Istio's proxies let connections become WebSockets, and nothing else.
@@ -239,6 +253,7 @@ impl<'c> Exchange<'c> {
             self.reply.close_after();
         }
         self.record.status = Some(response.status);
+        self.record.grpc_status = self.record.grpc_status.or(grpc_status(&response.fields));
         self.record.response_bytes += response.fields.size() + body.len() as u64;
         self.record.local_body = Some(body.clone());
         let sent = async {
@@ -289,13 +304,12 @@ impl<'c> Exchange<'c> {
                 if matches!(error, ProxyError::Upstream(refusal) if self.is_workload_gone(refusal)) {
                     forwarded::mark_unprocessed(&mut local.response);
                 }
-                if local.response.fields.contains("grpc-status") {
-                    self.record.grpc_status = grpc_status(&local.response.fields);
-                }
                 if error.side() == Side::Client {
                     self.reply.close_after();
                 }
-                self.skip_what_is_there().await;
+                if matches!(error, ProxyError::Upstream(error) if error.took_a_while()) {
+                    self.skip_what_is_there().await;
+                }
                 if self.respond(local, route).await.is_err() {
                     self.record.flags = self.record.flags.with(Flag::DownstreamConnectionTermination);
                 }

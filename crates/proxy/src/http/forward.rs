@@ -252,7 +252,14 @@ async fn one_try(
         End::Switched => {
             body.patience.rest();
             if let Some(halves) = lease.halves() {
-                record.response_bytes += upgrade::tunnel(body.source(), reply, halves).await;
+                let passed = upgrade::tunnel(body.source(), reply, halves).await;
+                body.received += passed.up.get();
+                record.sent += passed.down.get();
+                record.response_bytes += passed.down.get();
+                if passed.client_left.get() {
+                    record.flag(Flag::DownstreamConnectionTermination);
+                    record.details = Cow::Borrowed("downstream_remote_disconnect");
+                }
             }
         }
     }
@@ -546,10 +553,14 @@ async fn download(
                 record.grpc_status = record.grpc_status.or(grpc_status(&fields));
                 let ended = match &mut record.web {
                     None => reply.end(Some(&fields)).await,
-                    Some(web) => match reply.data(web.trailers(&fields)).await {
-                        Ok(()) => reply.end(None).await,
-                        failed => failed,
-                    },
+                    Some(web) => {
+                        let last = web.trailers(&fields);
+                        record.sent += last.len() as u64;
+                        match reply.data(last).await {
+                            Ok(()) => reply.end(None).await,
+                            failed => failed,
+                        }
+                    }
                 };
                 record.trailers = Some(fields);
                 return ended.map_err(client_gone);

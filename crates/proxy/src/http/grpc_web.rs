@@ -190,7 +190,7 @@ impl Decoder {
         if self.held.is_empty() {
             Ok(())
         } else {
-            Err(Refusal::Base64.into())
+            Err(Refusal::Base64Length.into())
         }
     }
 }

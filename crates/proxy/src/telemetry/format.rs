@@ -137,9 +137,9 @@ fn of_messages<'a>(operator: &Operator, facts: &Facts<'a>) -> Option<Value<'a>> 
         Operator::ResponseHeadersBytes => size(response),
         Operator::ResponseTrailersBytes => size(record.trailers.as_ref()),
         Operator::GrpcStatusNumber | Operator::GrpcStatus(GrpcStatus::Number) => {
-            Value::number(record.grpc_status)
+            Value::number(status_of_call(record))
         }
-        Operator::GrpcStatus(form) => grpc_status(record.grpc_status, *form),
+        Operator::GrpcStatus(form) => grpc_status(status_of_call(record), *form),
         _ => return None,
     })
 }
@@ -333,6 +333,18 @@ const GRPC: [(&str, &str); 17] = [
     ("DataLoss", "DATA_LOSS"),
     ("Unauthenticated", "UNAUTHENTICATED"),
 ];
+
+/// A call of gRPC whose end told no status has the one that stands for HTTP's. For Envoy, a call of gRPC-Web tells it in
+/// its head or not at all: what was in trailers is in the body.
+fn status_of_call(record: &Record) -> Option<u16> {
+    let told = match (&record.web, &record.response) {
+        (None, _) => record.grpc_status,
+        (Some(_), head) => head.as_ref().and_then(crate::http::exchange::grpc_status),
+    };
+    let is_call = record.grpc || record.web.is_some();
+    let stands_for = |status| crate::http::reply::grpc_code(status).parse().ok();
+    told.or_else(|| record.status.filter(|_| is_call).and_then(stands_for))
+}
 
 fn grpc_status(status: Option<u16>, form: GrpcStatus) -> Value<'static> {
     let Some(status) = status else {

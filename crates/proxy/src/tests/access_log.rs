@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use snapshot::route::DirectResponse;
-use snapshot::{AccessLog, Action, Format, Handler, LogFormat, Snapshot, Template};
+use snapshot::{AccessLog, Action, Fault, Format, Handler, LogFormat, Share, Snapshot, Template, fault};
 
 use super::world::{Backend, World, all_to, cluster, forward, host, nobody, ok, snapshot};
 
@@ -132,6 +132,60 @@ async fn each_outcome_has_the_line_that_envoy_writes() {
         assert_eq!(line, expected);
     }
     assert_eq!(lines.len(), expected.len());
+}
+
+#[tokio::test]
+async fn answers_of_filters_and_refused_upgrades_name_route_and_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut aborted = host("aborted", Action::Forward(forward(&[("ok", 1)])));
+    aborted.routes[0].fault = Some(Fault {
+        abort: Some(fault::Abort {
+            status: fault::AbortStatus::Http(503),
+            share: Share::ALL,
+        }),
+        delay: None,
+    });
+    let hosts = vec![aborted, host("ok", Action::Forward(forward(&[("ok", 1)])))];
+    let log = log_to(&path, LogFormat::Text(Format::parse(LINE).unwrap()));
+    let clusters = vec![(cluster("ok"), vec![nobody().await])];
+    let world = World::start(logging(snapshot(hosts, clusters), &log)).await;
+    for request in [
+        get("aborted", ""),
+        get("aborted", "content-type: application/grpc\r\n"),
+        get("ok", "connection: upgrade\r\nupgrade: other\r\n"),
+    ] {
+        world.call(&request).await;
+    }
+    let expected = [
+        r#""GET /a HTTP/1.1" 503 FI fault_filter_abort - "-" 0 18 "-" "-" "aborted" ok 0 - default -"#,
+        r#""GET /a HTTP/1.1" 200 FI fault_filter_abort - "-" 0 0 "-" "-" "aborted" ok 0 - default Unavailable"#,
+        r#""GET /a HTTP/1.1" 403 - upgrade_failed - "-" 0 0 "-" "-" "ok" ok 0 - default -"#,
+    ];
+    assert_eq!(lines_of(world, &path).await, expected);
+}
+
+#[tokio::test]
+async fn a_websocket_that_its_client_leaves_counts_what_passed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nhi";
+    let backend = Backend::start(move |_| switched.to_owned()).await;
+    let log = log_to(&path, LogFormat::Text(Format::parse(LINE).unwrap()));
+    let world = World::start(logging(all_to(&[backend.address]), &log)).await;
+    let mut client = world.connect().await;
+    client
+        .send(&get("x", "connection: upgrade\r\nupgrade: websocket\r\n"))
+        .await;
+    assert!(client.until("\r\n\r\nhi").await.is_some());
+    client.send("abc").await;
+    tokio::io::AsyncWriteExt::shutdown(&mut client.stream)
+        .await
+        .unwrap();
+    client.rest().await;
+    let expected =
+        r#""GET /a HTTP/1.1" 101 DC downstream_remote_disconnect - "-" 3 2 "-" "-" "x" a 1 - default -"#;
+    assert_eq!(lines_of(world, &path).await, [expected]);
 }
 
 #[tokio::test]

@@ -167,30 +167,28 @@ impl Backend {
         let is_fresh = connection.begin_request();
         if is_grpc(request.headers()) {
             if command == Command::Reset || failing(&command, attempt) {
+                // When the request is there: what a proxy has received by then is no chance.
+                let _ = Limited::new(request.into_body(), LARGEST_BODY).collect().await;
                 return Err(Reset);
             }
             if let Command::Headers(pairs) = &command {
                 return Ok(with_fields(grpc::head(), pairs));
             }
             let path = request.uri().path().to_owned();
-            return Ok(grpc::answer(
-                &path,
-                told.to_string(),
-                request.into_body(),
-                &command,
-            ));
+            let body = request.into_body();
+            return Ok(grpc::answer(&path, told.to_string(), body, &command).await);
         }
         if request.headers().contains_key("upgrade") && !request.headers().contains_key("http2-settings") {
             return Ok(self.upgraded(request));
         }
+        let is_head = request.method() == Method::HEAD;
+        let body = Limited::new(request.into_body(), LARGEST_BODY).collect().await;
+        let Ok(body) = body else { return Err(Reset) };
         match &command {
             Command::Reset => return Err(Reset),
             Command::ResetFirst(tries) if attempt <= *tries => return Err(Reset),
             _ => {}
         }
-        let is_head = request.method() == Method::HEAD;
-        let body = Limited::new(request.into_body(), LARGEST_BODY).collect().await;
-        let Ok(body) = body else { return Err(Reset) };
         let trailers = body.trailers().map(fields);
         told["body_length"] = json!(body.to_bytes().len());
         if let Some(trailers) = trailers {

@@ -44,8 +44,14 @@ pub(super) fn take(buffer: &mut BytesMut) -> Vec<String> {
 }
 
 /// Answers by the name of the method: `Unary` and `ClientStream` tell once at the end, `ServerStream` three times,
-/// `Bidirectional` echoes each message as it comes. `told` is the first or only message.
-pub(super) fn answer(path: &str, told: String, body: Incoming, command: &Command) -> http::Response<Body> {
+/// `Bidirectional` echoes each message as it comes. `told` is the first or only message. Others are answered when their
+/// messages are there: proxies tell whether a head came before the end of the request.
+pub(super) async fn answer(
+    path: &str,
+    told: String,
+    mut body: Incoming,
+    command: &Command,
+) -> http::Response<Body> {
     let method = path.rsplit('/').next().unwrap_or_default().to_owned();
     let code = match command {
         Command::GrpcStatus(code) => *code,
@@ -62,11 +68,26 @@ pub(super) fn answer(path: &str, told: String, body: Incoming, command: &Command
         _ => None,
     };
     let (send, receive) = mpsc::channel(4);
+    let received = if method == "Bidirectional" {
+        0
+    } else {
+        count(&mut body).await
+    };
     tokio::task::spawn_local(async move {
         if let Some(delay) = delay {
             tokio::time::sleep(delay).await;
         }
-        talk(&method, told, body, code, send).await;
+        if method == "Bidirectional" && code == 0 {
+            echo(told, body, &send).await;
+        } else if code == 0 {
+            tell(&method, told, received, &send).await;
+        }
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", code.into());
+        if code != 0 {
+            trailers.insert("grpc-message", http::HeaderValue::from_static("as asked"));
+        }
+        let _ = send.send(Ok(Frame::trailers(trailers))).await;
     });
     let mut reply = head();
     *reply.body_mut() = body::of_pieces(receive);
@@ -82,44 +103,51 @@ pub(super) fn head() -> http::Response<Body> {
     reply
 }
 
+/// Reads all messages.
+async fn count(body: &mut Incoming) -> usize {
+    let (mut buffer, mut received) = (BytesMut::new(), 0);
+    while let Some(Ok(piece)) = body.frame().await {
+        if let Ok(data) = piece.into_data() {
+            buffer.extend_from_slice(&data);
+        }
+        received += take(&mut buffer).len();
+    }
+    received
+}
+
 /// An error of sending means that the caller has gone.
-async fn talk(method: &str, told: String, mut body: Incoming, code: u32, send: mpsc::Sender<body::Piece>) {
-    let say = async |text: String| send.send(Ok(Frame::data(frame(text.as_bytes())))).await.is_ok();
-    let mut buffer = BytesMut::new();
-    let mut received = 0;
-    if code == 0 && method == "Bidirectional" && !say(told.clone()).await {
+async fn echo(told: String, mut body: Incoming, send: &mpsc::Sender<body::Piece>) {
+    if !say(send, &told).await {
         return;
     }
+    let mut buffer = BytesMut::new();
     while let Some(Ok(piece)) = body.frame().await {
         if let Ok(data) = piece.into_data() {
             buffer.extend_from_slice(&data);
         }
         for message in take(&mut buffer) {
-            received += 1;
-            if code == 0 && method == "Bidirectional" && !say(format!("echo {message}")).await {
+            if !say(send, &format!("echo {message}")).await {
                 return;
             }
         }
     }
-    if code == 0 {
-        let texts = match method {
-            "Unary" => vec![told],
-            "ClientStream" => vec![told, format!("received {received}")],
-            "ServerStream" => vec![told, "second".into(), "third".into()],
-            _ => Vec::new(),
-        };
-        for text in texts {
-            if !say(text).await {
-                return;
-            }
+}
+
+async fn tell(method: &str, told: String, received: usize, send: &mpsc::Sender<body::Piece>) {
+    let texts = match method {
+        "ClientStream" => vec![told, format!("received {received}")],
+        "ServerStream" => vec![told, "second".into(), "third".into()],
+        _ => vec![told],
+    };
+    for text in texts {
+        if !say(send, &text).await {
+            return;
         }
     }
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", code.into());
-    if code != 0 {
-        trailers.insert("grpc-message", http::HeaderValue::from_static("as asked"));
-    }
-    let _ = send.send(Ok(Frame::trailers(trailers))).await;
+}
+
+async fn say(send: &mpsc::Sender<body::Piece>, text: &str) -> bool {
+    send.send(Ok(Frame::data(frame(text.as_bytes())))).await.is_ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use snapshot::Fault;
 use snapshot::fault::AbortStatus;
 
 use crate::error::RequestError;
-use crate::http::exchange::{Exchange, grpc_status};
+use crate::http::exchange::Exchange;
 use crate::http::reply::{self, LocalReply};
 use crate::telemetry::flags::Flag;
 
@@ -43,7 +43,6 @@ pub(super) async fn inject(
         AbortStatus::Http(status) => reply::stated(status, None, BODY, &exchange.request),
         AbortStatus::Grpc(status) => reply::stated(200, Some(status), BODY, &exchange.request),
     };
-    exchange.record.grpc_status = grpc_status(&answer.response.fields);
     exchange.record.details = Cow::Borrowed("fault_filter_abort");
     Ok(Some(answer))
 }

@@ -286,6 +286,10 @@ impl<'b> Hop<'b> {
                     coding = Some(coding.map_or(header.value, |_| b""));
                 }
                 name if name.eq_ignore_ascii_case("connection") => hop.read_connection(header.value),
+                // As Envoy: what old clients say to proxies.
+                name if name.eq_ignore_ascii_case("proxy-connection") => {
+                    hop.close |= members(header.value).any(|member| member.eq_ignore_ascii_case(b"close"));
+                }
                 name if name.eq_ignore_ascii_case("upgrade") => upgrade = Some(header.value),
                 name if name.eq_ignore_ascii_case("te") => {
                     hop.trailers |=

@@ -59,6 +59,8 @@ pub(crate) enum Refusal {
     SwitchForbidden,
     #[error("a body of gRPC-Web is not base64")]
     Base64,
+    #[error("a body of gRPC-Web ends in the middle of base64")]
+    Base64Length,
 }
 
 impl Refusal {
@@ -91,7 +93,8 @@ impl Refusal {
             | Refusal::Trailers
             | Refusal::InformationalFlood
             | Refusal::SwitchUnasked
-            | Refusal::Base64 => 400,
+            | Refusal::Base64
+            | Refusal::Base64Length => 400,
         }
     }
 }

@@ -215,7 +215,8 @@ const STREAM: &str = "\r\nGET /a HTTP/1.1\r\nHost: One:80\r\n\r\n\
     POST /c HTTP/1.1\r\nhost: c\r\ntransfer-encoding: Chunked\r\n\r\n\
     5;name=\"value\"\r\nhello\r\n6\r\n world\r\n0\r\nx-sum: 1\r\ncontent-length: 9\r\n\r\n\
     GET http://abs/d?e HTTP/1.1\r\nhost: other\r\n\r\n\
-    OPTIONS * HTTP/1.1\r\nhost: e\r\nconnection: close\r\n\r\n";
+    OPTIONS * HTTP/1.1\r\nhost: e\r\nconnection: close\r\n\r\n\
+    GET /f HTTP/1.1\r\nhost: f\r\nproxy-connection: close\r\n\r\n";
 
 fn expected() -> Seen {
     let requests = [
@@ -224,6 +225,7 @@ fn expected() -> Seen {
         "POST c /c:hello world",
         "GET abs /d?e:",
         "OPTIONS e * close:",
+        "GET f /f close:",
     ];
     Seen {
         requests: requests.map(str::to_owned).to_vec(),
