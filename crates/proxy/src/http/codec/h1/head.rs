@@ -66,16 +66,19 @@ pub(crate) struct Head<T> {
 #[derive(Debug, Default)]
 pub(crate) struct HeadParser {
     scanned: usize,
-    skipped_line: bool,
 }
 
 impl HeadParser {
     /// The next request at the front of `buffer`; `None` until more has arrived.
     pub(crate) fn request(&mut self, buffer: &mut BytesMut) -> Result<Option<Head<Request>>, Refusal> {
-        // RFC 9112, 2.2: one empty line before a request is forgiven.
-        if !self.skipped_line && self.scanned == 0 && buffer.starts_with(b"\r\n") {
-            buffer.advance(2);
-            self.skipped_line = true;
+        // RFC 9112, 2.2: empty lines before a request are forgiven.
+        if self.scanned == 0 {
+            while buffer.starts_with(b"\r\n") {
+                buffer.advance(2);
+            }
+            if buffer[..] == b"\r"[..] {
+                return Ok(None);
+            }
         }
         let Some(end) = self.find_end(buffer)? else {
             return Ok(None);
@@ -242,7 +245,7 @@ fn has_no_version(bytes: &[u8]) -> bool {
     )
 }
 
-/// The words of the request line. An empty line before it is forgiven.
+/// The words of the request line.
 fn first_line(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let bytes = bytes.trim_ascii_start();
     let end = bytes.windows(2).position(|pair| pair == b"\r\n");
