@@ -256,3 +256,102 @@ fn every_field_that_a_conversion_names_exists() {
     assert!(seen > 200, "only {seen} fields are named");
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
+
+/// Messages of which every field is read, refused, or known to change nothing that a client could see.
+const READ: [&str; 63] = [
+    "config.bootstrap.v3.Admin",
+    "config.bootstrap.v3.Bootstrap",
+    "config.bootstrap.v3.Bootstrap.DynamicResources",
+    "config.bootstrap.v3.Bootstrap.StaticResources",
+    "config.bootstrap.v3.ClusterManager",
+    "config.bootstrap.v3.LayeredRuntime",
+    "config.cluster.v3.CircuitBreakers",
+    "config.cluster.v3.CircuitBreakers.Thresholds",
+    "config.cluster.v3.Cluster",
+    "config.cluster.v3.Cluster.CommonLbConfig",
+    "config.cluster.v3.Cluster.EdsClusterConfig",
+    "config.cluster.v3.Cluster.LeastRequestLbConfig",
+    "config.cluster.v3.Cluster.MaglevLbConfig",
+    "config.cluster.v3.Cluster.RingHashLbConfig",
+    "config.cluster.v3.Cluster.RoundRobinLbConfig",
+    "config.cluster.v3.Cluster.SlowStartConfig",
+    "config.cluster.v3.OutlierDetection",
+    "config.cluster.v3.UpstreamConnectionOptions",
+    "config.core.v3.ApiConfigSource",
+    "config.core.v3.GrpcService",
+    "config.core.v3.GrpcService.EnvoyGrpc",
+    "config.core.v3.HeaderValueOption",
+    "config.core.v3.Http1ProtocolOptions",
+    "config.core.v3.Http2ProtocolOptions",
+    "config.core.v3.HttpProtocolOptions",
+    "config.core.v3.KeepaliveSettings",
+    "config.core.v3.SocketAddress",
+    "config.core.v3.SubstitutionFormatString",
+    "config.core.v3.UpstreamHttpProtocolOptions",
+    "config.endpoint.v3.ClusterLoadAssignment",
+    "config.endpoint.v3.ClusterLoadAssignment.Policy",
+    "config.endpoint.v3.Endpoint",
+    "config.endpoint.v3.LbEndpoint",
+    "config.endpoint.v3.LocalityLbEndpoints",
+    "config.listener.v3.Filter",
+    "config.listener.v3.FilterChain",
+    "config.listener.v3.FilterChainMatch",
+    "config.listener.v3.Listener",
+    "config.listener.v3.ListenerFilter",
+    "config.route.v3.DirectResponseAction",
+    "config.route.v3.HeaderMatcher",
+    "config.route.v3.QueryParameterMatcher",
+    "config.route.v3.RedirectAction",
+    "config.route.v3.RetryPolicy",
+    "config.route.v3.Route",
+    "config.route.v3.RouteAction",
+    "config.route.v3.RouteAction.HashPolicy",
+    "config.route.v3.RouteAction.MaxStreamDuration",
+    "config.route.v3.RouteAction.RequestMirrorPolicy",
+    "config.route.v3.RouteConfiguration",
+    "config.route.v3.RouteMatch",
+    "config.route.v3.VirtualHost",
+    "config.route.v3.WeightedCluster",
+    "config.route.v3.WeightedCluster.ClusterWeight",
+    "extensions.access_loggers.file.v3.FileAccessLog",
+    "extensions.filters.http.fault.v3.HTTPFault",
+    "extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+    "extensions.filters.http.router.v3.Router",
+    "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    "extensions.filters.network.tcp_proxy.v3.TcpProxy",
+    "extensions.transport_sockets.tls.v3.CertificateValidationContext",
+    "extensions.transport_sockets.tls.v3.CommonTlsContext",
+    "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+];
+
+/// A field that nobody has heard of is one that is let through without effect. Lines of the list: field, and why not.
+#[test]
+fn every_field_of_what_is_read_is_known() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = std::fs::read_dir(root.join("src/convert")).unwrap();
+    let sources: String = sources
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let words = regex::Regex::new(r"\w+").unwrap();
+    let words: BTreeSet<&str> = words.find_iter(&sources).map(|found| found.as_str()).collect();
+    let list = std::fs::read_to_string(root.join("../../tests/bootstrap/let_through.txt")).unwrap();
+    let listed: BTreeSet<&str> = list
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(field, _)| field)
+        .collect();
+    let mut unheard = BTreeSet::new();
+    for name in READ {
+        let message = DESCRIPTIONS.0.get_message_by_name(&format!("envoy.{name}"));
+        let message = message.unwrap_or_else(|| panic!("there is no {name}"));
+        // A choice is read as a whole, or refused as a whole.
+        let heard = |field: &prost_reflect::FieldDescriptor| {
+            let choice = field.containing_oneof();
+            words.contains(field.name()) || choice.is_some_and(|choice| words.contains(choice.name()))
+        };
+        let fields = message.fields().filter(|field| !heard(field));
+        unheard.extend(fields.map(|field| format!("{}.{}", message.name(), field.name())));
+    }
+    let unheard: BTreeSet<&str> = unheard.iter().map(String::as_str).collect();
+    assert_eq!(unheard, listed, "nobody has heard of: left; listed: right");
+}

@@ -55,7 +55,12 @@ pub(crate) fn rest(message: pb::Bootstrap) -> Result<Bootstrap, Reason> {
         refuse!(
             cluster_manager,
             "ClusterManager",
-            [outlier_detection, upstream_bind_config, load_stats_config]
+            [
+                local_cluster_name,
+                outlier_detection,
+                upstream_bind_config,
+                load_stats_config
+            ]
         );
     }
     check_runtime(message.layered_runtime.as_ref())?;

@@ -343,6 +343,8 @@ fn tcp_from_proto(message: tcp::TcpProxy) -> Result<TcpHandler, Reason> {
             backoff_options,
             proxy_protocol_tlvs,
             upstream_connect_mode,
+            access_log_options,
+            flush_access_log_on_connected,
         ]
     );
     Ok(TcpHandler {

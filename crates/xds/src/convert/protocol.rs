@@ -22,6 +22,8 @@ pub(super) fn check(message: &HttpConnectionManager) -> Result<(), Reason> {
             represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
             typed_header_validation_config,
             http3_protocol_options,
+            access_log_options,
+            flush_access_log_on_new_request,
         ]
     );
     if message.forward_client_cert_details() != ForwardClientCertDetails::Sanitize {
@@ -81,6 +83,7 @@ pub(super) fn check_http2(message: &core::Http2ProtocolOptions) -> Result<(), Re
             allow_metadata,
             stream_error_on_invalid_http_messaging,
             custom_settings_parameters,
+            disallow_obs_text,
         ]
     );
     match is(message.override_stream_error_on_invalid_http_message, false) {
