@@ -10,6 +10,7 @@ use snapshot::{Cluster, Direction, Http2Keepalive, Http2Options, TcpHandler, Tcp
 
 use crate::circuit_breaker::{above_zero, circuit_breaker};
 use crate::mesh::policies::Policy;
+use crate::mesh::settings::MeshSettings;
 use crate::traffic_policy::Effective;
 
 /// Applies the blocks in effect to a cluster that has everything else.
@@ -32,6 +33,24 @@ pub(crate) fn apply(effective: &Effective<'_>, direction: Direction, cluster: &m
                 .and_then(|http| above_zero(http.max_concurrent_streams)),
             keepalive: http.and_then(|http| http.http2_keep_alive).and_then(pings),
         };
+    }
+}
+
+/// What settings of the mesh say about calls to a service where its policy says nothing.
+pub(crate) fn complete(effective: &Effective<'_>, settings: &MeshSettings, cluster: &mut Cluster) {
+    if let Some(general) = settings.tcp_keepalive.as_ref().map(keepalive) {
+        let stated = cluster.tcp_keepalive.unwrap_or_default();
+        cluster.tcp_keepalive = Some(TcpKeepalive {
+            probes: stated.probes.or(general.probes),
+            time: stated.time.or(general.time),
+            interval: stated.interval.or(general.interval),
+        });
+    }
+    let http = effective.connection_pool.and_then(|pool| pool.http.as_ref());
+    let stated = http.and_then(|http| http.h2_upgrade_policy);
+    let is_stated = stated.is_some_and(|policy| policy != H2UpgradePolicy::Default);
+    if settings.h2_upgrade && !is_stated && cluster.http == UpstreamHttp::Http1 {
+        cluster.http = UpstreamHttp::Http2;
     }
 }
 

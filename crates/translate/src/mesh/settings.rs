@@ -3,12 +3,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use resources::istio::destination_rule::{H2UpgradePolicy, TcpKeepalive};
+use resources::istio::virtual_service::HttpRetry;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use snapshot::{AccessLog, Format, LogFormat, Template};
 
 /// Fields of MeshConfig that are read here.
-pub const FIELDS: [&str; 3] = ["accessLogEncoding", "accessLogFile", "accessLogFormat"];
+pub const FIELDS: [&str; 8] = [
+    "accessLogEncoding",
+    "accessLogFile",
+    "accessLogFormat",
+    "connectTimeout",
+    "defaultHttpRetryPolicy",
+    "h2UpgradePolicy",
+    "outboundTrafficPolicy",
+    "tcpKeepalive",
+];
+
+/// Limit for establishing a connection, unless settings or a DestinationRule have one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Istio's text line, where no format is stated.
 const TEXT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% \
@@ -57,6 +73,15 @@ const JSON: [(&str, &str); 24] = [
 pub struct MeshSettings {
     /// Where proxies write down what passed through them.
     pub access_log: Option<Arc<AccessLog>>,
+    /// `outboundTrafficPolicy`: what the mesh does not know is not called.
+    pub registry_only: bool,
+    connect_timeout: Option<Duration>,
+    /// Parts that a DestinationRule leaves out.
+    pub(crate) tcp_keepalive: Option<TcpKeepalive>,
+    /// Requests to ports of HTTP/1.1 become HTTP/2, unless a DestinationRule says otherwise.
+    pub(crate) h2_upgrade: bool,
+    /// Where a rule says nothing.
+    pub(crate) retries: Option<HttpRetry>,
 }
 
 impl MeshSettings {
@@ -67,8 +92,39 @@ impl MeshSettings {
     pub fn read(mesh: &Map<String, Value>) -> Result<Self, String> {
         Ok(Self {
             access_log: access_log(mesh)?.map(Arc::new),
+            registry_only: registry_only(mesh)?,
+            connect_timeout: typed::<resources::istio::Duration>(mesh, "connectTimeout")?
+                .map(|limit| limit.0),
+            tcp_keepalive: typed(mesh, "tcpKeepalive")?,
+            h2_upgrade: typed(mesh, "h2UpgradePolicy")? == Some(H2UpgradePolicy::Upgrade),
+            retries: typed(mesh, "defaultHttpRetryPolicy")?,
         })
     }
+
+    /// Limit for establishing a connection, unless a DestinationRule has one.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.unwrap_or(CONNECT_TIMEOUT)
+    }
+}
+
+fn registry_only(mesh: &Map<String, Value>) -> Result<bool, String> {
+    let policy = typed::<Map<String, Value>>(mesh, "outboundTrafficPolicy")?.unwrap_or_default();
+    if policy.contains_key("tls") {
+        return Err("outboundTrafficPolicy.tls: ALLOW_ANY_DYNAMIC_DNS is not supported".to_owned());
+    }
+    match text(&policy, "mode")? {
+        "" | "ALLOW_ANY" => Ok(false),
+        "REGISTRY_ONLY" => Ok(true),
+        other => Err(format!(
+            "outboundTrafficPolicy.mode: {other:?} is neither ALLOW_ANY nor REGISTRY_ONLY"
+        )),
+    }
+}
+
+fn typed<T: DeserializeOwned>(mesh: &Map<String, Value>, name: &str) -> Result<Option<T>, String> {
+    let value = mesh.get(name).filter(|value| !value.is_null());
+    let read = value.map(|value| T::deserialize(value)).transpose();
+    read.map_err(|error| format!("{name}: {error}"))
 }
 
 fn access_log(mesh: &Map<String, Value>) -> Result<Option<AccessLog>, String> {
@@ -199,6 +255,12 @@ mod tests {
             (
                 json!({"accessLogFormat": "%CEL(x)%"}),
                 "accessLogFormat: unknown operator CEL(x)",
+            ),
+            (json!({"connectTimeout": "soon"}), "connectTimeout: "),
+            (json!({"tcpKeepalive": {"probes": "many"}}), "tcpKeepalive: "),
+            (
+                json!({"outboundTrafficPolicy": {"mode": "ALLOW_ANY_DYNAMIC_DNS"}}),
+                "outboundTrafficPolicy.mode: \"ALLOW_ANY_DYNAMIC_DNS\"",
             ),
         ] {
             assert!(read(mesh.clone()).unwrap_err().starts_with(part), "{mesh}");

@@ -92,7 +92,10 @@ fn action(scope: &Scope, rule: &HttpRoute, namespace: &str, listener_port: u16) 
     let consistent = rule.route.len() == 1 && !hash.is_empty();
     Action::Forward(Forward {
         timeout: timeout(rule.timeout),
-        retry: retry(rule.retries.as_ref(), consistent),
+        retry: retry(
+            rule.retries.as_ref().or(scope.settings.retries.as_ref()),
+            consistent,
+        ),
         hash,
         path_rewrite: rewrite::path(rule.rewrite.as_ref()),
         authority_rewrite: rewrite::authority(rule.rewrite.as_ref())

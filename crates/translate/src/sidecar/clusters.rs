@@ -10,7 +10,6 @@ use snapshot::{
     Origin, Snapshot,
 };
 
-use super::CONNECT_TIMEOUT;
 use crate::Protocol;
 use crate::connection_pool;
 use crate::load_balancing::{discovery, load_balancing, slow_start};
@@ -35,12 +34,14 @@ struct One<'a> {
 
 pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     add_services(scope, snapshot);
+    snapshot.clusters.insert(special(
+        scope,
+        ClusterName::PASSTHROUGH,
+        Discovery::OriginalDestination,
+    ));
     snapshot
         .clusters
-        .insert(special(ClusterName::PASSTHROUGH, Discovery::OriginalDestination));
-    snapshot
-        .clusters
-        .insert(special(ClusterName::BLACK_HOLE, Discovery::Nobody));
+        .insert(special(scope, ClusterName::BLACK_HOLE, Discovery::Nobody));
 }
 
 /// The clusters of services and subsets, with their members.
@@ -81,7 +82,7 @@ fn add_cluster(scope: &Scope, one: One<'_>, snapshot: &mut Snapshot) {
         panic_percent: one.panic_percent(effective),
         outlier_detection: detection.map(outlier_detection),
         http: port.protocol.upstream_http(),
-        connect_timeout: CONNECT_TIMEOUT,
+        connect_timeout: scope.settings.connect_timeout(),
         service: Some(seen.service.reference()),
         origin: origin(seen),
         proxy_protocol: proxy_protocol(effective.proxy_protocol),
@@ -91,6 +92,7 @@ fn add_cluster(scope: &Scope, one: One<'_>, snapshot: &mut Snapshot) {
         )
     };
     connection_pool::apply(&effective, Direction::Outbound, &mut cluster);
+    connection_pool::complete(&effective, &scope.settings, &mut cluster);
     cluster.tls = client_tls(effective.tls, cluster.http);
     if cluster.discovery == Discovery::Endpoints {
         // Who would be used in panic although nobody should is not told of.
@@ -168,8 +170,8 @@ impl<'a> One<'a> {
 }
 
 /// A cluster that stands for no service.
-pub(super) fn special(name: &str, discovery: Discovery) -> Cluster {
-    let mut special = plain(name, discovery);
+pub(super) fn special(scope: &Scope, name: &str, discovery: Discovery) -> Cluster {
+    let mut special = plain(scope, name, discovery);
     if discovery == Discovery::OriginalDestination {
         special.circuit_breaker.idle_timeout = Some(PASSTHROUGH_IDLE_TIMEOUT);
     }
@@ -177,11 +179,11 @@ pub(super) fn special(name: &str, discovery: Discovery) -> Cluster {
 }
 
 /// A cluster that sets nothing.
-pub(super) fn plain(name: &str, discovery: Discovery) -> Cluster {
+pub(super) fn plain(scope: &Scope, name: &str, discovery: Discovery) -> Cluster {
     Cluster {
         load_balancing: load_balancing(None),
         http: UpstreamHttp::Downstream,
-        connect_timeout: CONNECT_TIMEOUT,
+        connect_timeout: scope.settings.connect_timeout(),
         ..Cluster::new(name.into(), discovery)
     }
 }

@@ -25,7 +25,11 @@ use crate::traffic_policy::Effective;
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
 
 pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
-    let passthrough = special(ClusterName::INBOUND_PASSTHROUGH, Discovery::OriginalDestination);
+    let passthrough = special(
+        scope,
+        ClusterName::INBOUND_PASSTHROUGH,
+        Discovery::OriginalDestination,
+    );
     snapshot.clusters.insert(Cluster {
         source_address: Some(SOURCE),
         ..passthrough
@@ -65,7 +69,7 @@ fn cluster(scope: &Scope, port: &InboundPort) -> Cluster {
         http: port.protocol.upstream_http(),
         source_address: Some(SOURCE),
         service: Some(port.service.clone()),
-        ..plain(name.as_str(), Discovery::OriginalDestination)
+        ..plain(scope, name.as_str(), Discovery::OriginalDestination)
     };
     // The server's proxy holds the limits of its service too, so that clients without a proxy meet them.
     if let Some(policy) = scope.inbound_policies.get(port.service.host.as_str()) {

@@ -5,8 +5,8 @@ pub(crate) mod clusters;
 pub(crate) mod hosts;
 mod inbound;
 pub(crate) mod outbound;
-
-use std::time::Duration;
+#[cfg(test)]
+mod tests;
 
 use snapshot::route::Forward;
 use snapshot::{Action, ClusterName, Handler, Route, Snapshot, TcpHandler, Weighted};
@@ -16,9 +16,6 @@ use crate::scope::Scope;
 /// Ports of a sidecar that captured connections are redirected to.
 pub(crate) const OUTBOUND_PORT: u16 = 15001;
 pub(crate) const INBOUND_PORT: u16 = 15006;
-
-/// Limit for establishing a connection, unless a DestinationRule has one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn snapshot(scope: &Scope) -> Snapshot {
     let mut snapshot = Snapshot::default();

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use resources::istio::has_wildcard;
 use snapshot::chain::RouteSource;
+use snapshot::route::DirectResponse;
 use snapshot::{
     Action, Chain, ChainMatch, ClusterName, Direction, Handler, Host, HttpFilter, HttpHandler, Listener,
-    Retry, Route, RouteTable, RouteTableName, Snapshot, VirtualHost,
+    Route, RouteTable, RouteTableName, Snapshot, VirtualHost,
 };
 
 use super::hosts::{domains, host_domains};
@@ -17,6 +18,7 @@ use crate::Protocol;
 use crate::load_balancing::key_of_service;
 use crate::mesh::routes::specificity;
 use crate::mesh::services::ServicePort;
+use crate::retry::retry;
 use crate::routes::{http_routes, opaque_routes};
 use crate::scope::{Scope, VisibleService};
 
@@ -26,7 +28,7 @@ const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const UNKNOWN_HOSTS_PORT: u16 = 80;
 
 pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
-    snapshot.listeners.insert(virtual_outbound());
+    snapshot.listeners.insert(virtual_outbound(scope));
     // Whether a service speaks gRPC-Web there.
     let mut http_ports = BTreeMap::new();
     for seen in scope
@@ -52,7 +54,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     }
 }
 
-fn virtual_outbound() -> Listener {
+fn virtual_outbound(scope: &Scope) -> Listener {
     Listener {
         bind: true,
         use_original_destination: true,
@@ -70,7 +72,7 @@ fn virtual_outbound() -> Listener {
             name: "virtualOutbound-catchall-tcp".into(),
             matches: ChainMatch::default(),
             tls: None,
-            handler: tcp(ClusterName::PASSTHROUGH.into()),
+            handler: tcp(elsewhere(scope)),
         }),
         ..Listener::new(
             "virtualOutbound".into(),
@@ -143,7 +145,7 @@ fn opaque_chains(
             name: "PassthroughFilterChain".into(),
             matches: ChainMatch::default(),
             tls: None,
-            handler: tcp(ClusterName::PASSTHROUGH.into()),
+            handler: tcp(elsewhere(scope)),
         },
     };
     (chains.collect(), default)
@@ -217,7 +219,7 @@ pub(crate) fn service_routes(scope: &Scope, seen: &VisibleService, port: u16) ->
         .unwrap_or_default();
     if routes.is_empty() {
         let cluster = ClusterName::outbound(port, "", &seen.service.host);
-        let mut route = default_route("default", cluster, Some(Retry::default()));
+        let mut route = default_route("default", cluster, retry(scope.settings.retries.as_ref(), false));
         if let Action::Forward(forward) = &mut route.action {
             forward
                 .hash
@@ -250,12 +252,7 @@ fn route_table(scope: &Scope, port: u16, aliases: &BTreeMap<&Host, Vec<Host>>) -
     if port == UNKNOWN_HOSTS_PORT {
         hosts.extend(unknown_hosts(scope, port));
     }
-    hosts.push(VirtualHost {
-        name: "allow_any".into(),
-        without_attempt_count: false,
-        domains: vec!["*".into()],
-        routes: vec![default_route("allow_any", ClusterName::PASSTHROUGH.into(), None)],
-    });
+    hosts.push(other_hosts(scope));
     let mut taken = BTreeSet::new();
     for host in &mut hosts {
         host.domains.retain(|domain| taken.insert(domain.clone()));
@@ -265,6 +262,38 @@ fn route_table(scope: &Scope, port: u16, aliases: &BTreeMap<&Host, Vec<Host>>) -
         match_ports: false,
         name: port.to_string().into(),
         hosts,
+    }
+}
+
+/// What becomes of requests to a host that nobody knows.
+fn other_hosts(scope: &Scope) -> VirtualHost {
+    let (name, route) = if scope.settings.registry_only {
+        let refusal = DirectResponse {
+            status: 502,
+            body: String::new(),
+        };
+        let route = Route {
+            name: "block_all".into(),
+            ..Route::new(Action::Respond(refusal))
+        };
+        ("block_all", route)
+    } else {
+        let route = default_route("allow_any", ClusterName::PASSTHROUGH.into(), None);
+        ("allow_any", route)
+    };
+    VirtualHost {
+        name: name.into(),
+        without_attempt_count: false,
+        domains: vec!["*".into()],
+        routes: vec![route],
+    }
+}
+
+/// Where connections go to whom nobody knows.
+fn elsewhere(scope: &Scope) -> ClusterName {
+    match scope.settings.registry_only {
+        true => ClusterName::BLACK_HOLE.into(),
+        false => ClusterName::PASSTHROUGH.into(),
     }
 }
 
