@@ -33,7 +33,7 @@ spec:
       http: {h2UpgradePolicy: DO_NOT_UPGRADE}
 "#;
 
-fn with(mesh: serde_json::Value) -> Snapshot {
+fn with(mesh: &serde_json::Value) -> Snapshot {
     let settings = MeshSettings::read(mesh.as_object().unwrap()).unwrap();
     let mesh = Mesh::of(yaml::read(WORLD).resources).with_settings(Arc::new(settings));
     let node = Node {
@@ -70,15 +70,15 @@ fn elsewhere(snapshot: &Snapshot) -> (String, u16) {
 
 #[test]
 fn with_a_registry_only_nobody_else_is_called() {
-    let open = with(json!({}));
+    let open = with(&json!({}));
     assert_eq!(elsewhere(&open), ("PassthroughCluster".into(), 0));
-    let closed = with(json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}));
+    let closed = with(&json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}));
     assert_eq!(elsewhere(&closed), ("BlackHoleCluster".into(), 502));
 }
 
 #[test]
 fn connections_are_as_the_settings_say_where_no_rule_says_otherwise() {
-    let snapshot = with(json!({
+    let snapshot = with(&json!({
         "connectTimeout": "1s", "h2UpgradePolicy": "UPGRADE", "tcpKeepalive": {"time": "60s", "probes": 2},
     }));
     let seconds = |cluster: &Cluster| {
@@ -103,7 +103,7 @@ fn connections_are_as_the_settings_say_where_no_rule_says_otherwise() {
 #[test]
 fn retries_of_the_mesh_take_the_place_of_the_default_ones() {
     let attempts = |mesh| {
-        let snapshot = with(mesh);
+        let snapshot = with(&mesh);
         let host = &snapshot.routes.get("80").unwrap().hosts[0];
         let Action::Forward(forward) = &host.routes[0].action else {
             panic!("forwards")
