@@ -1,6 +1,10 @@
 //! Arbitrary snapshot data for the tests of this crate. Only what has one canonical form on the wire: a limit of
 //! zero means none, `/` as a prefix means any path, the largest number means unlimited.
 
+mod access_log;
+mod load_balancing;
+mod local_rate_limit;
+mod outlier_detection;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,18 +15,20 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use snapshot::HttpOptions;
-use snapshot::LocalRateLimit;
 use snapshot::cluster::{ServiceRef, UpstreamHttp};
 use snapshot::endpoint::Workload;
 use snapshot::fault::{Abort, AbortStatus, Delay};
 use snapshot::http_options::{Edge, ServerHeader};
 use snapshot::load_balancing::HashCookie;
-use snapshot::local_rate_limit::ALL;
 use snapshot::route::{
     DirectResponse, Forward, HeaderMatch, PathRewrite, QueryMatch, Redirect, RedirectPath, StringMatch,
 };
 use snapshot::*;
 
+use access_log::access_log;
+use load_balancing::balancing;
+use local_rate_limit::local_rate_limit;
+use outlier_detection::outlier_detection;
 use tls::{client_tls, server_tls};
 
 fn name() -> impl Strategy<Value = String> {
@@ -253,42 +259,6 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![forward, respond, redirect().prop_map(Action::Redirect)]
 }
 
-fn local_rate_limit() -> BoxedStrategy<LocalRateLimit> {
-    let headers = || {
-        header_operations().prop_map(|operations| HeaderOperations {
-            remove: Vec::new(),
-            ..operations
-        })
-    };
-    let numbers = (400..600_u16, any::<u32>(), 1..u32::MAX, 0..=ALL, 0..=ALL);
-    let interval = limit().prop_map(|limit| limit.max(Duration::from_millis(50)));
-    (
-        name(),
-        numbers,
-        interval,
-        (headers(), headers()),
-        any::<(bool, bool)>(),
-    )
-        .prop_map(
-            |(stat_prefix, numbers, fill_interval, (response_headers, request_headers), flags)| {
-                LocalRateLimit {
-                    stat_prefix,
-                    status: numbers.0,
-                    max_tokens: numbers.1,
-                    tokens_per_fill: numbers.2,
-                    fill_interval,
-                    enabled: numbers.3,
-                    enforced: numbers.4,
-                    response_headers,
-                    request_headers,
-                    says_limits: flags.0,
-                    resource_exhausted: flags.1,
-                }
-            },
-        )
-        .boxed()
-}
-
 pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
     let operations = (header_operations(), header_operations());
     let said = (of(fault()), of(cors()), of(local_rate_limit()), "[a-z]{0,5}");
@@ -331,47 +301,6 @@ pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
         match_ports: false,
         hosts,
     })
-}
-
-fn format() -> impl Strategy<Value = Format> {
-    let texts = vec![
-        "%RESPONSE_CODE%",
-        "[%START_TIME(%H:%M)%] %REQ(a?b):9% 100%% %UPSTREAM_HOST%\n",
-        "%DYNAMIC_METADATA(a:b)% %GRPC_STATUS(SNAKE_STRING)%",
-    ];
-    proptest::sample::select(texts).prop_map(|text| Format::parse(text).unwrap())
-}
-
-fn template() -> BoxedStrategy<Template> {
-    let leaf = prop_oneof![
-        Just(Template::Null),
-        any::<bool>().prop_map(Template::Boolean),
-        (-9..9i32).prop_map(|number| Template::Number(number.into())),
-        format().prop_map(Template::Text),
-    ];
-    leaf.prop_recursive(2, 8, 3, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..3).prop_map(Template::List),
-            proptest::collection::btree_map(name(), inner, 0..3).prop_map(Template::Object),
-        ]
-    })
-    .boxed()
-}
-
-fn access_log() -> BoxedStrategy<Vec<Arc<AccessLog>>> {
-    let format = prop_oneof![
-        format().prop_map(LogFormat::Text),
-        proptest::collection::btree_map(name(), template(), 0..3).prop_map(LogFormat::Json),
-    ];
-    let log =
-        ("/[a-z]{1,9}", format, vec(prop_oneof!["NR", "UF"], 0..2)).prop_map(|(path, format, only_flags)| {
-            Arc::new(AccessLog {
-                path,
-                format,
-                only_flags: only_flags.into_iter().collect(),
-            })
-        });
-    vec(log, 0..2).boxed()
 }
 
 fn http_options() -> BoxedStrategy<HttpOptions> {
@@ -586,81 +515,6 @@ fn circuit_breaker() -> impl Strategy<Value = CircuitBreaker> {
             idle_timeout,
             retry_budget,
             max_connection_duration,
-        },
-    )
-}
-
-/// How a cluster with members picks one.
-#[derive(Clone, Debug, Default)]
-struct Balancing {
-    policy: LoadBalancing,
-    slow_start: Option<SlowStart>,
-    locality: LocalityBalancing,
-    panic_percent: u8,
-}
-
-impl From<LoadBalancing> for Balancing {
-    fn from(policy: LoadBalancing) -> Self {
-        Self {
-            policy,
-            ..Self::default()
-        }
-    }
-}
-
-fn balancing() -> impl Strategy<Value = Balancing> {
-    let slow_start =
-        (limit(), 0.1..9.0, 0.0..100.0).prop_map(|(window, aggression, minimum_percent)| SlowStart {
-            window,
-            aggression,
-            minimum_percent,
-        });
-    let slow = prop_oneof![Just(LoadBalancing::LeastRequest), Just(LoadBalancing::RoundRobin)];
-    let ring = (1..1024u64, 1024..9000u64).prop_map(|(minimum_size, maximum_size)| LoadBalancing::RingHash {
-        minimum_size,
-        maximum_size,
-    });
-    let table = proptest::sample::select(vec![2, 65_537, 5_000_011]);
-    let maglev = table.prop_map(|table_size| LoadBalancing::Maglev { table_size });
-    let policy = prop_oneof![
-        (slow, of(slow_start)),
-        (prop_oneof![Just(LoadBalancing::Random), ring, maglev], Just(None)),
-    ];
-    let zones =
-        (0..=100u8, 0..9u64).prop_map(|(enabled_percent, minimum_size)| LocalityBalancing::ZoneAware {
-            enabled_percent,
-            minimum_size,
-        });
-    let locality = prop_oneof![
-        Just(LocalityBalancing::Ignored),
-        Just(LocalityBalancing::Weighted),
-        zones
-    ];
-    (policy, locality, 0..=100u8).prop_map(|((policy, slow_start), locality, panic_percent)| Balancing {
-        policy,
-        slow_start,
-        locality,
-        panic_percent,
-    })
-}
-
-fn outlier_detection() -> impl Strategy<Value = OutlierDetection> {
-    let failures = (0..9u32, 0..9u32, 0..9u32, any::<(bool, bool)>());
-    let times = (limit(), limit(), limit());
-    (failures, times, 0..=100u8, vec(100..600u16, 0..3)).prop_map(
-        |((consecutive_5xx, gateway, local, flags), (interval, base, more), percent, error_statuses)| {
-            OutlierDetection {
-                consecutive_5xx,
-                consecutive_gateway_failures: gateway,
-                consecutive_local_origin_failures: local,
-                split_local_origin_failures: flags.0,
-                interval,
-                base_ejection_time: base,
-                max_ejection_time: base + more,
-                max_ejection_percent: percent,
-                always_eject_one: flags.1,
-                error_statuses,
-            }
         },
     )
 }
