@@ -6,7 +6,7 @@ use rcgen::{KeyPair as SigningKey, PublicKeyData};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::{Error, file, pem};
+use crate::{Error, file, pem, tls};
 
 /// A private key. Implements neither `Debug` nor `Serialize`.
 pub struct PrivateKey(PrivateKeyDer<'static>);
@@ -103,6 +103,14 @@ impl Keypair {
     /// The certificates.
     pub fn chain_pem(&self) -> String {
         pem::encode_chain(&self.chain)
+    }
+
+    /// What the certificate says about its owner.
+    ///
+    /// # Errors
+    /// When it cannot be read, which a keypair made by [`Keypair::from_pem`] rules out.
+    pub fn facts(&self) -> Result<tls::PeerCertificate, Error> {
+        tls::PeerCertificate::of(&self.chain)
     }
 
     fn check_match(&self) -> Result<(), Error> {

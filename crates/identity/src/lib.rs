@@ -6,9 +6,11 @@
 #![deny(missing_docs)]
 
 mod authority;
+mod bundle;
 mod file;
 mod key;
 mod pem;
+mod request;
 pub mod spiffe;
 pub mod tls;
 pub mod token;
@@ -16,8 +18,10 @@ pub mod token;
 use std::path::PathBuf;
 
 pub use authority::Authority;
+pub use bundle::Bundle;
 pub use file::write_private;
 pub use key::{Keypair, PrivateKey};
+pub use request::CertificateRequest;
 pub use rustls_pki_types::CertificateDer;
 pub use spiffe::SpiffeId;
 

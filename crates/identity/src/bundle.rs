@@ -1,0 +1,129 @@
+//! Root certificates that are believed, in an order that means something: the first one's authority signs now, the
+//! others are believed still, or already.
+//!
+//! A value of [`Bundle`] has at least one certificate, each once, and all of them can be read.
+
+use rustls_pki_types::CertificateDer;
+
+use crate::{Error, pem, tls};
+
+/// More roots than any rotation needs, or the federation of a mesh.
+const MOST: usize = 64;
+/// Of the text.
+const LONGEST: usize = 1 << 20;
+
+/// Root certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    roots: Vec<CertificateDer<'static>>,
+    pem: String,
+}
+
+impl Bundle {
+    /// Reads certificates; those that come again are dropped.
+    ///
+    /// # Errors
+    /// When there is none, one cannot be read, or there are too many.
+    pub fn from_pem(text: &str) -> Result<Self, Error> {
+        if text.len() > LONGEST {
+            return Err(Error::malformed("bundle of root certificates", "it is too long"));
+        }
+        let mut roots: Vec<CertificateDer<'static>> = Vec::new();
+        for root in pem::decode_chain(text)? {
+            x509_parser::parse_x509_certificate(&root)
+                .map_err(|error| Error::malformed("root certificate", error))?;
+            if !roots.contains(&root) {
+                roots.push(root);
+            }
+        }
+        if roots.len() > MOST {
+            return Err(Error::malformed(
+                "bundle of root certificates",
+                format!("{} are too many", roots.len()),
+            ));
+        }
+        Ok(Self::of(roots))
+    }
+
+    fn of(roots: Vec<CertificateDer<'static>>) -> Self {
+        let pem = pem::encode_chain(&roots);
+        Self { roots, pem }
+    }
+
+    /// The certificates in PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// These, and behind them the other's that are not among them.
+    #[must_use]
+    pub fn followed_by(&self, others: &Self) -> Self {
+        let new = others.roots.iter().filter(|root| !self.roots.contains(root));
+        Self::of(self.roots.iter().chain(new).cloned().collect())
+    }
+
+    /// These without the other's; unchanged when none would be left.
+    #[must_use]
+    pub fn without(&self, others: &Self) -> Self {
+        let left: Vec<_> = self.roots.iter().filter(|root| !others.roots.contains(root)).cloned().collect();
+        match left.is_empty() {
+            true => self.clone(),
+            false => Self::of(left),
+        }
+    }
+
+    /// Whether all of the other's are among these.
+    pub fn covers(&self, others: &Self) -> bool {
+        others.roots.iter().all(|root| self.roots.contains(root))
+    }
+
+    /// The fingerprint of the root whose authority signs now.
+    pub fn signer(&self) -> String {
+        tls::fingerprint(&self.roots[0])
+    }
+
+    /// Fingerprints of all.
+    pub fn fingerprints(&self) -> impl Iterator<Item = String> {
+        self.roots.iter().map(|root| tls::fingerprint(root))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Authority;
+
+    fn bundle() -> Bundle {
+        let authority = Authority::generate("test", Duration::from_secs(60), crate::now()).unwrap();
+        Bundle::from_pem(authority.root_pem()).unwrap()
+    }
+
+    #[test]
+    fn the_first_root_signs_and_none_comes_twice() {
+        let (one, two) = (bundle(), bundle());
+        let both = one.followed_by(&two);
+        assert_eq!(both.signer(), one.signer());
+        assert_eq!(both.fingerprints().count(), 2);
+        assert_eq!(both.followed_by(&one), both);
+        let twice = format!("{}{}", both.pem(), one.pem());
+        assert_eq!(Bundle::from_pem(&twice).unwrap(), both);
+        assert!(both.covers(&two) && !one.covers(&two));
+    }
+
+    #[test]
+    fn the_last_root_cannot_be_taken_away() {
+        let (one, two) = (bundle(), bundle());
+        assert_eq!(one.followed_by(&two).without(&one), two);
+        assert_eq!(one.without(&one), one);
+    }
+
+    #[test]
+    fn what_holds_no_certificate_is_refused() {
+        let nonsense = pem::encode("CERTIFICATE", b"nonsense");
+        for text in ["", "hello", &nonsense, &"x".repeat(LONGEST + 1)] {
+            assert!(Bundle::from_pem(text).is_err());
+        }
+    }
+}
