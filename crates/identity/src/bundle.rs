@@ -72,6 +72,32 @@ impl Bundle {
         }
     }
 
+    /// The same with the root first that `chain` (in PEM, its last certificate nearest to the root) leads to; as they
+    /// are when it leads to none of them.
+    ///
+    /// # Errors
+    /// When the chain cannot be read.
+    pub fn led_by(&self, chain: &str) -> Result<Self, Error> {
+        let chain = pem::decode_chain(chain)?;
+        let read = |certificate| {
+            x509_parser::parse_x509_certificate(certificate)
+                .map(|(_, read)| read)
+                .map_err(|error| Error::malformed("certificate", error))
+        };
+        let last = chain.last().ok_or_else(|| Error::malformed("certificate", "the chain is empty"))?;
+        let issuer = read(last)?.issuer().as_raw().to_vec();
+        let mut roots = self.roots.clone();
+        // A chain may end in the root itself, and roots may share their name.
+        let position = roots.iter().position(|root| root == last).or_else(|| {
+            let named = |root: &CertificateDer<'_>| read(root).is_ok_and(|root| root.subject().as_raw() == issuer);
+            roots.iter().position(named)
+        });
+        if let Some(position) = position {
+            roots[..=position].rotate_right(1);
+        }
+        Ok(Self::of(roots))
+    }
+
     /// Whether all of the other's are among these.
     pub fn covers(&self, others: &Self) -> bool {
         others.roots.iter().all(|root| self.roots.contains(root))
@@ -110,6 +136,19 @@ mod tests {
         let twice = format!("{}{}", both.pem(), one.pem());
         assert_eq!(Bundle::from_pem(&twice).unwrap(), both);
         assert!(both.covers(&two) && !one.covers(&two));
+    }
+
+    #[test]
+    fn the_root_that_a_chain_leads_to_can_be_put_first() {
+        let make = |name| Authority::generate(name, Duration::from_secs(60), crate::now()).unwrap();
+        let (one, two) = (make("one"), make("two"));
+        let both = Bundle::from_pem(&format!("{}{}", one.root_pem(), two.root_pem())).unwrap();
+        let leaf = two.issue_workload(&["spiffe://a/ns/b/sa/c"], Duration::from_secs(9), crate::now()).unwrap();
+        for chain in [leaf.chain_pem(), two.certificate_pem()] {
+            let led = both.led_by(&chain).unwrap();
+            assert_eq!(led.pem(), format!("{}{}", two.root_pem(), one.root_pem()));
+        }
+        assert_eq!(both.led_by(&make("three").certificate_pem()).unwrap(), both);
     }
 
     #[test]

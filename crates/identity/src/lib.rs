@@ -78,6 +78,11 @@ impl Error {
     }
 }
 
+/// Certificates in PEM, one after the other.
+pub fn chain_pem(chain: &[CertificateDer<'_>]) -> String {
+    pem::encode_chain(chain)
+}
+
 /// Makes aws-lc-rs the process's cryptography; harmless when called again. First thing in `main` and in tests.
 pub fn install_provider() {
     // An error means that a provider is installed already, and the build contains only this one.
