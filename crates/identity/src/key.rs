@@ -74,9 +74,17 @@ impl Keypair {
     /// # Errors
     /// When either is malformed or they do not belong together.
     pub fn from_pem(chain: &str, key: &str) -> Result<Self, Error> {
+        Self::with_key(chain, PrivateKey::from_pem(key)?)
+    }
+
+    /// Puts a key that was made here together with the certificates that were given for it.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read or are for another key.
+    pub fn with_key(chain: &str, key: PrivateKey) -> Result<Self, Error> {
         let keypair = Self {
             chain: pem::decode_chain(chain)?,
-            key: PrivateKey::from_pem(key)?,
+            key,
         };
         keypair.check_match()?;
         Ok(keypair)

@@ -41,6 +41,7 @@ use xds::bootstrap::Bootstrap;
 pub use discovery::introduction;
 pub use listen::original_dst::OriginalDestination;
 pub use settings::Settings;
+pub use tls::workload::Workload;
 
 use active::Compiled;
 use listen::doors::{Door, Doors, Open};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Where captured connections were going.
     pub original_destination: OriginalDestination,
+    /// What the proxy is in the mesh; it is ready once that is complete. `None` for one that is in no mesh.
+    pub workload: Option<Workload>,
 }
 
 /// Starts a proxy that follows its controller. Stop it with [`Settings::drain`] as grace.
@@ -66,10 +69,12 @@ pub struct Parts {
 /// When an address cannot be bound, or the system refuses a thread.
 pub async fn start(settings: Settings) -> Result<Running> {
     let tasks = Tasks::new();
-    let snapshots = discovery::follow(&settings, &tasks);
+    let workload = Workload::default();
+    let snapshots = discovery::follow(&settings, &workload, &tasks);
     let parts = Parts {
         snapshots,
         original_destination: OriginalDestination::Kernel,
+        workload: Some(workload),
     };
     let layout = Layout::sidecar(&settings)?;
     start_parts(layout, parts, tasks).await
@@ -85,6 +90,7 @@ pub async fn start_bootstrap(bootstrap: Bootstrap, workers: usize) -> Result<Run
     let parts = Parts {
         snapshots: standalone::follow(bootstrap, &tasks)?,
         original_destination: OriginalDestination::Kernel,
+        workload: None,
     };
     start_parts(layout, parts, tasks).await
 }
@@ -146,7 +152,10 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
     let (trigger, outer) = drain::channel();
     let (inner_trigger, inner) = drain::channel();
     let drain_wanted = Arc::new(Notify::new());
-    let ready = Ready::new(&["snapshot", "capture"]);
+    let ready = match &parts.workload {
+        Some(_) => Ready::new(&["snapshot", "capture", "certificate"]),
+        None => Ready::new(&["snapshot", "capture"]),
+    };
     let probe = Arc::new(Probe::default());
     let (compiled, compiled_receiver) = watch::channel(None);
     let (suspicions, suspicions_receiver) = mpsc::channel(SUSPICIONS);
@@ -160,6 +169,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         address: layout.node.address,
         probe: probe.clone(),
         suspicions,
+        identity: parts.workload.clone().unwrap_or_default(),
         surroundings: Arc::new(worker::Surroundings::of(&layout.node)),
         lines,
     };
@@ -194,6 +204,13 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         "ready",
         become_ready(ready.clone(), in_force, layout.workers, layout.capture, probe),
     );
+    if let Some(workload) = parts.workload {
+        let ready = ready.clone();
+        tasks.spawn("certificate", async move {
+            workload.completed().await;
+            ready.set("certificate");
+        });
+    }
     let draining = ready.clone();
     let begin = move || {
         draining.unset("snapshot", "draining");

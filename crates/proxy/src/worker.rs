@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) mark: Option<u32>,
     /// The workload that this proxy stands before.
     pub(crate) workload: Arc<Workload>,
+    /// What this proxy is in the mesh.
+    pub(crate) identity: crate::tls::workload::Workload,
     /// The address of the pod.
     pub(crate) address: Option<IpAddr>,
     /// Told of endpoints that fail.

@@ -230,7 +230,6 @@ impl Keeper {
         let proxies = proxies.into_iter().map(|connection| Proxy {
             name: format!("{}/{}", connection.peer.node.namespace, connection.peer.node.pod_name),
             holds: connection.holds_roots,
-            root: connection.peer.root.clone(),
         });
         Facts {
             now,

@@ -53,8 +53,6 @@ pub(crate) struct Proxy {
     pub(crate) name: String,
     /// Whether it has acknowledged the bundle of now; `None` for one that does not ask for bundles.
     pub(crate) holds: Option<bool>,
-    /// Fingerprint of the root that its certificate leads to, where that is known.
-    pub(crate) root: Option<String>,
 }
 
 /// What is known now.
@@ -142,18 +140,10 @@ impl Rotation {
     }
 
     fn after_renewing(&self, facts: &Facts) -> Next {
-        let renewed = |name: &str| {
-            let issued = facts.issued.get(name).is_some_and(|(root, _)| *root == self.to);
-            let proxies = facts.proxies.iter().filter(|proxy| proxy.name == name);
-            issued || proxies.clone().any(|proxy| proxy.root.as_ref() == Some(&self.to))
-        };
+        let renewed = |name: &str| facts.issued.get(name).is_some_and(|(root, _)| *root == self.to);
         let left = self.former.iter().filter(|(name, until)| **until > facts.now && !renewed(name));
         let left: BTreeMap<String, u64> = left.map(|(name, until)| (name.clone(), *until)).collect();
-        // A proxy that came meanwhile, from another replica, may say that it has a certificate of the old root.
-        let told_so = |proxy: &&Proxy| proxy.root.as_ref().is_some_and(|root| *root != self.to);
-        let stale = facts.proxies.iter().filter(told_so).filter(|proxy| !renewed(&proxy.name));
-        let stale: Vec<&str> = stale.map(|proxy| proxy.name.as_str()).collect();
-        if left.is_empty() && stale.is_empty() && facts.now.saturating_sub(self.entered) >= SETTLE {
+        if left.is_empty() && facts.now.saturating_sub(self.entered) >= SETTLE {
             return Next::Finish;
         }
         if left.len() < self.former.len() {
@@ -162,11 +152,8 @@ impl Rotation {
                 ..self.clone()
             });
         }
-        let names = left.keys().map(String::as_str).chain(stale);
-        let mut reasons: Vec<String> = names
-            .map(|name| format!("{name} has a certificate of the old root"))
-            .collect();
-        reasons.dedup();
+        let names = left.keys();
+        let mut reasons: Vec<String> = names.map(|name| format!("{name} has a certificate of the old root")).collect();
         if reasons.is_empty() {
             reasons.push("the new signer settles".to_owned());
         }
@@ -205,11 +192,10 @@ mod tests {
     const OLD: &str = "old";
     const DAY: u64 = 86_400;
 
-    fn proxy(name: &str, holds: Option<bool>, root: Option<&str>) -> Proxy {
+    fn proxy(name: &str, holds: Option<bool>) -> Proxy {
         Proxy {
             name: name.to_owned(),
             holds,
-            root: root.map(str::to_owned),
         }
     }
 
@@ -240,7 +226,7 @@ mod tests {
     #[test]
     fn the_signer_is_switched_when_everybody_believes_the_new_root() {
         let rotation = Rotation::new(NEW.into(), 1000);
-        let lagging = facts(1010, vec![proxy("shop/a", Some(true), None), proxy("shop/b", Some(false), None)]);
+        let lagging = facts(1010, vec![proxy("shop/a", Some(true)), proxy("shop/b", Some(false))]);
         assert_eq!(reasons(rotation.next(&lagging)), "shop/b has not acknowledged the new bundle");
         let unpublished = Facts {
             published: false,
@@ -248,14 +234,14 @@ mod tests {
         };
         assert_eq!(reasons(rotation.next(&unpublished)), "not every namespace has the new bundle");
         assert_eq!(reasons(rotation.next(&facts(1001, vec![]))), "the new bundle settles");
-        let all = facts(1010, vec![proxy("shop/a", Some(true), Some(OLD))]);
+        let all = facts(1010, vec![proxy("shop/a", Some(true))]);
         assert_eq!(switched(&rotation, &all).phase, Phase::Renewing);
     }
 
     #[test]
     fn proxies_that_follow_a_file_are_given_the_time_of_kubelets() {
         let rotation = Rotation::new(NEW.into(), 1000);
-        let at = |now| rotation.next(&facts(now, vec![proxy("shop/a", None, None)]));
+        let at = |now| rotation.next(&facts(now, vec![proxy("shop/a", None)]));
         assert_eq!(reasons(at(1050)), "proxies that follow a file get 100 s more");
         assert!(matches!(at(1150), Next::Switch(_)));
     }
@@ -267,15 +253,15 @@ mod tests {
                 ("shop/a".into(), (OLD.into(), 1500)),
                 ("shop/gone".into(), (OLD.into(), 1200)),
             ]),
-            ..facts(1010, vec![proxy("shop/a", Some(true), None), proxy("shop/b", Some(true), None)])
+            ..facts(1010, vec![proxy("shop/a", Some(true)), proxy("shop/b", Some(true))])
         };
         let rotation = switched(&Rotation::new(NEW.into(), 1000), &before);
         let expected = [("shop/a", 1500), ("shop/b", 1010 + DAY), ("shop/gone", 1200)];
         assert_eq!(rotation.former, expected.map(|(name, until)| (name.to_owned(), until)).into());
-        // One has asked for a new certificate, the other one says that it has one.
+        let new = |name: &str| (name.to_owned(), (NEW.to_owned(), 9000));
         let later = Facts {
-            issued: BTreeMap::from([("shop/a".into(), (NEW.into(), 9000))]),
-            ..facts(1100, vec![proxy("shop/b", Some(true), Some(NEW))])
+            issued: BTreeMap::from([new("shop/a"), new("shop/b")]),
+            ..facts(1100, vec![proxy("shop/b", Some(true))])
         };
         let Next::Note(rotation) = rotation.next(&later) else {
             panic!("something was renewed")
@@ -288,15 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_says_it_has_an_old_certificate_is_waited_for() {
-        let rotation = switched(&Rotation::new(NEW.into(), 1000), &facts(1010, vec![]));
-        let stale = facts(1100, vec![proxy("shop/late", Some(true), Some(OLD))]);
-        assert_eq!(reasons(rotation.next(&stale)), "shop/late has a certificate of the old root");
-    }
-
-    #[test]
     fn a_restart_goes_on_from_what_was_stored() {
-        let before = facts(1010, vec![proxy("shop/a", Some(true), None)]);
+        let before = facts(1010, vec![proxy("shop/a", Some(true))]);
         let rotation = switched(&Rotation::new(NEW.into(), 1000), &before);
         let stored = serde_json::to_string(&rotation).unwrap();
         let read: Rotation = serde_json::from_str(&stored).unwrap();
@@ -308,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_told_and_what_is_stored_is_bounded() {
-        let many = (0..2 * CALLERS).map(|number| proxy(&format!("shop/{number}"), Some(false), None));
+        let many = (0..2 * CALLERS).map(|number| proxy(&format!("shop/{number}"), Some(false)));
         let mut facts = facts(1010, many.collect());
         let rotation = Rotation::new(NEW.into(), 1000);
         let Next::Wait(reasons) = rotation.next(&facts) else { panic!() };

@@ -37,6 +37,7 @@ impl Serving {
                 names: Vec::new(),
             }),
             application_protocols: vec!["h2".to_owned()],
+            only_1_3: false,
             sessions: None,
         };
         Ok(Self {

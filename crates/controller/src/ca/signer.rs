@@ -38,6 +38,12 @@ pub(crate) struct Signer {
     pub(crate) issued: Issued,
 }
 
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Signer").field("lifetimes", &self.lifetimes).finish_non_exhaustive()
+    }
+}
+
 impl Signer {
     /// A certificate for the public key of a request: the certificate, those that lead to the root, and the roots.
     pub(super) fn sign(

@@ -12,7 +12,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::naming::{self, PeerName};
-use super::{provider, revocation_lists, root_store, server_builder};
+use super::{provider, revocation_lists, root_store};
 use crate::{Error, Keypair};
 
 /// What a server shows, and whom it lets in.
@@ -24,6 +24,8 @@ pub struct Acceptance<'a> {
     pub clients: Option<Clients<'a>>,
     /// Protocols that are agreed to, by preference.
     pub application_protocols: Vec<String>,
+    /// TLS 1.2 is refused.
+    pub only_1_3: bool,
     /// Keys of sessions; without them no session is taken up again by ticket.
     pub sessions: Option<&'a Sessions>,
 }
@@ -63,7 +65,13 @@ impl Acceptance<'_> {
     /// # Errors
     /// When keys, roots or lists cannot be used.
     pub fn config(&self) -> Result<Arc<ServerConfig>, Error> {
-        let builder = server_builder()?;
+        let versions: &[&rustls::SupportedProtocolVersion] = match self.only_1_3 {
+            true => &[&rustls::version::TLS13],
+            false => rustls::DEFAULT_VERSIONS,
+        };
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
+            .map_err(Error::tls)?;
         let builder = match &self.clients {
             None => builder.with_no_client_auth(),
             Some(clients) => builder.with_client_cert_verifier(Arc::new(clients.verifier()?)),

@@ -12,15 +12,15 @@ use super::PeerCertificate;
 pub enum PeerName {
     /// A DNS name, address or URI; a certificate's star stands for one whole label.
     Exact(String),
-    /// How a URI begins: `spiffe://cluster.local/`.
-    UriPrefix(String),
+    /// How a name begins: `spiffe://cluster.local/`.
+    Prefix(String),
 }
 
 impl PeerName {
     fn fits(&self, peer: &PeerCertificate) -> bool {
         match self {
             Self::Exact(name) => is_named(peer, name),
-            Self::UriPrefix(prefix) => peer.uris.iter().any(|uri| uri.starts_with(prefix)),
+            Self::Prefix(prefix) => peer.uris.iter().chain(&peer.dns_names).any(|name| name.starts_with(prefix)),
         }
     }
 }

@@ -151,6 +151,7 @@ fn mesh_server(own: &Keypair, roots: &str, names: &[PeerName], sessions: &Sessio
             names: names.to_vec(),
         }),
         application_protocols: vec!["istio".to_owned()],
+        only_1_3: false,
         sessions: Some(sessions),
     };
     acceptance.config().unwrap()
@@ -172,7 +173,7 @@ fn workloads_know_each_other_by_their_names() {
     let authority = authority();
     let (own, roots) = (workload(&authority, CART, HOUR), authority.root_pem());
     let sessions = Sessions::new().unwrap();
-    let domain = |name: &str| PeerName::UriPrefix(format!("spiffe://{name}/"));
+    let domain = |name: &str| PeerName::Prefix(format!("spiffe://{name}/"));
     let exact = |name: &str| PeerName::Exact(name.to_owned());
     for (asked_by_server, asked_by_client, good) in [
         (vec![], vec![], true),

@@ -15,6 +15,7 @@ use super::codec::{self, CodecError, Reply, Source, Version, h1, h2};
 use super::exchange;
 use crate::active::compile::HttpChain;
 use crate::listen::accept::Ends;
+use crate::tls::peer::Peer;
 use crate::transport::{DRAIN, SILENCE, Transport};
 use crate::worker::Worker;
 
@@ -30,6 +31,8 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) chain: Arc<HttpChain>,
     pub(crate) ends: Ends,
+    /// Who sends the requests, if a certificate says so.
+    pub(crate) peer: Option<Arc<Peer>>,
 }
 
 impl Connection {
@@ -51,8 +54,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, mut transport: Transport) 
 
 /// Whether the client speaks HTTP/2: as agreed, or else by how it begins; `None` when it says nothing.
 async fn speaks_http2(transport: &mut Transport) -> Option<bool> {
-    if let Some(agreed) = transport.agreed_protocol() {
-        return Some(agreed == b"h2");
+    // Between proxies of a mesh the name may say no more than that they are such.
+    match transport.agreed_protocol() {
+        Some(b"h2" | b"istio-h2") => return Some(true),
+        Some(b"istio" | b"istio-peer-exchange") | None => {}
+        Some(_) => return Some(false),
     }
     clock::timeout(SILENCE, transport.readable()).await.ok()?.ok()?;
     let compare = async {

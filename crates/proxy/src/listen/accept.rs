@@ -161,7 +161,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
     };
     if let Some(tls) = chain.as_ref().and_then(Chain::tls) {
         // Boxed: of a handshake nothing stays.
-        match Box::pin(tls.accept(transport, hello)).await {
+        match Box::pin(tls.accept(transport, hello, &worker.settings.identity)).await {
             Ok(session) => (transport, ends.encrypted) = (session, true),
             Err(error) => {
                 tracing::debug!(%error, peer = %ends.peer, "no TLS session with a client");
@@ -173,7 +173,13 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
     }
     match chain {
         Some(Chain::Http(chain)) => {
-            let connection = http::connection::Connection { worker, chain, ends };
+            let peer = transport.peer().cloned();
+            let connection = http::connection::Connection {
+                worker,
+                chain,
+                ends,
+                peer,
+            };
             http::connection::serve(Rc::new(connection), transport).await;
         }
         Some(Chain::Tcp(chain)) => tcp::forward::serve(&worker, &chain, ends, transport).await,

@@ -64,6 +64,8 @@ pub(crate) fn count(counter: &Cell<u64>) {
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     pub(crate) health: Health,
+    /// It takes mutual TLS of the mesh.
+    pub(crate) mutual: bool,
     pub(crate) workload: Arc<Workload>,
     pub(crate) pool: Rc<Pool>,
     /// What all workers know of it.
@@ -214,6 +216,7 @@ impl Cluster {
         let endpoint = Rc::new(Endpoint {
             address,
             health: Health::Healthy,
+            mutual: false,
             workload: Arc::default(),
             pool: Rc::default(),
             host: Host::alone(address),
@@ -231,6 +234,7 @@ impl Endpoint {
         Rc::new(Self {
             address: host.address,
             health: Health::Healthy,
+            mutual: false,
             workload: Arc::default(),
             pool: Rc::default(),
             host: host.clone(),
@@ -257,6 +261,7 @@ impl Endpoint {
         Rc::new(Self {
             address: self.address,
             health: self.health,
+            mutual: self.mutual,
             workload: self.workload.clone(),
             pool: self.pool.special(purpose),
             host: self.host.clone(),
@@ -270,7 +275,9 @@ impl Endpoint {
             Some(old) if *old.workload == fact.workload => old.workload.clone(),
             _ => Arc::new(fact.workload.clone()),
         };
-        let pool: Rc<Pool> = known.map(|old| old.pool.clone()).unwrap_or_default();
+        // Connections in plain text are of no use to a member that takes mutual TLS now, nor the other way round.
+        let alike = known.filter(|old| old.mutual == fact.mutual);
+        let pool: Rc<Pool> = alike.map(|old| old.pool.clone()).unwrap_or_default();
         match fact.health {
             Health::Draining => pool.retire(),
             Health::Healthy | Health::Unhealthy => pool.revive(),
@@ -278,6 +285,7 @@ impl Endpoint {
         Self {
             address: fact.address,
             health: fact.health,
+            mutual: fact.mutual,
             workload,
             pool,
             host: host.clone(),
