@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    apply, bootstrap, controller, delete, demo, down, exec, get, install, logs, proxy, redirect, up, version,
+    apply, bootstrap, ca, controller, delete, demo, down, exec, get, install, logs, proxy, redirect, up, version,
 };
 
 #[derive(Parser)]
@@ -61,6 +61,8 @@ enum Command {
     Logs(logs::Arguments),
     /// Run a command in a container
     Exec(exec::Arguments),
+    /// Show or replace the root of the mesh's certificate authority
+    Ca(ca::Arguments),
     /// Run the control plane (what the istiod Deployment runs)
     #[command(visible_alias = "discovery")]
     Controller(controller::Arguments),
@@ -107,6 +109,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Delete(arguments) => block_on(delete::run(&target, &arguments)),
         Command::Logs(arguments) => block_on(logs::run(&target, &arguments)),
         Command::Exec(arguments) => block_on(exec::run(&target, &arguments)),
+        Command::Ca(arguments) => block_on(ca::run(&target, &arguments)),
         Command::Controller(arguments) => controller::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Redirect(arguments) => redirect::run(&arguments),

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod bootstrap;
 pub(crate) mod bootstrap_file;
+pub(crate) mod ca;
 pub(crate) mod controller;
 pub(crate) mod delete;
 pub(crate) mod demo;

@@ -3,18 +3,20 @@
 //! While the proxy drains (inbound) or after the listener has gone, HTTP/1.1 responses say `connection: close` and
 //! HTTP/2 connections are told GOAWAY; nothing that a client has begun is cut off.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use daemon::clock;
-use snapshot::Direction;
+use snapshot::{Cluster, Direction};
 
 use super::codec::{self, CodecError, Reply, Source, Version, h1, h2};
 use super::exchange;
 use crate::active::compile::HttpChain;
 use crate::listen::accept::Ends;
+use crate::telemetry::metrics::Label;
 use crate::tls::peer::Peer;
 use crate::transport::{DRAIN, SILENCE, Transport};
 use crate::worker::Worker;
@@ -33,6 +35,8 @@ pub(crate) struct Connection {
     pub(crate) ends: Ends,
     /// Who sends the requests, if a certificate says so.
     pub(crate) peer: Option<Arc<Peer>>,
+    /// Where requests of such a client went last, for metrics.
+    pub(crate) label: RefCell<Option<(Arc<Cluster>, Label)>>,
 }
 
 impl Connection {

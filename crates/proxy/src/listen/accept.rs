@@ -1,5 +1,6 @@
 //! Accepts connections of one worker, once for each, and hands them to their chain.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -179,6 +180,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
                 chain,
                 ends,
                 peer,
+                label: RefCell::default(),
             };
             http::connection::serve(Rc::new(connection), transport).await;
         }

@@ -21,6 +21,7 @@ use super::purpose::Purpose;
 use crate::error::UpstreamError;
 use crate::random::Random;
 use crate::telemetry::metrics::Label;
+use crate::tls::peer::Peer;
 
 /// Most original destinations with a pool; beyond, the idle ones are given up.
 const MAX_DESTINATIONS: usize = 1024;
@@ -72,6 +73,8 @@ pub(crate) struct Endpoint {
     pub(crate) host: Arc<Host>,
     /// Who it is in metrics, once known.
     pub(crate) label: Cell<Option<Label>>,
+    /// The same since it has shown who it is.
+    pub(crate) met: RefCell<Option<(Arc<Peer>, Label)>>,
 }
 
 impl Cluster {
@@ -221,6 +224,7 @@ impl Cluster {
             pool: Rc::default(),
             host: Host::alone(address),
             label: Cell::default(),
+            met: RefCell::default(),
         });
         destinations.insert(address, endpoint.clone());
         endpoint
@@ -239,6 +243,7 @@ impl Endpoint {
             pool: Rc::default(),
             host: host.clone(),
             label: Cell::default(),
+            met: RefCell::default(),
         })
     }
 
@@ -266,6 +271,7 @@ impl Endpoint {
             pool: self.pool.special(purpose),
             host: self.host.clone(),
             label: self.label.clone(),
+            met: RefCell::default(),
         })
     }
 
@@ -290,6 +296,7 @@ impl Endpoint {
             pool,
             host: host.clone(),
             label: Cell::default(),
+            met: RefCell::default(),
         }
     }
 }
