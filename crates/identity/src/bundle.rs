@@ -4,6 +4,7 @@
 //! A value of [`Bundle`] has at least one certificate, each once, and all of them can be read.
 
 use rustls_pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
 
 use crate::{Error, pem, tls};
 
@@ -30,8 +31,7 @@ impl Bundle {
         }
         let mut roots: Vec<CertificateDer<'static>> = Vec::new();
         for root in pem::decode_chain(text)? {
-            x509_parser::parse_x509_certificate(&root)
-                .map_err(|error| Error::malformed("root certificate", error))?;
+            read(&root)?;
             if !roots.contains(&root) {
                 roots.push(root);
             }
@@ -79,11 +79,6 @@ impl Bundle {
     /// When the chain cannot be read.
     pub fn led_by(&self, chain: &str) -> Result<Self, Error> {
         let chain = pem::decode_chain(chain)?;
-        let read = |certificate| {
-            x509_parser::parse_x509_certificate(certificate)
-                .map(|(_, read)| read)
-                .map_err(|error| Error::malformed("certificate", error))
-        };
         let last = chain.last().ok_or_else(|| Error::malformed("certificate", "the chain is empty"))?;
         let issuer = read(last)?.issuer().as_raw().to_vec();
         let mut roots = self.roots.clone();
@@ -112,6 +107,12 @@ impl Bundle {
     pub fn fingerprints(&self) -> impl Iterator<Item = String> {
         self.roots.iter().map(|root| tls::fingerprint(root))
     }
+}
+
+fn read<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {
+    x509_parser::parse_x509_certificate(certificate)
+        .map(|(_, read)| read)
+        .map_err(|error| Error::malformed("certificate", error))
 }
 
 #[cfg(test)]

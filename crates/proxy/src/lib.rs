@@ -163,13 +163,14 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
 
     let (_, lines) =
         telemetry::log_writer::Writer::start(&tasks).context("cannot start the writer of access logs")?;
+    let identity = parts.workload.clone().unwrap_or_default();
     let worker_settings = worker::Settings {
         mark: layout.capture.mark,
         workload: Arc::new(layout.node.workload()),
         address: layout.node.address,
         probe: probe.clone(),
         suspicions,
-        identity: parts.workload.clone().unwrap_or_default(),
+        identity: identity.clone(),
         surroundings: Arc::new(worker::Surroundings::of(&layout.node)),
         lines,
     };
@@ -225,6 +226,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         questions,
         snapshots: compiled_receiver,
         drain_wanted,
+        identity,
         node: layout.node,
     };
     layout.addresses.extend(

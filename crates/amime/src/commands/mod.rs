@@ -12,6 +12,7 @@ pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod install;
 pub(crate) mod logs;
+pub(crate) mod mtls;
 pub(crate) mod proxy;
 pub(crate) mod redirect;
 pub(crate) mod up;

@@ -50,8 +50,9 @@ impl Keys {
 
     /// Becomes ready when something has changed: another authority stands, or the certificate has come of age.
     pub(crate) async fn changed(&mut self) {
+        let due = self.renewal;
         let renewal = async {
-            match self.renewal {
+            match due {
                 Some(due) => clock::sleep_until(due).await,
                 None => std::future::pending().await,
             }

@@ -172,6 +172,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
     } else {
         transport.learn_server_name(hello);
     }
+    let _connected = worker.callers.connected(ends, transport.peer());
     match chain {
         Some(Chain::Http(chain)) => {
             let peer = transport.peer().cloned();

@@ -12,6 +12,7 @@ use snapshot::Direction;
 use snapshot::cluster::ServiceRef;
 use snapshot::endpoint::Workload;
 
+use super::callers::{Caller, Count};
 use super::flags::Flags;
 use crate::tls::peer::Peer;
 
@@ -194,6 +195,8 @@ pub(crate) struct Report {
     pub(crate) clusters: Vec<ClusterReport>,
     /// Lines of the access log that came faster than they could be written.
     pub(crate) dropped_lines: u64,
+    /// Who calls this workload.
+    pub(crate) callers: Vec<(Caller, Count)>,
 }
 
 /// The basic numbers of one cluster.
@@ -269,6 +272,7 @@ impl Metrics {
                 .collect(),
             clusters: Vec::new(),
             dropped_lines: 0,
+            callers: Vec::new(),
         }
     }
 }

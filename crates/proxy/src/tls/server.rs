@@ -87,7 +87,8 @@ impl Server {
             let peer = Peer::of(session.get_ref().1, own);
             // Only a session that was taken up again gets here with one.
             if peer.as_ref().is_some_and(|peer| peer.has_expired(clock::wall())) {
-                return Err(rustls::Error::from(rustls::CertificateError::Expired).into());
+                let expired = rustls::CertificateError::Expired;
+                return Err(TlsError::Handshake(expired.into()));
             }
             let mut transport = Transport::secured(session, peer);
             transport.learn_server_name(Some(hello));

@@ -24,6 +24,7 @@ pub(super) fn to_proto(header: &ClientCertificateHeader, message: &mut HttpConne
             chain: details.chain,
             dns: details.dns,
             uri: details.uri,
+            ..Default::default()
         });
 }
 
