@@ -14,7 +14,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
 use xds::secrets::Trusted;
 use xds::transport::Settings;
-use xds::transport::certificates::{CertificateResponse, CertificateService};
+use xds::transport::certificates::{Call, CertificateResponse, CertificateService};
 
 use super::transport::{HOUR, now};
 use super::world::PATIENCE;
@@ -35,7 +35,7 @@ struct Server {
 impl Server {
     async fn start(authority: Arc<Authority>, lifetime: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (calls, mut asked) = mpsc::channel(4);
+        let (calls, mut asked) = mpsc::channel::<Call>(4);
         let server = Self {
             address: listener.local_addr().unwrap(),
             works: Arc::new(AtomicBool::new(true)),

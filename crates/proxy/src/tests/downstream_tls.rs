@@ -224,9 +224,11 @@ async fn server_names_choose_the_certificate_and_what_is_read_for_that_is_not_lo
 async fn a_chain_without_usable_files_serves_nobody_until_they_are_there() {
     let trusted = Trusted::new();
     let tls = server_tls(&trusted, "a.example", &[]);
-    let key = std::fs::read_to_string(&tls.certificate.key).unwrap();
-    std::fs::write(&tls.certificate.key, "not a key").unwrap();
-    let files = tls.certificate.clone();
+    let Certificate::Files(files) = tls.certificate.clone() else {
+        unreachable!("it is in files")
+    };
+    let key = std::fs::read_to_string(&files.key).unwrap();
+    std::fs::write(&files.key, "not a key").unwrap();
     let (world, _backend) = world(tls).await;
     assert_eq!(nobody(&trusted).call(&world, "a.example").await, None);
     std::fs::write(&files.key, key).unwrap();

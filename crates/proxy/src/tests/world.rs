@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::settings::{Capture, Certificates, Discovery as Controller, Listen, Node};
-use crate::{OriginalDestination, Parts, Settings, Workload};
+use crate::{OriginalDestination, Parts, Settings, Workload as Identity};
 
 /// Longest time that any step of a test may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,11 +41,11 @@ impl World {
     }
 
     /// One that is somebody in a mesh.
-    pub(super) async fn of(workload: Workload, snapshot: Snapshot) -> Self {
+    pub(super) async fn of(workload: Identity, snapshot: Snapshot) -> Self {
         Self::with(snapshot, 1, Some(workload)).await
     }
 
-    async fn with(snapshot: Snapshot, workers: usize, workload: Option<Workload>) -> Self {
+    async fn with(snapshot: Snapshot, workers: usize, workload: Option<Identity>) -> Self {
         let (snapshots, receiver) = watch::channel(Some(Arc::new(snapshot)));
         let destination = Arc::new(Mutex::new("10.96.0.1:80".parse().unwrap()));
         let current = destination.clone();

@@ -13,6 +13,7 @@ use crate::http::connection::Connection;
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// Who it is in a mesh; `None` for certificates of other kinds.
+    #[allow(dead_code, reason = "policies are about it")]
     pub(crate) id: Option<SpiffeId>,
     /// The first URI of its certificate; empty without one.
     pub(crate) uri: String,
