@@ -9,7 +9,8 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    apply, bootstrap, ca, controller, delete, demo, down, exec, get, install, logs, mtls, proxy, redirect, up, version,
+    apply, bootstrap, ca, controller, delete, demo, down, exec, get, install, logs, mtls, proxy, redirect,
+    up, version,
 };
 
 #[derive(Parser)]

@@ -186,8 +186,14 @@ impl Controller {
             published: self.published.clone(),
             longest: self.settings.lifetimes.longest,
         };
-        let keeper = Keeper::new(self.client.clone(), self.settings.namespace.clone(), change, sight);
-        self.tasks.spawn("certificate authority", keeper.run(self.drain.clone()));
+        let keeper = Keeper::new(
+            self.client.clone(),
+            self.settings.namespace.clone(),
+            change,
+            sight,
+        );
+        self.tasks
+            .spawn("certificate authority", keeper.run(self.drain.clone()));
     }
 
     fn start_pushes(

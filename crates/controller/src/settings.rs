@@ -326,7 +326,10 @@ mod tests {
             (vec!["--grpcAddr=:15010"], vec![], "without TLS"),
             (
                 vec![],
-                vec![("DEFAULT_WORKLOAD_CERT_TTL", "48h"), ("MAX_WORKLOAD_CERT_TTL", "24h")],
+                vec![
+                    ("DEFAULT_WORKLOAD_CERT_TTL", "48h"),
+                    ("MAX_WORKLOAD_CERT_TTL", "24h"),
+                ],
                 "more than MAX_WORKLOAD_CERT_TTL",
             ),
             (

@@ -154,7 +154,11 @@ impl Started {
         let client = cluster_with_a_service(authority.clone());
         let running = start_with(settings(), client).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let root = authority.lock().unwrap().clone().expect("the controller stored its authority");
+        let root = authority
+            .lock()
+            .unwrap()
+            .clone()
+            .expect("the controller stored its authority");
         std::fs::write(directory.path().join("root-cert.pem"), root).unwrap();
         std::fs::write(directory.path().join("token"), "a token").unwrap();
         Self { running, directory }
@@ -183,19 +187,28 @@ async fn a_workload_with_a_token_gets_a_certificate_for_itself() {
     let started = Started::new().await;
     let key = identity::PrivateKey::generate().unwrap();
     let request = || xds::transport::certificates::CertificateRequest {
-        csr: key.request(&["spiffe://cluster.local/ns/other/sa/other"]).unwrap(),
+        csr: key
+            .request(&["spiffe://cluster.local/ns/other/sa/other"])
+            .unwrap(),
         validity_duration: 600,
         metadata: None,
     };
-    let chain = xds::transport::certificates::create(&started.caller(true), request()).await.unwrap();
+    let chain = xds::transport::certificates::create(&started.caller(true), request())
+        .await
+        .unwrap();
     let keypair = identity::Keypair::with_key(&chain[0], key.clone()).unwrap();
     let facts = keypair.facts().unwrap();
     assert_eq!(facts.uris, ["spiffe://cluster.local/ns/shop/sa/default"]);
     let root = std::fs::read_to_string(started.directory.path().join("root-cert.pem")).unwrap();
     assert_eq!(chain.last(), Some(&root));
 
-    let refused = xds::transport::certificates::create(&started.caller(false), request()).await.unwrap_err();
-    assert!(refused.to_string().contains("request authenticate failure"), "{refused}");
+    let refused = xds::transport::certificates::create(&started.caller(false), request())
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("request authenticate failure"),
+        "{refused}"
+    );
     started.running.stop(Duration::from_secs(5)).await;
 }
 

@@ -65,7 +65,12 @@ impl Bundle {
     /// These without the other's; unchanged when none would be left.
     #[must_use]
     pub fn without(&self, others: &Self) -> Self {
-        let left: Vec<_> = self.roots.iter().filter(|root| !others.roots.contains(root)).cloned().collect();
+        let left: Vec<_> = self
+            .roots
+            .iter()
+            .filter(|root| !others.roots.contains(root))
+            .cloned()
+            .collect();
         match left.is_empty() {
             true => self.clone(),
             false => Self::of(left),
@@ -79,12 +84,15 @@ impl Bundle {
     /// When the chain cannot be read.
     pub fn led_by(&self, chain: &str) -> Result<Self, Error> {
         let chain = pem::decode_chain(chain)?;
-        let last = chain.last().ok_or_else(|| Error::malformed("certificate", "the chain is empty"))?;
+        let last = chain
+            .last()
+            .ok_or_else(|| Error::malformed("certificate", "the chain is empty"))?;
         let issuer = read(last)?.issuer().as_raw().to_vec();
         let mut roots = self.roots.clone();
         // A chain may end in the root itself, and roots may share their name.
         let position = roots.iter().position(|root| root == last).or_else(|| {
-            let named = |root: &CertificateDer<'_>| read(root).is_ok_and(|root| root.subject().as_raw() == issuer);
+            let named =
+                |root: &CertificateDer<'_>| read(root).is_ok_and(|root| root.subject().as_raw() == issuer);
             roots.iter().position(named)
         });
         if let Some(position) = position {
@@ -144,7 +152,9 @@ mod tests {
         let make = |name| Authority::generate(name, Duration::from_secs(60), crate::now()).unwrap();
         let (one, two) = (make("one"), make("two"));
         let both = Bundle::from_pem(&format!("{}{}", one.root_pem(), two.root_pem())).unwrap();
-        let leaf = two.issue_workload(&["spiffe://a/ns/b/sa/c"], Duration::from_secs(9), crate::now()).unwrap();
+        let leaf = two
+            .issue_workload(&["spiffe://a/ns/b/sa/c"], Duration::from_secs(9), crate::now())
+            .unwrap();
         for chain in [leaf.chain_pem(), two.certificate_pem()] {
             let led = both.led_by(&chain).unwrap();
             assert_eq!(led.pem(), format!("{}{}", two.root_pem(), one.root_pem()));

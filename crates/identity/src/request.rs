@@ -20,7 +20,8 @@ impl CertificateRequest {
     /// # Errors
     /// When the text is no request, is too long, or was signed by another key.
     pub fn from_pem(text: &str) -> Result<Self, Error> {
-        let malformed = |reason: &dyn std::fmt::Display| Error::malformed("certificate signing request", reason);
+        let malformed =
+            |reason: &dyn std::fmt::Display| Error::malformed("certificate signing request", reason);
         if text.len() > LONGEST {
             return Err(malformed(&"it is too long"));
         }
@@ -80,7 +81,12 @@ mod tests {
             "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
             "A".repeat(LONGEST)
         );
-        for text in ["", "hello", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", &long] {
+        for text in [
+            "",
+            "hello",
+            "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+            &long,
+        ] {
             assert!(CertificateRequest::from_pem(text).is_err());
         }
     }

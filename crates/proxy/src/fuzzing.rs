@@ -250,17 +250,24 @@ fn csr(bytes: &[u8]) {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let hour = Duration::from_secs(3600);
     let authority = AUTHORITY.get_or_init(|| Authority::generate("fuzz", hour, now).expect("randomness"));
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     if let Ok(chain) = authority.sign_csr(text, &[CALLER], hour, now) {
         let facts = PeerCertificate::of(&chain).expect("what was signed can be read");
-        assert_eq!((facts.uris.as_slice(), facts.subject.as_str()), ([CALLER.to_owned()].as_slice(), ""));
+        assert_eq!(
+            (facts.uris.as_slice(), facts.subject.as_str()),
+            ([CALLER.to_owned()].as_slice(), "")
+        );
         assert!(facts.dns_names.is_empty() && facts.addresses.is_empty());
     }
 }
 
 /// Keys, certificates and lists in PEM: read, or refused.
 fn pem(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     if let Ok(bundle) = Bundle::from_pem(text) {
         let again = Bundle::from_pem(bundle.pem()).expect("what was written can be read");
         assert_eq!(again, bundle);

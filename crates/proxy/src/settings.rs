@@ -384,7 +384,9 @@ fn go_duration(text: &str) -> Option<Duration> {
     let (mut rest, mut total) = (text, Duration::ZERO);
     while !rest.is_empty() {
         let unit = rest.find(|c: char| c.is_ascii_alphabetic())?;
-        let end = rest[unit..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |end| unit + end);
+        let end = rest[unit..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |end| unit + end);
         total = total.checked_add(duration(&rest[..end])?)?;
         rest = &rest[end..];
     }

@@ -54,7 +54,11 @@ impl Secret {
         };
         // A version is seen by whoever reads the stream's log: it names the certificate, and says nothing of the key.
         let version = keypair.chain.first().map(identity::tls::fingerprint);
-        Self::new(name, version.unwrap_or_default(), Type::TlsCertificate(certificate))
+        Self::new(
+            name,
+            version.unwrap_or_default(),
+            Type::TlsCertificate(certificate),
+        )
     }
 
     /// Roots.
@@ -64,7 +68,11 @@ impl Secret {
             crl: trusted.revoked.as_deref().map(inline),
             ..Default::default()
         };
-        let text = format!("{}{}", trusted.roots.pem(), trusted.revoked.as_deref().unwrap_or_default());
+        let text = format!(
+            "{}{}",
+            trusted.roots.pem(),
+            trusted.revoked.as_deref().unwrap_or_default()
+        );
         let version = identity::tls::fingerprint(&identity::CertificateDer::from(text.into_bytes()));
         Self::new(name, version, Type::ValidationContext(context))
     }
@@ -144,7 +152,9 @@ impl Secrets {
             self.held.remove(name);
             self.told.remove(name);
         }
-        let push = self.outstanding.take_if(|push| push.nonce == request.response_nonce)?;
+        let push = self
+            .outstanding
+            .take_if(|push| push.nonce == request.response_nonce)?;
         match &request.error {
             None => {
                 self.held.extend(push.versions);
@@ -163,7 +173,10 @@ impl Secrets {
         let new = |name: &&String| self.told.get(*name) != Some(&version(name));
         let (mut versions, mut resources, mut removed) = (Vec::new(), Vec::new(), Vec::new());
         for name in self.wanted.iter().filter(new).cloned().collect::<Vec<_>>() {
-            self.told.insert(name.clone(), self.known.get(&name).map(|secret| secret.version.clone()));
+            self.told.insert(
+                name.clone(),
+                self.known.get(&name).map(|secret| secret.version.clone()),
+            );
             let Some(secret) = self.known.get(&name) else {
                 removed.push(name);
                 continue;
@@ -283,7 +296,11 @@ mod tests {
     }
 
     fn names(response: &Response) -> Vec<&str> {
-        response.resources.iter().map(|resource| resource.name.as_str()).collect()
+        response
+            .resources
+            .iter()
+            .map(|resource| resource.name.as_str())
+            .collect()
     }
 
     #[test]
@@ -294,7 +311,10 @@ mod tests {
         assert!(server.poll().is_none(), "nobody asked");
         server.request(&asks(&[ROOTS, "other"]));
         let response = server.poll().unwrap();
-        assert_eq!((names(&response), response.removed.as_slice()), (vec![ROOTS], ["other".to_owned()].as_slice()));
+        assert_eq!(
+            (names(&response), response.removed.as_slice()),
+            (vec![ROOTS], ["other".to_owned()].as_slice())
+        );
         assert!(!server.holds_latest(ROOTS));
         let (said, believed) = answer(&response);
         assert_eq!(believed, Some(trust(&one)));

@@ -63,7 +63,9 @@ impl Authority<'_> {
         let found = self.cluster.get(&format!("{}/{MAP}", self.path)).await;
         match found {
             Err(error) if error.is_not_found() => {
-                bail!("the controller has not said anything of its certificate authority yet: is the mesh installed?")
+                bail!(
+                    "the controller has not said anything of its certificate authority yet: is the mesh installed?"
+                )
             }
             found => Ok(found?),
         }
@@ -80,7 +82,9 @@ impl Authority<'_> {
         self.map().await?;
         let patch = json!({"metadata": {"annotations": {ROTATE: request}}});
         let path = format!("{}/{MAP}", self.path);
-        self.cluster.patch(&path, "application/merge-patch+json", &patch).await?;
+        self.cluster
+            .patch(&path, "application/merge-patch+json", &patch)
+            .await?;
         let deadline = clock::now() + HEARD;
         loop {
             let map = self.map().await?;
@@ -141,7 +145,12 @@ fn written(status: &Value) -> String {
         format!("Secret    {}", text(status, "/source")),
         format!("Expires   {}", date(status["expires"].as_u64().unwrap_or(0))),
     ];
-    for root in status["roots"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for root in status["roots"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         let signs = if root == signer { "  (signs)" } else { "" };
         lines.push(format!("Root      {root}{signs}"));
     }
@@ -198,7 +207,10 @@ mod tests {
     fn a_rotation_that_is_over_is_none() {
         assert_eq!(progress(&json!({"rotation": null})), None);
         let begun = json!({"rotation": {"phase": "trusting", "waitingFor": []}});
-        assert_eq!(progress(&begun).as_deref(), Some("both roots are believed, the old one signs"));
+        assert_eq!(
+            progress(&begun).as_deref(),
+            Some("both roots are believed, the old one signs")
+        );
     }
 
     #[test]

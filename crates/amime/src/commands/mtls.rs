@@ -74,15 +74,23 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Resul
 
 /// `shop/backend-0`.
 fn name_of(pod: &Value) -> String {
-    format!("{}/{}", text(pod, "/metadata/namespace"), text(pod, "/metadata/name"))
+    format!(
+        "{}/{}",
+        text(pod, "/metadata/namespace"),
+        text(pod, "/metadata/name")
+    )
 }
 
 /// Pods by address. Those of the host's network share theirs, and are left out.
 fn names(pods: &[Value]) -> BTreeMap<String, String> {
-    let own = pods.iter().filter(|pod| pod["spec"]["hostNetwork"] != true && text(pod, "/status/phase") == "Running");
+    let own = pods
+        .iter()
+        .filter(|pod| pod["spec"]["hostNetwork"] != true && text(pod, "/status/phase") == "Running");
     let addresses = own.flat_map(|pod| {
         let all = pod["status"]["podIPs"].as_array().into_iter().flatten();
-        let all = all.map(|address| text(address, "/ip")).chain([text(pod, "/status/podIP")]);
+        let all = all
+            .map(|address| text(address, "/ip"))
+            .chain([text(pod, "/status/podIP")]);
         all.filter(|address| !address.is_empty())
             .map(|address| (address.to_owned(), name_of(pod)))
             .collect::<Vec<_>>()
@@ -159,7 +167,15 @@ fn written(told: &[(String, Value)], names: &BTreeMap<String, String>) -> String
         return "No connections.\n".to_owned();
     }
     rows.sort();
-    let headings = ["SOURCE", "DESTINATION", "SECURITY", "SOURCE IDENTITY", "DESTINATION IDENTITY", "OPEN", "TOTAL"];
+    let headings = [
+        "SOURCE",
+        "DESTINATION",
+        "SECURITY",
+        "SOURCE IDENTITY",
+        "DESTINATION IDENTITY",
+        "OPEN",
+        "TOTAL",
+    ];
     table::columns(&headings, &rows)
 }
 
@@ -206,7 +222,10 @@ mod tests {
 
     #[test]
     fn both_ends_have_names_and_plain_text_is_called_so() {
-        let pods = [pod("backend-0", "10.0.0.1", PROXY), pod("stranger", "10.0.0.9", "app")];
+        let pods = [
+            pod("backend-0", "10.0.0.1", PROXY),
+            pod("stranger", "10.0.0.9", "app"),
+        ];
         let callers = json!([
             {"client": "10.0.0.7", "port": 9090, "security": "mutual_tls", "clientIdentity": "spiffe://a/ns/shop/sa/x",
              "identity": "spiffe://a/ns/shop/sa/y", "open": 1, "opened": 3},
@@ -215,16 +234,36 @@ mod tests {
         assert_eq!(proxies(&pods, Some("shop")).len(), 1);
         assert!(proxies(&pods, Some("other")).is_empty());
         let text = written(&[("shop/backend-0".into(), callers)], &names(&pods));
-        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split("   ").map(str::trim).collect()).collect();
-        let cells = |line: usize| lines[line].iter().filter(|cell| !cell.is_empty()).copied().collect::<Vec<_>>().join("|");
-        assert_eq!(cells(1), "10.0.0.7|shop/backend-0:9090|mutual TLS|spiffe://a/ns/shop/sa/x|spiffe://a/ns/shop/sa/y|1|3");
-        assert_eq!(cells(2), "shop/stranger|shop/backend-0:9090|plain text|-|spiffe://a/ns/shop/sa/y|0|1");
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split("   ").map(str::trim).collect())
+            .collect();
+        let cells = |line: usize| {
+            lines[line]
+                .iter()
+                .filter(|cell| !cell.is_empty())
+                .copied()
+                .collect::<Vec<_>>()
+                .join("|")
+        };
+        assert_eq!(
+            cells(1),
+            "10.0.0.7|shop/backend-0:9090|mutual TLS|spiffe://a/ns/shop/sa/x|spiffe://a/ns/shop/sa/y|1|3"
+        );
+        assert_eq!(
+            cells(2),
+            "shop/stranger|shop/backend-0:9090|plain text|-|spiffe://a/ns/shop/sa/y|0|1"
+        );
     }
 
     #[test]
     fn an_answer_is_read_or_named() {
         assert_eq!(body(b"HTTP/1.1 200 OK\r\n\r\n[1]").unwrap(), json!([1]));
-        for answer in [&b"HTTP/1.1 404 Not Found\r\n\r\n"[..], b"", b"HTTP/1.1 200 OK\r\n\r\n{"] {
+        for answer in [
+            &b"HTTP/1.1 404 Not Found\r\n\r\n"[..],
+            b"",
+            b"HTTP/1.1 200 OK\r\n\r\n{",
+        ] {
             assert!(body(answer).is_err());
         }
     }

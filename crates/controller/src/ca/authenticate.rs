@@ -37,7 +37,9 @@ impl Caller {
 
     /// Who a certificate of the mesh is for; `None` for one of another trust domain.
     fn of_certificate(certificate: &PeerCertificate, trust_domain: &str) -> Option<Self> {
-        let id = certificate.spiffe_id().filter(|id| id.trust_domain() == trust_domain)?;
+        let id = certificate
+            .spiffe_id()
+            .filter(|id| id.trust_domain() == trust_domain)?;
         Some(Self {
             namespace: id.namespace().to_owned(),
             service_account: id.service_account().to_owned(),

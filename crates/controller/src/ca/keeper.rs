@@ -99,7 +99,11 @@ impl Keeper {
                 }
             };
             if let Err(error) = outcome {
-                tracing::warn!(scope = "ca", error = format!("{error:#}"), "certificate authority not kept");
+                tracing::warn!(
+                    scope = "ca",
+                    error = format!("{error:#}"),
+                    "certificate authority not kept"
+                );
             }
         }
     }
@@ -168,17 +172,27 @@ impl Keeper {
         }
         let coming = Authority::generate(&self.organisation(), root::LIFETIME, clock::wall())?;
         let next = trusting(&standing, coming, clock::unix_seconds())?;
-        tracing::info!(scope = "ca", to = next.rotation.as_ref().map(|rotation| &*rotation.to), "rotation begins");
+        tracing::info!(
+            scope = "ca",
+            to = next.rotation.as_ref().map(|rotation| &*rotation.to),
+            "rotation begins"
+        );
         self.store(&standing, next).await
     }
 
     /// The name in our own root, which the next one has as well.
     fn organisation(&self) -> String {
         let standing = self.standing.borrow();
-        let facts = identity::Keypair::from_pem(&standing.authority.certificate_pem(), &standing.authority.key_pem())
-            .and_then(|keypair| keypair.facts());
+        let facts = identity::Keypair::from_pem(
+            &standing.authority.certificate_pem(),
+            &standing.authority.key_pem(),
+        )
+        .and_then(|keypair| keypair.facts());
         let organisations = facts.map(|facts| facts.organisations).unwrap_or_default();
-        organisations.into_iter().next().unwrap_or_else(|| "cluster.local".to_owned())
+        organisations
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| "cluster.local".to_owned())
     }
 
     /// Looks whether something is due.
@@ -203,7 +217,12 @@ impl Keeper {
     }
 
     /// Pods that are gone use no certificate.
-    async fn forget_the_dead(&mut self, standing: &Standing, rotation: &Rotation, facts: &Facts) -> Result<()> {
+    async fn forget_the_dead(
+        &mut self,
+        standing: &Standing,
+        rotation: &Rotation,
+        facts: &Facts,
+    ) -> Result<()> {
         if rotation.phase != Phase::Renewing {
             return Ok(());
         }
@@ -221,14 +240,18 @@ impl Keeper {
         if gone.is_empty() {
             return Ok(());
         }
-        self.store(standing, noted(standing, rotation.without(&gone))?).await
+        self.store(standing, noted(standing, rotation.without(&gone))?)
+            .await
     }
 
     fn facts(&self, standing: &Standing) -> Facts {
         let now = clock::unix_seconds();
         let proxies = self.sight.connections.all();
         let proxies = proxies.into_iter().map(|connection| Proxy {
-            name: format!("{}/{}", connection.peer.node.namespace, connection.peer.node.pod_name),
+            name: format!(
+                "{}/{}",
+                connection.peer.node.namespace, connection.peer.node.pod_name
+            ),
             holds: connection.holds_roots,
         });
         Facts {
@@ -251,7 +274,9 @@ impl Keeper {
             }
             let mut secret = root::to_secret(&next, &self.namespace)?;
             secret.metadata = stored.metadata;
-            secrets.replace(root::OWN, &PostParams::default(), &secret).await?;
+            secrets
+                .replace(root::OWN, &PostParams::default(), &secret)
+                .await?;
             Ok(())
         };
         let stored = in_time(work).await;
@@ -285,7 +310,9 @@ impl Keeper {
             }
             Ok(())
         };
-        in_time(work).await.context("cannot say how the certificate authority is")?;
+        in_time(work)
+            .await
+            .context("cannot say how the certificate authority is")?;
         self.told = data;
         Ok(())
     }
@@ -324,7 +351,10 @@ async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// Whether our own root nears its end.
 fn is_old(standing: &Standing) -> bool {
-    let left = standing.expires().duration_since(clock::wall()).unwrap_or_default();
+    let left = standing
+        .expires()
+        .duration_since(clock::wall())
+        .unwrap_or_default();
     standing.source == Source::Own && left < root::LIFETIME / GRACE
 }
 
@@ -356,7 +386,10 @@ fn trusting(before: &Standing, coming: Authority, now: u64) -> Result<Standing> 
 
 /// Both are believed, the new one signs. The key of the old one is forgotten.
 fn renewing(before: &Standing, rotation: Rotation) -> Result<Standing> {
-    let coming = before.coming.as_ref().context("the authority that comes is not stored")?;
+    let coming = before
+        .coming
+        .as_ref()
+        .context("the authority that comes is not stored")?;
     let mut next = standing_of(among(coming, &before.trusted.roots)?, before)?;
     next.rotation = Some(rotation);
     Ok(next)

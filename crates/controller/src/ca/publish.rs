@@ -154,11 +154,7 @@ async fn supply(client: &kube::Client, namespace: &str, wanted: &Wanted) -> Resu
     Ok(())
 }
 
-async fn write(
-    maps: &Api<ConfigMap>,
-    namespace: &str,
-    (name, key, text): (&str, &str, &str),
-) -> Result<()> {
+async fn write(maps: &Api<ConfigMap>, namespace: &str, (name, key, text): (&str, &str, &str)) -> Result<()> {
     match maps.get_opt(name).await? {
         Some(map) if is_right(&map, key, text) => return Ok(()),
         Some(_) => {
@@ -208,7 +204,10 @@ mod tests {
     fn only_maps_that_are_wrong_or_gone_are_repaired() {
         let right = root_map("ROOT");
         let wrong = root_map("other");
-        assert_eq!(map_to_repair(Ok(Event::Apply(right.clone())), &wanted("ROOT")), None);
+        assert_eq!(
+            map_to_repair(Ok(Event::Apply(right.clone())), &wanted("ROOT")),
+            None
+        );
         assert_eq!(
             map_to_repair(Ok(Event::Apply(wrong.clone())), &wanted("ROOT")).as_deref(),
             Some("shop")
@@ -278,9 +277,13 @@ mod tests {
                 .is_ok()
         );
         assert!(
-            supply(&answering(404, "NotFound", "namespace not found"), "shop", &wanted("ROOT"))
-                .await
-                .is_ok()
+            supply(
+                &answering(404, "NotFound", "namespace not found"),
+                "shop",
+                &wanted("ROOT")
+            )
+            .await
+            .is_ok()
         );
         assert!(
             supply(&answering(403, "Forbidden", "no"), "shop", &wanted("ROOT"))

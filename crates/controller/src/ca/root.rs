@@ -98,7 +98,8 @@ pub(super) async fn load(secrets: &Api<Secret>) -> Result<Option<Standing>> {
 pub(super) fn read(secret: &Secret, source: Source) -> Result<Standing> {
     let name = || format!("Secret {}", secret.metadata.name.as_deref().unwrap_or_default());
     let mut standing = Standing::new(from_secret(secret).with_context(name)?, source).with_context(name)?;
-    let entry = |name: &str| text_of(secret, name).map(|text| Some(text).filter(|text| !text.trim().is_empty()));
+    let entry =
+        |name: &str| text_of(secret, name).map(|text| Some(text).filter(|text| !text.trim().is_empty()));
     if let Some(lists) = entry(REVOKED)? {
         tls::check_revocation_lists(&lists).with_context(|| format!("{}, entry {REVOKED}", name()))?;
         standing.trusted.revoked = Some(lists);
@@ -106,7 +107,8 @@ pub(super) fn read(secret: &Secret, source: Source) -> Result<Standing> {
     if source == Source::Own
         && let Some(rotation) = entry(ROTATION)?
     {
-        let rotation = serde_json::from_str(&rotation).with_context(|| format!("{}, entry {ROTATION}", name()))?;
+        let rotation =
+            serde_json::from_str(&rotation).with_context(|| format!("{}, entry {ROTATION}", name()))?;
         standing.rotation = Some(rotation);
         if let (Some(certificate), Some(key)) = (entry(COMING_CERTIFICATE)?, entry(COMING_KEY)?) {
             let coming = Authority::from_pem(&certificate, &key);
@@ -126,7 +128,13 @@ pub(super) fn to_secret(standing: &Standing, namespace: &str) -> Result<Secret> 
         entry(ISTIO.key, authority.key_pem()),
         entry(ISTIO.roots, standing.roots().to_owned()),
     ]);
-    data.extend(standing.trusted.revoked.clone().map(|lists| entry(REVOKED, lists)));
+    data.extend(
+        standing
+            .trusted
+            .revoked
+            .clone()
+            .map(|lists| entry(REVOKED, lists)),
+    );
     if let Some(rotation) = &standing.rotation {
         data.extend([entry(ROTATION, serde_json::to_string(rotation)?)]);
     }
@@ -155,7 +163,10 @@ fn text_of(secret: &Secret, name: &str) -> Result<String> {
 }
 
 fn from_secret(secret: &Secret) -> Result<Authority> {
-    let is_istios = secret.data.as_ref().is_some_and(|data| data.contains_key(ISTIO.certificate));
+    let is_istios = secret
+        .data
+        .as_ref()
+        .is_some_and(|data| data.contains_key(ISTIO.certificate));
     let entries = if is_istios { ISTIO } else { KUBERNETES };
     let text = |name: &str| text_of(secret, name);
     let certificate = text(entries.certificate)?;
@@ -231,7 +242,10 @@ mod tests {
         let mut secret = to_secret(&standing(), "istio-system").unwrap();
         let data = secret.data.as_mut().unwrap();
         data.insert(REVOKED.to_owned(), ByteString(b"nothing".to_vec()));
-        let error = read(&secret, Source::Own).err().map(|error| format!("{error:#}")).unwrap();
+        let error = read(&secret, Source::Own)
+            .err()
+            .map(|error| format!("{error:#}"))
+            .unwrap();
         assert!(error.contains("entry ca-crl.pem"), "{error}");
     }
 

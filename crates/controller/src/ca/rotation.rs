@@ -111,7 +111,10 @@ impl Rotation {
         reasons.extend(lagging.map(|proxy| format!("{} has not acknowledged the new bundle", proxy.name)));
         let by_file = facts.proxies.iter().any(|proxy| proxy.holds.is_none());
         if by_file && passed < FILES {
-            reasons.push(format!("proxies that follow a file get {} s more", FILES - passed));
+            reasons.push(format!(
+                "proxies that follow a file get {} s more",
+                FILES - passed
+            ));
         }
         if passed < SETTLE {
             reasons.push("the new bundle settles".to_owned());
@@ -126,7 +129,10 @@ impl Rotation {
         let forever = facts.now.saturating_add(facts.longest);
         let connected = facts.proxies.iter().map(|proxy| (proxy.name.clone(), forever));
         // What is known exactly counts more than what is assumed of everybody.
-        let issued = facts.issued.iter().map(|(name, (_, until))| (name.clone(), *until));
+        let issued = facts
+            .issued
+            .iter()
+            .map(|(name, (_, until))| (name.clone(), *until));
         let mut former: BTreeMap<String, u64> = connected.chain(issued).collect();
         if former.len() > CALLERS {
             former = BTreeMap::from([("callers that are too many to be named".to_owned(), forever)]);
@@ -141,7 +147,10 @@ impl Rotation {
 
     fn after_renewing(&self, facts: &Facts) -> Next {
         let renewed = |name: &str| facts.issued.get(name).is_some_and(|(root, _)| *root == self.to);
-        let left = self.former.iter().filter(|(name, until)| **until > facts.now && !renewed(name));
+        let left = self
+            .former
+            .iter()
+            .filter(|(name, until)| **until > facts.now && !renewed(name));
         let left: BTreeMap<String, u64> = left.map(|(name, until)| (name.clone(), *until)).collect();
         if left.is_empty() && facts.now.saturating_sub(self.entered) >= SETTLE {
             return Next::Finish;
@@ -153,7 +162,9 @@ impl Rotation {
             });
         }
         let names = left.keys();
-        let mut reasons: Vec<String> = names.map(|name| format!("{name} has a certificate of the old root")).collect();
+        let mut reasons: Vec<String> = names
+            .map(|name| format!("{name} has a certificate of the old root"))
+            .collect();
         if reasons.is_empty() {
             reasons.push("the new signer settles".to_owned());
         }
@@ -226,14 +237,26 @@ mod tests {
     #[test]
     fn the_signer_is_switched_when_everybody_believes_the_new_root() {
         let rotation = Rotation::new(NEW.into(), 1000);
-        let lagging = facts(1010, vec![proxy("shop/a", Some(true)), proxy("shop/b", Some(false))]);
-        assert_eq!(reasons(rotation.next(&lagging)), "shop/b has not acknowledged the new bundle");
+        let lagging = facts(
+            1010,
+            vec![proxy("shop/a", Some(true)), proxy("shop/b", Some(false))],
+        );
+        assert_eq!(
+            reasons(rotation.next(&lagging)),
+            "shop/b has not acknowledged the new bundle"
+        );
         let unpublished = Facts {
             published: false,
             ..facts(1010, vec![])
         };
-        assert_eq!(reasons(rotation.next(&unpublished)), "not every namespace has the new bundle");
-        assert_eq!(reasons(rotation.next(&facts(1001, vec![]))), "the new bundle settles");
+        assert_eq!(
+            reasons(rotation.next(&unpublished)),
+            "not every namespace has the new bundle"
+        );
+        assert_eq!(
+            reasons(rotation.next(&facts(1001, vec![]))),
+            "the new bundle settles"
+        );
         let all = facts(1010, vec![proxy("shop/a", Some(true))]);
         assert_eq!(switched(&rotation, &all).phase, Phase::Renewing);
     }
@@ -253,11 +276,17 @@ mod tests {
                 ("shop/a".into(), (OLD.into(), 1500)),
                 ("shop/gone".into(), (OLD.into(), 1200)),
             ]),
-            ..facts(1010, vec![proxy("shop/a", Some(true)), proxy("shop/b", Some(true))])
+            ..facts(
+                1010,
+                vec![proxy("shop/a", Some(true)), proxy("shop/b", Some(true))],
+            )
         };
         let rotation = switched(&Rotation::new(NEW.into(), 1000), &before);
         let expected = [("shop/a", 1500), ("shop/b", 1010 + DAY), ("shop/gone", 1200)];
-        assert_eq!(rotation.former, expected.map(|(name, until)| (name.to_owned(), until)).into());
+        assert_eq!(
+            rotation.former,
+            expected.map(|(name, until)| (name.to_owned(), until)).into()
+        );
         let new = |name: &str| (name.to_owned(), (NEW.to_owned(), 9000));
         let later = Facts {
             issued: BTreeMap::from([new("shop/a"), new("shop/b")]),
@@ -266,9 +295,15 @@ mod tests {
         let Next::Note(rotation) = rotation.next(&later) else {
             panic!("something was renewed")
         };
-        assert_eq!(reasons(rotation.next(&later)), "shop/gone has a certificate of the old root");
+        assert_eq!(
+            reasons(rotation.next(&later)),
+            "shop/gone has a certificate of the old root"
+        );
         assert_eq!(rotation.missing(&later), ["shop/gone"]);
-        let at_its_end = Facts { now: 1200, ..later.clone() };
+        let at_its_end = Facts {
+            now: 1200,
+            ..later.clone()
+        };
         assert_eq!(rotation.next(&at_its_end), Next::Finish);
         assert_eq!(rotation.without(&["shop/gone".into()]).next(&later), Next::Finish);
     }
@@ -290,9 +325,14 @@ mod tests {
         let many = (0..2 * CALLERS).map(|number| proxy(&format!("shop/{number}"), Some(false)));
         let mut facts = facts(1010, many.collect());
         let rotation = Rotation::new(NEW.into(), 1000);
-        let Next::Wait(reasons) = rotation.next(&facts) else { panic!() };
+        let Next::Wait(reasons) = rotation.next(&facts) else {
+            panic!()
+        };
         assert_eq!(reasons.len(), TOLD + 1);
-        facts.proxies.iter_mut().for_each(|proxy| proxy.holds = Some(true));
+        facts
+            .proxies
+            .iter_mut()
+            .for_each(|proxy| proxy.holds = Some(true));
         assert_eq!(switched(&rotation, &facts).former.len(), 1);
     }
 }

@@ -89,14 +89,17 @@ impl Keys {
 
     /// Whether the proxy has acknowledged whom to believe now; `None` when it never asked.
     pub(crate) fn holds_roots(&self) -> Option<bool> {
-        self.secrets.wants(ROOTS).then(|| self.secrets.holds_latest(ROOTS))
+        self.secrets
+            .wants(ROOTS)
+            .then(|| self.secrets.holds_latest(ROOTS))
     }
 
     fn renew(&mut self) {
         let now = clock::now();
         self.renewal = Some(match self.signer.issue(&self.caller) {
             Ok(keypair) => {
-                self.secrets.set(WORKLOAD, Secret::certificate(WORKLOAD, &keypair));
+                self.secrets
+                    .set(WORKLOAD, Secret::certificate(WORKLOAD, &keypair));
                 now + half_of(&keypair)
             }
             Err(error) => {
@@ -109,7 +112,10 @@ impl Keys {
 
 /// Half of what is left of its life.
 fn half_of(keypair: &Keypair) -> Duration {
-    let left = keypair.facts().ok().and_then(|facts| facts.expires.duration_since(clock::wall()).ok());
+    let left = keypair
+        .facts()
+        .ok()
+        .and_then(|facts| facts.expires.duration_since(clock::wall()).ok());
     left.map_or(RETRY, |left| (left / 2).max(Duration::from_millis(100)))
 }
 
@@ -172,7 +178,10 @@ mod tests {
         };
         let mut keys = Keys::new(signer.clone(), caller);
         keys.adopt();
-        assert!(keys.poll().is_none() && signer.issued.valid(0).is_empty(), "nobody asked");
+        assert!(
+            keys.poll().is_none() && signer.issued.valid(0).is_empty(),
+            "nobody asked"
+        );
         assert_eq!(keys.holds_roots(), None);
         keys.take(&asks(&[ROOTS, WORKLOAD]));
         assert_eq!(keys.holds_roots(), Some(false));
@@ -183,7 +192,10 @@ mod tests {
         keys.changed().await;
         keys.adopt();
         let waited = clock::now() - begun;
-        assert!(waited > Duration::from_secs(45) && waited < Duration::from_secs(51), "{waited:?}");
+        assert!(
+            waited > Duration::from_secs(45) && waited < Duration::from_secs(51),
+            "{waited:?}"
+        );
         assert_eq!(acknowledge(&mut keys), [WORKLOAD]);
 
         change.send_replace(standing());

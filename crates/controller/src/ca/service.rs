@@ -29,7 +29,11 @@ pub(crate) async fn run(
 ) {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     loop {
-        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let permit = permits
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
         let call = tokio::select! {
             () = drain.wait() => return,
             call = calls.recv() => match call {
@@ -71,8 +75,15 @@ fn serve(
 ) -> Result<CertificateResponse, Status> {
     let impersonated = request.stated("ImpersonatedIdentity");
     if !impersonated.is_empty() {
-        tracing::warn!(scope = "ca", caller = caller.name(), impersonated, "impersonation is not allowed");
-        return Err(Status::unauthenticated("request impersonation authentication failure"));
+        tracing::warn!(
+            scope = "ca",
+            caller = caller.name(),
+            impersonated,
+            "impersonation is not allowed"
+        );
+        return Err(Status::unauthenticated(
+            "request impersonation authentication failure",
+        ));
     }
     let named = request.stated("CertSigner");
     if !named.is_empty() {
@@ -88,7 +99,12 @@ fn serve(
         };
         Status::new(code, format!("CSR signing error ({error})"))
     })?;
-    tracing::debug!(scope = "ca", caller = caller.name(), ?lifetime, "certificate given");
+    tracing::debug!(
+        scope = "ca",
+        caller = caller.name(),
+        ?lifetime,
+        "certificate given"
+    );
     Ok(CertificateResponse { cert_chain })
 }
 
@@ -169,7 +185,10 @@ mod tests {
     }
 
     fn facts(chain: &[String], key: &PrivateKey) -> PeerCertificate {
-        Keypair::from_pem(&chain[0], &key.key_pem()).unwrap().facts().unwrap()
+        Keypair::from_pem(&chain[0], &key.key_pem())
+            .unwrap()
+            .facts()
+            .unwrap()
     }
 
     #[test]
@@ -222,7 +241,10 @@ mod tests {
         };
         for (request, code) in [
             (broken, Code::InvalidArgument),
-            (with("ImpersonatedIdentity", "spiffe://cluster.local/ns/a/sa/b"), Code::Unauthenticated),
+            (
+                with("ImpersonatedIdentity", "spiffe://cluster.local/ns/a/sa/b"),
+                Code::Unauthenticated,
+            ),
             (with("CertSigner", "other"), Code::InvalidArgument),
         ] {
             let refused = serve(&signer(own()), &caller(), &request).unwrap_err();
@@ -241,9 +263,13 @@ mod tests {
         let authenticator = Authenticator::new(client, crate::live::initial(false));
         let (sender, calls) = mpsc::channel(1);
         let (tasks, (_trigger, drain)) = (Tasks::new(), daemon::drain::channel());
-        tasks.spawn("calls", run(signer(own()), authenticator, calls, tasks.clone(), drain));
+        tasks.spawn(
+            "calls",
+            run(signer(own()), authenticator, calls, tasks.clone(), drain),
+        );
         let (reply, answer) = tokio::sync::oneshot::channel();
-        let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer abc".parse().unwrap())]);
+        let headers =
+            http::HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer abc".parse().unwrap())]);
         let call = Call {
             headers,
             extensions: http::Extensions::new(),
@@ -252,6 +278,9 @@ mod tests {
         };
         sender.send(call).await.unwrap();
         let refused = answer.await.unwrap().unwrap_err();
-        assert_eq!((refused.code(), refused.message()), (Code::Unauthenticated, "request authenticate failure"));
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (Code::Unauthenticated, "request authenticate failure")
+        );
     }
 }

@@ -26,7 +26,9 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn new(standing: &Standing, namespace: &str, now: SystemTime) -> Result<Self> {
-        let keypair = standing.authority.issue_server(&names(namespace), LIFETIME, now)?;
+        let keypair = standing
+            .authority
+            .issue_server(&names(namespace), LIFETIME, now)?;
         let webhook = identity::tls::server_config(&keypair, None, &[b"http/1.1"])?;
         let xds = Acceptance {
             keypair: &keypair,
@@ -47,13 +49,7 @@ impl Serving {
     }
 
     /// Replaces the certificate whenever `wait` has passed or the authority has changed, until the drain begins.
-    pub(crate) async fn renew(
-        self,
-        mut latest: Latest,
-        namespace: String,
-        wait: Duration,
-        mut drain: Drain,
-    ) {
+    pub(crate) async fn renew(self, mut latest: Latest, namespace: String, wait: Duration, mut drain: Drain) {
         let mut next = wait;
         loop {
             tokio::select! {

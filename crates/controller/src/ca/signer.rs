@@ -40,7 +40,10 @@ pub(crate) struct Signer {
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Signer").field("lifetimes", &self.lifetimes).finish_non_exhaustive()
+        formatter
+            .debug_struct("Signer")
+            .field("lifetimes", &self.lifetimes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,7 +60,11 @@ impl Signer {
         let chain = standing.authority.sign_csr(request, &[name], lifetime, now)?;
         self.note(caller, &standing, &chain, now)?;
         let (first, behind) = chain.split_at(1);
-        let texts = [identity::chain_pem(first), identity::chain_pem(behind), standing.roots().to_owned()];
+        let texts = [
+            identity::chain_pem(first),
+            identity::chain_pem(behind),
+            standing.roots().to_owned(),
+        ];
         Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
     }
 
@@ -87,7 +94,8 @@ impl Signer {
     ) -> Result<(), identity::Error> {
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let until = seconds(PeerCertificate::of(chain)?.expires);
-        self.issued.note(caller.name(), standing.signer(), until, seconds(now));
+        self.issued
+            .note(caller.name(), standing.signer(), until, seconds(now));
         Ok(())
     }
 }

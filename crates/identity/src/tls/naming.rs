@@ -20,7 +20,11 @@ impl PeerName {
     fn fits(&self, peer: &PeerCertificate) -> bool {
         match self {
             Self::Exact(name) => is_named(peer, name),
-            Self::Prefix(prefix) => peer.uris.iter().chain(&peer.dns_names).any(|name| name.starts_with(prefix)),
+            Self::Prefix(prefix) => peer
+                .uris
+                .iter()
+                .chain(&peer.dns_names)
+                .any(|name| name.starts_with(prefix)),
         }
     }
 }

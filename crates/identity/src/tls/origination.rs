@@ -191,8 +191,11 @@ mod tests {
     fn names_are_compared_only_when_asked_for() {
         let nothing: fn(&mut Origination<'_>) = |_| {};
         let server: fn(&mut Origination<'_>) = |asked| asked.verify_server_name = true;
-        let listed: fn(&mut Origination<'_>) =
-            |asked| asked.names = ["a.shop.example", "x"].map(|name| PeerName::Exact(name.into())).into();
+        let listed: fn(&mut Origination<'_>) = |asked| {
+            asked.names = ["a.shop.example", "x"]
+                .map(|name| PeerName::Exact(name.into()))
+                .into()
+        };
         let others: fn(&mut Origination<'_>) = |asked| asked.names = vec![PeerName::Exact("x".into())];
         for (change, name, good) in [
             (nothing, "elsewhere", true),

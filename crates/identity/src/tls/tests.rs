@@ -178,15 +178,27 @@ fn workloads_know_each_other_by_their_names() {
     for (asked_by_server, asked_by_client, good) in [
         (vec![], vec![], true),
         (vec![domain("cluster.local")], vec![exact(CART)], true),
-        (vec![domain("other"), domain("cluster.local")], vec![exact("x"), exact(CART)], true),
+        (
+            vec![domain("other"), domain("cluster.local")],
+            vec![exact("x"), exact(CART)],
+            true,
+        ),
         (vec![domain("other")], vec![], false),
-        (vec![], vec![exact("spiffe://cluster.local/ns/shop/sa/card")], false),
+        (
+            vec![],
+            vec![exact("spiffe://cluster.local/ns/shop/sa/card")],
+            false,
+        ),
         (vec![domain("cluster.loca")], vec![], false),
     ] {
         let server = mesh_server(&own, roots, &asked_by_server, &sessions);
         let client = mesh_client(&own, roots, &asked_by_client);
         let outcome = shake(client, server, "backend").map(drop);
-        assert_eq!(outcome.is_ok(), good, "{asked_by_server:?} {asked_by_client:?} {outcome:?}");
+        assert_eq!(
+            outcome.is_ok(),
+            good,
+            "{asked_by_server:?} {asked_by_client:?} {outcome:?}"
+        );
     }
 }
 
@@ -195,7 +207,9 @@ fn a_workload_whose_chain_has_expired_is_refused_by_both_ends() {
     let authority = authority();
     let (good, roots) = (workload(&authority, CART, HOUR), authority.root_pem());
     let past = crate::now() - Duration::from_secs(600);
-    let expired = authority.issue_workload(&[CART], Duration::from_secs(60), past).unwrap();
+    let expired = authority
+        .issue_workload(&[CART], Duration::from_secs(60), past)
+        .unwrap();
     let sessions = Sessions::new().unwrap();
     for (server, client) in [(&good, &expired), (&expired, &good)] {
         let server = mesh_server(server, roots, &[], &sessions);
@@ -223,7 +237,9 @@ fn sessions_are_taken_up_again_until_their_keys_are_replaced() {
 
 #[test]
 fn a_subject_is_written_as_in_rfc_2253() {
-    let keypair = authority().issue_client("a, b", "shop", HOUR, crate::now()).unwrap();
+    let keypair = authority()
+        .issue_client("a, b", "shop", HOUR, crate::now())
+        .unwrap();
     assert_eq!(keypair.facts().unwrap().subject, "CN=a\\, b,O=shop");
     let keypair = workload(&authority(), CART, HOUR);
     assert_eq!(keypair.facts().unwrap().subject, "");

@@ -19,7 +19,8 @@ pub(crate) fn request(request: &mut Request, connection: &Connection) {
     if header.policy == CertificatePolicy::AlwaysForwardOnly {
         return;
     }
-    let Some(peer) = peer_identity(connection).filter(|_| header.policy != CertificatePolicy::Sanitize) else {
+    let Some(peer) = peer_identity(connection).filter(|_| header.policy != CertificatePolicy::Sanitize)
+    else {
         fields.remove(NAME);
         return;
     };
@@ -34,7 +35,9 @@ pub(crate) fn request(request: &mut Request, connection: &Connection) {
             fields.set(NAME, &all);
         }
         CertificatePolicy::SanitizeSet => fields.set(NAME, element(peer, header.details).as_bytes()),
-        CertificatePolicy::ForwardOnly | CertificatePolicy::Sanitize | CertificatePolicy::AlwaysForwardOnly => {}
+        CertificatePolicy::ForwardOnly
+        | CertificatePolicy::Sanitize
+        | CertificatePolicy::AlwaysForwardOnly => {}
     }
 }
 
@@ -69,7 +72,10 @@ fn element(peer: &Peer, details: CertificateDetails) -> String {
         }
     }
     if details.dns {
-        peer.certificate.dns_names.iter().for_each(|name| say("DNS", name));
+        peer.certificate
+            .dns_names
+            .iter()
+            .for_each(|name| say("DNS", name));
     }
     text
 }

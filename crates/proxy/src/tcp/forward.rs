@@ -138,7 +138,13 @@ fn opened(worker: &Worker, cluster: &Cluster, endpoint: &Endpoint, (ends, record
         Direction::Inbound => record.peer.as_ref(),
         Direction::Outbound => record.upstream.peer.as_ref(),
     };
-    let label = label(worker, cluster, endpoint, Parties::of(ends.direction, peer), ends.direction);
+    let label = label(
+        worker,
+        cluster,
+        endpoint,
+        Parties::of(ends.direction, peer),
+        ends.direction,
+    );
     worker.metrics.tcp(label, |series| series.opened += 1);
     label
 }

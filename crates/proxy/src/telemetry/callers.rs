@@ -81,7 +81,10 @@ impl Callers {
     /// Everything counted so far.
     pub(crate) fn report(&self) -> Vec<(Caller, Count)> {
         let callers = self.0.borrow();
-        callers.iter().map(|(caller, count)| (caller.clone(), *count)).collect()
+        callers
+            .iter()
+            .map(|(caller, count)| (caller.clone(), *count))
+            .collect()
     }
 }
 
@@ -142,12 +145,19 @@ mod tests {
         let callers = Callers::default();
         let first = callers.connected(ends("10.0.0.7:1", Direction::Inbound), None);
         let second = callers.connected(ends("10.0.0.7:2", Direction::Inbound), None);
-        assert!(callers.connected(ends("10.0.0.7:3", Direction::Outbound), None).is_none());
+        assert!(
+            callers
+                .connected(ends("10.0.0.7:3", Direction::Outbound), None)
+                .is_none()
+        );
         drop(first);
         let page = page(callers.report().iter(), "spiffe://a/ns/b/sa/own");
         assert_eq!(page[0]["client"], "10.0.0.7");
         assert_eq!((&page[0]["opened"], &page[0]["open"]), (&2.into(), &1.into()));
-        assert_eq!((&page[0]["security"], &page[0]["port"]), (&"none".into(), &9090.into()));
+        assert_eq!(
+            (&page[0]["security"], &page[0]["port"]),
+            (&"none".into(), &9090.into())
+        );
         assert_eq!(page[0]["identity"], "spiffe://a/ns/b/sa/own");
         drop(second);
     }
@@ -161,6 +171,10 @@ mod tests {
         }
         let report = callers.report();
         assert_eq!(report.len(), MOST + 1);
-        assert!(report.iter().any(|(caller, count)| caller.address.is_none() && count.opened == 100));
+        assert!(
+            report
+                .iter()
+                .any(|(caller, count)| caller.address.is_none() && count.opened == 100)
+        );
     }
 }

@@ -262,7 +262,9 @@ fn of_downstream<'a>(operator: &Operator, facts: &Facts<'a>) -> Option<Value<'a>
 fn of_certificates<'a>(operator: &Operator, record: &'a Record) -> Option<Value<'a>> {
     let (client, server) = (record.peer.as_deref(), record.upstream.peer.as_deref());
     let uris = |peer: Option<&'a Peer>| {
-        let uris = peer.map(|peer| peer.certificate.uris.join(",")).unwrap_or_default();
+        let uris = peer
+            .map(|peer| peer.certificate.uris.join(","))
+            .unwrap_or_default();
         Value::maybe(Some(uris).filter(|uris| !uris.is_empty()))
     };
     let text = |peer: Option<&'a Peer>, part: fn(&'a Peer) -> &'a str| {

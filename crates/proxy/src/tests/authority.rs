@@ -102,14 +102,19 @@ async fn leads_to(workload: &Workload, authority: &Authority) {
     let wanted = Bundle::from_pem(authority.root_pem()).unwrap().signer();
     let leads = || {
         let material = workload.now();
-        material.own.as_ref().is_some_and(|own| own.root.as_deref() == Some(&wanted))
+        material
+            .own
+            .as_ref()
+            .is_some_and(|own| own.root.as_deref() == Some(&wanted))
     };
     let wait = async {
         while !leads() {
             clock::sleep(Duration::from_millis(20)).await;
         }
     };
-    clock::timeout(PATIENCE, wait).await.expect("a certificate in time");
+    clock::timeout(PATIENCE, wait)
+        .await
+        .expect("a certificate in time");
 }
 
 #[tokio::test]
@@ -119,7 +124,9 @@ async fn a_certificate_is_asked_for_until_there_is_one() {
     server.works.store(false, Ordering::SeqCst);
     let workload = Workload::default();
     let (_tell, told) = watch::channel(None);
-    server.tasks.spawn("renewal", server.renewal(&workload, told).keep());
+    server
+        .tasks
+        .spawn("renewal", server.renewal(&workload, told).keep());
     let early = clock::timeout(Duration::from_millis(300), workload.completed()).await;
     assert!(early.is_err(), "nobody gave a certificate");
     server.works.store(true, Ordering::SeqCst);
@@ -134,7 +141,9 @@ async fn a_young_life_is_renewed_at_its_half_and_an_outage_leaves_the_old_certif
     let server = Server::start(root.clone(), Duration::from_secs(2)).await;
     let workload = Workload::default();
     let (_tell, told) = watch::channel(None);
-    server.tasks.spawn("renewal", server.renewal(&workload, told).keep());
+    server
+        .tasks
+        .spawn("renewal", server.renewal(&workload, told).keep());
     clock::timeout(PATIENCE, workload.completed()).await.unwrap();
     let first = workload.now().number;
     let renewed = async {
@@ -142,10 +151,16 @@ async fn a_young_life_is_renewed_at_its_half_and_an_outage_leaves_the_old_certif
             clock::sleep(Duration::from_millis(20)).await;
         }
     };
-    clock::timeout(Duration::from_secs(5), renewed).await.expect("a renewal in time");
+    clock::timeout(Duration::from_secs(5), renewed)
+        .await
+        .expect("a renewal in time");
     server.works.store(false, Ordering::SeqCst);
     clock::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(workload.id().unwrap().to_string(), NAME, "what there is serves on");
+    assert_eq!(
+        workload.id().unwrap().to_string(),
+        NAME,
+        "what there is serves on"
+    );
     server.tasks.stop(Duration::ZERO).await;
 }
 
@@ -156,7 +171,9 @@ async fn another_signer_is_a_reason_to_renew_and_another_root_alone_is_not() {
     let server = Server::start(old.clone(), Duration::from_secs(8)).await;
     let workload = Workload::default();
     let (tell, told) = watch::channel(None);
-    server.tasks.spawn("renewal", server.renewal(&workload, told).keep());
+    server
+        .tasks
+        .spawn("renewal", server.renewal(&workload, told).keep());
     leads_to(&workload, &old).await;
     let before = workload.now().own.as_ref().unwrap().keypair.chain.clone();
     tell.send_replace(trusted(&[&old, &new]));
@@ -170,6 +187,10 @@ async fn another_signer_is_a_reason_to_renew_and_another_root_alone_is_not() {
     server.signer.send_replace(new.clone());
     tell.send_replace(trusted(&[&new, &old]));
     leads_to(&workload, &new).await;
-    assert_eq!(workload.now().trusted, trusted(&[&new, &old]), "the controller's word stands");
+    assert_eq!(
+        workload.now().trusted,
+        trusted(&[&new, &old]),
+        "the controller's word stands"
+    );
     server.tasks.stop(Duration::ZERO).await;
 }

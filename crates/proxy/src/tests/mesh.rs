@@ -106,7 +106,9 @@ fn outbound(server: &str, members: &[(SocketAddr, bool)]) -> Snapshot {
 /// Answers with what it was told of the client's certificate.
 async fn telling() -> Backend {
     Backend::start(|head| {
-        let told = head.lines().find_map(|line| line.strip_prefix("x-forwarded-client-cert: "));
+        let told = head
+            .lines()
+            .find_map(|line| line.strip_prefix("x-forwarded-client-cert: "));
         ok(told.unwrap_or("-"))
     })
     .await
@@ -139,7 +141,10 @@ async fn a_request_between_two_proxies_says_who_sent_it() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let parts: Vec<&str> = answer.body.split(';').collect();
     assert_eq!(parts[0], format!("By={SERVER}"));
-    assert!(parts[1].starts_with("Hash=") && parts[1].len() == 5 + 64, "{parts:?}");
+    assert!(
+        parts[1].starts_with("Hash=") && parts[1].len() == 5 + 64,
+        "{parts:?}"
+    );
     assert_eq!(&parts[2..], ["Subject=\"\"", &format!("URI={CLIENT}")]);
 
     let parties = [
@@ -155,7 +160,11 @@ async fn a_request_between_two_proxies_says_who_sent_it() {
             format!("connection_security_policy=\"{policy}\""),
         );
         let labels = [&*parties[0], &*parties[1], &*reporter, &*policy];
-        assert_eq!(world.metric("istio_requests_total", &labels).await, Some(1.0), "{labels:?}");
+        assert_eq!(
+            world.metric("istio_requests_total", &labels).await,
+            Some(1.0),
+            "{labels:?}"
+        );
     }
 }
 
@@ -165,7 +174,10 @@ async fn nobody_can_say_whose_certificate_was_shown_but_a_proxy_that_saw_it() {
     let mesh = Mesh::start(somebody(&root, CLIENT), somebody(&root, SERVER), SERVER).await;
     let forged = "GET / HTTP/1.1\r\nhost: x\r\nx-forwarded-client-cert: URI=spiffe://cluster.local/ns/a/sa/admin\r\n\r\n";
     let answer = mesh.client.call(forged).await;
-    assert!(answer.body.starts_with("By=") && !answer.body.contains("admin"), "{answer:?}");
+    assert!(
+        answer.body.starts_with("By=") && !answer.body.contains("admin"),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
@@ -185,12 +197,48 @@ async fn who_cannot_be_believed_is_not_served_and_not_called() {
     let long_ago = now() - 5 * HOUR;
     let strange = "spiffe://elsewhere/ns/shop/sa/client";
     let cases: [(&str, Workload, Workload, &str, bool); 6] = [
-        ("both are right", somebody(&root, CLIENT), somebody(&root, SERVER), SERVER, true),
-        ("another server", somebody(&root, CLIENT), somebody(&root, CLIENT), SERVER, false),
-        ("another authority", somebody(&other, CLIENT), somebody(&root, SERVER), SERVER, false),
-        ("expired client", issued(&root, CLIENT, long_ago), somebody(&root, SERVER), SERVER, false),
-        ("expired server", somebody(&root, CLIENT), issued(&root, SERVER, long_ago), SERVER, false),
-        ("another trust domain", somebody(&root, strange), somebody(&root, SERVER), SERVER, false),
+        (
+            "both are right",
+            somebody(&root, CLIENT),
+            somebody(&root, SERVER),
+            SERVER,
+            true,
+        ),
+        (
+            "another server",
+            somebody(&root, CLIENT),
+            somebody(&root, CLIENT),
+            SERVER,
+            false,
+        ),
+        (
+            "another authority",
+            somebody(&other, CLIENT),
+            somebody(&root, SERVER),
+            SERVER,
+            false,
+        ),
+        (
+            "expired client",
+            issued(&root, CLIENT, long_ago),
+            somebody(&root, SERVER),
+            SERVER,
+            false,
+        ),
+        (
+            "expired server",
+            somebody(&root, CLIENT),
+            issued(&root, SERVER, long_ago),
+            SERVER,
+            false,
+        ),
+        (
+            "another trust domain",
+            somebody(&root, strange),
+            somebody(&root, SERVER),
+            SERVER,
+            false,
+        ),
     ];
     for (name, client, server, expected, good) in cases {
         let mesh = Mesh::start(client, server, expected).await;
@@ -237,7 +285,11 @@ async fn members_without_a_proxy_are_called_in_plain_text() {
 async fn a_member_that_begins_to_take_mutual_tls_gets_no_plain_text_from_the_pool() {
     let root = authority("root");
     let plain = telling().await;
-    let client = World::of(somebody(&root, CLIENT), outbound(SERVER, &[(plain.address, false)])).await;
+    let client = World::of(
+        somebody(&root, CLIENT),
+        outbound(SERVER, &[(plain.address, false)]),
+    )
+    .await;
     assert_eq!(client.call(GET).await.body, "-");
     plain.until_open(1).await;
     let next = outbound(SERVER, &[(plain.address, true)]);
@@ -259,7 +311,11 @@ async fn a_renewed_certificate_is_shown_to_the_next_connection_and_breaks_none()
         let name = workload.id().unwrap().to_string();
         workload.show(root.issue_workload(&[name], HOUR, now()).unwrap(), None);
     }
-    assert_eq!(connection.call(GET).await.body, first, "the connection upstream is kept");
+    assert_eq!(
+        connection.call(GET).await.body,
+        first,
+        "the connection upstream is kept"
+    );
     // Another worker's pool, another proxy: here, two requests at once need a second connection.
     let (one, other) = tokio::join!(mesh.client.call(GET), mesh.client.call(GET));
     for answer in [&one, &other] {
@@ -310,9 +366,14 @@ async fn a_session_does_not_outlive_the_root_that_it_came_from() {
     };
     let config = origination.config().unwrap();
     let call = async || -> Option<(HandshakeKind, String)> {
-        let stream = TcpStream::connect(world.running.addresses["inbound"]).await.unwrap();
+        let stream = TcpStream::connect(world.running.addresses["inbound"])
+            .await
+            .unwrap();
         let connector = TlsConnector::from(config.clone());
-        let mut session = connector.connect("server".try_into().unwrap(), stream).await.ok()?;
+        let mut session = connector
+            .connect("server".try_into().unwrap(), stream)
+            .await
+            .ok()?;
         let kind = session.get_ref().1.handshake_kind()?;
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         session.write_all(request).await.ok()?;
@@ -324,7 +385,10 @@ async fn a_session_does_not_outlive_the_root_that_it_came_from() {
     assert!(told.contains(CLIENT), "{told}");
     let (second, told) = call().await.unwrap();
     assert_eq!((first, second), (HandshakeKind::Full, HandshakeKind::Resumed));
-    assert!(told.contains(CLIENT), "a session that is taken up again is still somebody's: {told}");
+    assert!(
+        told.contains(CLIENT),
+        "a session that is taken up again is still somebody's: {told}"
+    );
     believing(&server, &[&new]);
     assert_eq!(call().await, None);
 }

@@ -119,7 +119,9 @@ impl Renewal {
         let (keypair, roots) = read(&answer, key).map_err(io::Error::other)?;
         let expires = keypair.facts().map_err(io::Error::other)?.expires;
         if expires <= clock::wall() {
-            return Err(io::Error::other("the authority gave a certificate that has expired"));
+            return Err(io::Error::other(
+                "the authority gave a certificate that has expired",
+            ));
         }
         // Who is believed is told by the controller; only until then the authority's own word counts.
         if self.workload.now().trusted.is_none() {
@@ -146,7 +148,9 @@ impl Renewal {
         let material = self.workload.now();
         let root = material.own.as_ref().and_then(|own| own.root.as_deref());
         match root {
-            Some(root) if root != signer => clock::now() + schedule.other_signer(clock::wall(), rand::random()),
+            Some(root) if root != signer => {
+                clock::now() + schedule.other_signer(clock::wall(), rand::random())
+            }
             _ => far,
         }
     }
@@ -173,7 +177,10 @@ pub(crate) async fn follow_files(folder: PathBuf, workload: Workload) {
     let paths = ["cert-chain.pem", "key.pem", "root-cert.pem"].map(|name| folder.join(name));
     let mut seen = Vec::new();
     loop {
-        let stamps: Vec<_> = paths.iter().map(|path| Stamp::of(&path.to_string_lossy())).collect();
+        let stamps: Vec<_> = paths
+            .iter()
+            .map(|path| Stamp::of(&path.to_string_lossy()))
+            .collect();
         if stamps != seen {
             seen = stamps;
             match adopt_files(&paths, &workload) {
@@ -239,7 +246,12 @@ mod tests {
     fn half_of_a_life_is_left_when_it_is_renewed() {
         let mut schedule = Schedule::default();
         let like = Certificates::default();
-        let mut wait = |share| schedule.received(start() + 24 * HOUR, start(), &like, share).as_secs_f64() / 3600.0;
+        let mut wait = |share| {
+            schedule
+                .received(start() + 24 * HOUR, start(), &like, share)
+                .as_secs_f64()
+                / 3600.0
+        };
         assert!((wait(0.5) - 12.0).abs() < 0.001);
         assert!((wait(0.0) - 11.76).abs() < 0.001);
         assert!((wait(1.0) - 12.24).abs() < 0.001);
@@ -256,14 +268,21 @@ mod tests {
         let mut schedule = Schedule::default();
         assert_eq!(schedule.failed(start(), 1.0), FIRST);
         assert_eq!(schedule.failed(start(), 1.0), 2 * FIRST);
-        assert_eq!((0..50).map(|_| schedule.failed(start(), 1.0)).max(), Some(LONGEST));
+        assert_eq!(
+            (0..50).map(|_| schedule.failed(start(), 1.0)).max(),
+            Some(LONGEST)
+        );
         schedule.received(start() + HOUR, start(), &Certificates::default(), 0.5);
         for _ in 0..50 {
             schedule.failed(start(), 1.0);
         }
         let nearly = start() + HOUR - Duration::from_secs(40);
         assert_eq!(schedule.failed(nearly, 1.0), Duration::from_secs(10));
-        assert_eq!(schedule.failed(start() + 2 * HOUR, 1.0), LONGEST, "after its end there is no hurry to be in");
+        assert_eq!(
+            schedule.failed(start() + 2 * HOUR, 1.0),
+            LONGEST,
+            "after its end there is no hurry to be in"
+        );
     }
 
     #[test]
@@ -272,7 +291,12 @@ mod tests {
         schedule.received(start() + HOUR, start(), &Certificates::default(), 0.5);
         assert_eq!(schedule.other_signer(start(), 0.0), Duration::ZERO);
         assert_eq!(schedule.other_signer(start(), 1.0), SPREAD);
-        schedule.received(start() + Duration::from_secs(8), start(), &Certificates::default(), 0.5);
+        schedule.received(
+            start() + Duration::from_secs(8),
+            start(),
+            &Certificates::default(),
+            0.5,
+        );
         assert_eq!(schedule.other_signer(start(), 1.0), Duration::from_secs(2));
     }
 

@@ -183,7 +183,10 @@ impl Configs {
             Certificate::Files(files) => {
                 let keypair = Keypair::from_pem(&read(&files.chain)?, &read(&files.key)?)?;
                 let uris = keypair.facts()?.uris;
-                (Arc::new(keypair), uris.first().map(String::as_str).unwrap_or_default().into())
+                (
+                    Arc::new(keypair),
+                    uris.first().map(String::as_str).unwrap_or_default().into(),
+                )
             }
             Certificate::Workload => {
                 let own = material.own.as_ref().ok_or(TlsError::NoSettings)?;

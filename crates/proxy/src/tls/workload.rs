@@ -45,7 +45,9 @@ impl std::fmt::Debug for Workload {
         let material = self.now();
         let own = material.own.as_ref().map(|own| own.uri.to_string());
         let mut out = formatter.debug_struct("Workload");
-        out.field("number", &material.number).field("own", &own).finish_non_exhaustive()
+        out.field("number", &material.number)
+            .field("own", &own)
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,7 +60,9 @@ impl Workload {
     /// From now on it shows this.
     pub(crate) fn show(&self, keypair: Keypair, root: Option<&str>) {
         let facts = keypair.facts().ok();
-        let uri = facts.and_then(|facts| facts.uris.into_iter().next()).unwrap_or_default();
+        let uri = facts
+            .and_then(|facts| facts.uris.into_iter().next())
+            .unwrap_or_default();
         let own = Own {
             keypair: Arc::new(keypair),
             uri: uri.into(),
@@ -87,7 +91,11 @@ impl Workload {
     /// Who it is, as its certificate says; empty without one.
     pub(crate) fn uri(&self) -> Arc<str> {
         let material = self.now();
-        material.own.as_ref().map(|own| own.uri.clone()).unwrap_or_default()
+        material
+            .own
+            .as_ref()
+            .map(|own| own.uri.clone())
+            .unwrap_or_default()
     }
 
     /// Who it is, if its certificate names an identity of a mesh.
@@ -132,14 +140,19 @@ mod tests {
         let workload = Workload::default();
         let completed = workload.completed();
         let steps = async {
-            workload.show(authority.issue_workload(&[name], hour, clock::wall()).unwrap(), None);
+            workload.show(
+                authority.issue_workload(&[name], hour, clock::wall()).unwrap(),
+                None,
+            );
             tokio::task::yield_now().await;
             let roots = Bundle::from_pem(authority.root_pem()).unwrap();
             let trusted = Arc::new(Trusted { roots, revoked: None });
             assert!(workload.believe(&trusted));
             assert!(!workload.believe(&trusted), "it is no news");
         };
-        clock::timeout(Duration::from_secs(10), async { tokio::join!(completed, steps) }).await.unwrap();
+        clock::timeout(Duration::from_secs(10), async { tokio::join!(completed, steps) })
+            .await
+            .unwrap();
         assert_eq!(workload.id().unwrap().to_string(), name);
         assert_eq!(workload.now().number, 2);
         assert!(!format!("{workload:?}").contains("PRIVATE"));

@@ -36,7 +36,10 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> ClientCertificateHe
         ForwardClientCertDetails::SanitizeSet => CertificatePolicy::SanitizeSet,
         ForwardClientCertDetails::AlwaysForwardOnly => CertificatePolicy::AlwaysForwardOnly,
     };
-    let details = message.set_current_client_cert_details.clone().unwrap_or_default();
+    let details = message
+        .set_current_client_cert_details
+        .clone()
+        .unwrap_or_default();
     ClientCertificateHeader {
         policy,
         details: CertificateDetails {

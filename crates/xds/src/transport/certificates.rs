@@ -14,9 +14,9 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
-use tonic::Status;
 use tonic_prost::ProstCodec;
 
 use super::client::Settings;
@@ -65,7 +65,10 @@ impl CertificateRequest {
 
     /// A text of the metadata; empty when there is none.
     pub fn stated(&self, name: &str) -> &str {
-        let field = self.metadata.as_ref().and_then(|metadata| metadata.fields.get(name));
+        let field = self
+            .metadata
+            .as_ref()
+            .and_then(|metadata| metadata.fields.get(name));
         match field.and_then(|value| value.kind.as_ref()) {
             Some(Kind::StringValue(text)) => text,
             _ => "",
@@ -173,6 +176,8 @@ async fn ask(settings: &Settings, request: CertificateRequest) -> io::Result<Vec
         request.metadata_mut().insert("authorization", token);
     }
     let codec = ProstCodec::<CertificateRequest, CertificateResponse>::default();
-    let answer = grpc.unary(request, PathAndQuery::from_static(METHOD), codec).await;
+    let answer = grpc
+        .unary(request, PathAndQuery::from_static(METHOD), codec)
+        .await;
     Ok(answer.map_err(|status| failed(&status))?.into_inner().cert_chain)
 }

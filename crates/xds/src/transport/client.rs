@@ -99,7 +99,10 @@ pub async fn follow_beside(
 async fn keep_following(
     settings: Settings,
     client: Client,
-    (snapshots, trusted): (watch::Sender<Option<Arc<Snapshot>>>, Option<watch::Sender<Option<Arc<Trusted>>>>),
+    (snapshots, trusted): (
+        watch::Sender<Option<Arc<Snapshot>>>,
+        Option<watch::Sender<Option<Arc<Trusted>>>>,
+    ),
     events: mpsc::Sender<Event>,
 ) {
     let mut session = Session {
@@ -172,10 +175,12 @@ impl Session {
         let message = message.map_err(|status| io::Error::other(chain(&status)))?;
         // Only a controller that answers is worth coming back to at once.
         self.backoff.reset();
-        Ok(message.map(|response| match response.type_url == secrets::TYPE_URL {
-            true => self.learn(&response),
-            false => self.client.response(&response),
-        }))
+        Ok(
+            message.map(|response| match response.type_url == secrets::TYPE_URL {
+                true => self.learn(&response),
+                false => self.client.response(&response),
+            }),
+        )
     }
 
     /// Whom to believe.
