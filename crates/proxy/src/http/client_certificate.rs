@@ -57,10 +57,10 @@ fn element(peer: &Peer, details: CertificateDetails) -> String {
     }
     say("Hash", &peer.fingerprint);
     if details.certificate {
-        say("Cert", &quoted(&encoded(&peer.certificate_pem)));
+        say("Cert", &quoted(&encoded(&identity::chain_pem(&peer.chain[..1]))));
     }
     if details.chain {
-        say("Chain", &quoted(&encoded(&peer.chain_pem)));
+        say("Chain", &quoted(&encoded(&identity::chain_pem(&peer.chain))));
     }
     if details.subject {
         say("Subject", &quoted(&peer.certificate.subject));
@@ -120,8 +120,7 @@ mod tests {
             uri: uris.first().copied().unwrap_or_default().to_owned(),
             certificate,
             fingerprint: "abcd".to_owned(),
-            chain_pem: "a b\n".to_owned(),
-            certificate_pem: "c+/=".to_owned(),
+            chain: keypair.chain.clone(),
             own: "spiffe://cluster.local/ns/shop/sa/own".into(),
             version: "TLSv1.3",
         }
@@ -145,9 +144,14 @@ mod tests {
             dns: true,
             uri: true,
         };
+        let peer = peer(&["cart.shop"]);
+        let pem = encoded(&identity::chain_pem(&peer.chain));
         assert_eq!(
-            element(&peer(&["cart.shop"]), details),
-            "By=spiffe://cluster.local/ns/shop/sa/own;Hash=abcd;Cert=\"c%2B%2F%3D\";Chain=\"a%20b%0A\";Subject=\"\";URI=;DNS=cart.shop"
+            element(&peer, details),
+            format!(
+                "By=spiffe://cluster.local/ns/shop/sa/own;Hash=abcd;Cert=\"{pem}\";Chain=\"{pem}\";Subject=\"\";URI=;DNS=cart.shop"
+            )
         );
+        assert_eq!(encoded("a b\nc+/="), "a%20b%0Ac%2B%2F%3D");
     }
 }

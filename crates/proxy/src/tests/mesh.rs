@@ -20,6 +20,8 @@ use xds::secrets::Trusted;
 use super::transport::{HOUR, now};
 use super::world::{Backend, PATIENCE, World, all_to, ok};
 use crate::Workload;
+use crate::http::codec::Version;
+use crate::tls::client::{Connection, Settings};
 
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
@@ -391,6 +393,35 @@ async fn a_session_does_not_outlive_the_root_that_it_came_from() {
     );
     believing(&server, &[&new]);
     assert_eq!(call().await, None);
+}
+
+#[tokio::test]
+async fn a_session_is_taken_up_again_with_the_member_that_it_was_had_with() {
+    let root = authority("root");
+    let backend = telling().await;
+    let server = World::of(somebody(&root, SERVER), inbound(backend.address, strict())).await;
+    let client = somebody(&root, CLIENT);
+    let (settings, tls) = (Settings::default(), auto_tls(SERVER));
+    let call = async |member: &str| -> HandshakeKind {
+        let connection = Connection {
+            member: member.parse().unwrap(),
+            named: false,
+            version: Some(Version::Http1),
+        };
+        let current = settings.current(&tls, &client, connection).unwrap();
+        let stream = TcpStream::connect(server.running.addresses["inbound"]).await.unwrap();
+        let name = "outbound_.80_._.a".try_into().unwrap();
+        let mut session = TlsConnector::from(current.config).connect(name, stream).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        session.write_all(request).await.unwrap();
+        session.read_to_end(&mut Vec::new()).await.unwrap();
+        session.get_ref().1.handshake_kind().unwrap()
+    };
+    assert_eq!(call("10.0.0.1:80").await, HandshakeKind::Full);
+    assert_eq!(call("10.0.0.1:80").await, HandshakeKind::Resumed);
+    assert_eq!(call("10.0.0.2:80").await, HandshakeKind::Full);
+    client.show(root.issue_workload(&[CLIENT], HOUR, now()).unwrap(), None);
+    assert_eq!(call("10.0.0.1:80").await, HandshakeKind::Full, "it is somebody anew");
 }
 
 #[tokio::test]

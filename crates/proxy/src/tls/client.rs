@@ -3,15 +3,16 @@
 //!
 //! Settings are made when the first connection needs them, and again when files or the identity have changed; what
 //! cannot be used leaves the last good ones in force. Sessions are taken up again within the same settings, so none
-//! outlives the roots that judged it.
+//! outlives the roots that judged it; those of a mesh by member, because only the one that gave a ticket can read it.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use daemon::clock::{self, Instant};
 use identity::Keypair;
 use identity::tls::Origination;
+use identity::tls::rustls::client::Resumption;
 use identity::tls::rustls::pki_types::ServerName;
 use identity::tls::rustls::{self, ClientConfig};
 use identity::tls::tokio_rustls::{TlsConnector, TlsStream};
@@ -22,6 +23,11 @@ use super::files::{LOOK, Stamp, read};
 use super::workload::{Material, Workload};
 use super::{TlsError, names, trusted_file};
 use crate::http::codec::Version;
+
+/// Members whose sessions are kept, in each cluster of each worker; with more, all begin anew.
+const MEMBERS: usize = 128;
+/// Server names that one member is asked for.
+const NAMES: usize = 4;
 
 /// The settings of a cluster, as far as they have been needed.
 #[derive(Debug, Default)]
@@ -39,6 +45,8 @@ struct Loaded {
     looked: Instant,
     /// Of the identity that they were made of.
     number: u64,
+    /// Sessions by member, and whether the server's name was verified.
+    sessions: foldhash::HashMap<(SocketAddr, bool), Resumption>,
 }
 
 /// Settings by what the connection is for; they differ in the protocols that are offered.
@@ -74,6 +82,16 @@ impl Offers {
     }
 }
 
+/// What is known of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection {
+    pub(crate) member: SocketAddr,
+    /// The server's name is known.
+    pub(crate) named: bool,
+    /// Which HTTP it is for.
+    pub(crate) version: Option<Version>,
+}
+
 /// What one connection needs.
 pub(crate) struct Current {
     pub(crate) config: Arc<ClientConfig>,
@@ -82,22 +100,21 @@ pub(crate) struct Current {
 }
 
 impl Settings {
-    /// The settings for a connection now; `named` says that the server's name is known, `version` which HTTP it is for.
+    /// The settings for a connection now.
     pub(crate) fn current(
         &self,
         facts: &ClientTls,
         workload: &Workload,
-        named: bool,
-        version: Option<Version>,
+        connection: Connection,
     ) -> Result<Current, TlsError> {
         let mut loaded = self.0.borrow_mut();
         let (now, material) = (clock::now(), workload.now());
         if let Some(known) = loaded.as_mut().filter(|known| known.facts == *facts) {
             known.refresh(now, &material);
-            return Ok(known.current(named, version));
+            return Ok(known.current(connection));
         }
         let fresh = Loaded::load(facts, &material, now)?;
-        Ok(loaded.insert(fresh).current(named, version))
+        Ok(loaded.insert(fresh).current(connection))
     }
 }
 
@@ -147,6 +164,7 @@ impl Loaded {
             files,
             looked: now,
             number: material.number,
+            sessions: foldhash::HashMap::default(),
         })
     }
 
@@ -171,10 +189,26 @@ impl Loaded {
         }
     }
 
-    fn current(&self, named: bool, version: Option<Version>) -> Current {
+    fn current(&mut self, connection: Connection) -> Current {
+        let Connection {
+            member,
+            named,
+            version,
+        } = connection;
         let offers = if named { &self.named } else { &self.unnamed };
+        let mut config = offers.of(version);
+        if self.facts.trust == Trust::Mesh {
+            if self.sessions.len() >= MEMBERS {
+                self.sessions.clear();
+            }
+            let sessions = self.sessions.entry((member, named));
+            let sessions = sessions.or_insert_with(|| Resumption::in_memory_sessions(NAMES));
+            let mut own = config.as_ref().clone();
+            own.resumption = sessions.clone();
+            config = Arc::new(own);
+        }
         Current {
-            config: offers.of(version),
+            config,
             own: self.own.clone(),
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use identity::SpiffeId;
 use identity::tls::rustls::{CommonState, ProtocolVersion};
 use identity::tls::{PeerCertificate, fingerprint};
+use identity::{CertificateDer, SpiffeId};
 
 use crate::http::connection::Connection;
 
@@ -21,10 +21,8 @@ pub(crate) struct Peer {
     pub(crate) certificate: PeerCertificate,
     /// SHA-256 of the certificate, in hexadecimal.
     pub(crate) fingerprint: String,
-    /// The chain that it has shown.
-    pub(crate) chain_pem: String,
-    /// The first certificate of it.
-    pub(crate) certificate_pem: String,
+    /// What it has shown: the certificate, and those that lead to its root.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
     /// Who we are to it: the URI of our own certificate; empty without one.
     pub(crate) own: Arc<str>,
     pub(crate) version: &'static str,
@@ -39,8 +37,7 @@ impl Peer {
             id: certificate.spiffe_id(),
             uri: certificate.uris.first().cloned().unwrap_or_default(),
             fingerprint: fingerprint(chain.first()?),
-            chain_pem: identity::chain_pem(chain),
-            certificate_pem: identity::chain_pem(&chain[..1]),
+            chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
             certificate,
             own,
             version: match session.protocol_version() {

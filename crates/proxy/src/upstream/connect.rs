@@ -55,10 +55,12 @@ pub(crate) async fn prepare(
     };
     let named = purpose.server_name.as_deref();
     let stated = Some(tls.server_name.as_str()).filter(|name| !name.is_empty());
-    let current = cluster
-        .live
-        .tls
-        .current(tls, workload, named.is_some(), version)?;
+    let connection = client::Connection {
+        member: endpoint.address,
+        named: named.is_some(),
+        version,
+    };
+    let current = cluster.live.tls.current(tls, workload, connection)?;
     let Some(socket) = transport.into_socket() else {
         return Err(UpstreamError::Reset);
     };
