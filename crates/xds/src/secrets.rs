@@ -120,11 +120,6 @@ impl Secrets {
         self.known.insert(name.to_owned(), secret);
     }
 
-    /// Whether there is something under that name.
-    pub fn has(&self, name: &str) -> bool {
-        self.known.contains_key(name)
-    }
-
     /// Whether the node asked for it.
     pub fn wants(&self, name: &str) -> bool {
         self.wanted.contains(name)

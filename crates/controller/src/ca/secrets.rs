@@ -1,6 +1,7 @@
 //! Keys and roots for one stream of discovery: whom to believe for everybody who asks, and a key made here for proxies
 //! that make none themselves (stock Envoy without Istio's agent).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::clock::{self, Instant};
@@ -10,7 +11,7 @@ use xds::secrets::{ROOTS, Secret, Secrets, WORKLOAD};
 
 use super::authenticate::Caller;
 use super::signer::Signer;
-use super::standing::Latest;
+use super::standing::{Latest, Standing};
 
 /// After a key could not be made.
 const RETRY: Duration = Duration::from_secs(10);
@@ -23,18 +24,19 @@ pub(crate) struct Keys {
     /// When the certificate is renewed, once there is one.
     renewal: Option<Instant>,
     standing: Latest,
+    /// What the proxy was told of.
+    adopted: Option<Arc<Standing>>,
 }
 
 impl Keys {
     pub(crate) fn new(signer: Signer, caller: Caller) -> Self {
-        let mut standing = signer.standing.clone();
-        standing.mark_changed();
         Self {
+            standing: signer.standing.clone(),
+            adopted: None,
             signer,
             caller,
             secrets: Secrets::default(),
             renewal: None,
-            standing,
         }
     }
 
@@ -65,21 +67,20 @@ impl Keys {
 
     /// Takes over what has changed.
     pub(crate) fn adopt(&mut self) {
-        if self.standing.has_changed().unwrap_or(false) || self.is_new() {
-            let standing = self.standing.borrow_and_update().clone();
+        let standing = self.standing.borrow_and_update().clone();
+        let known = self
+            .adopted
+            .as_ref()
+            .is_some_and(|adopted| Arc::ptr_eq(adopted, &standing));
+        if !known {
             self.secrets.set(ROOTS, Secret::roots(ROOTS, &standing.trusted));
-            // The certificate may lead to a root that goes.
-            if self.renewal.is_some() {
-                self.renew();
-            }
+            self.adopted = Some(standing);
         }
-        if self.renewal.is_some_and(|due| due <= clock::now()) {
+        // The certificate may have come of age, or lead to a root that goes.
+        let of_age = self.renewal.is_some_and(|due| due <= clock::now());
+        if of_age || (!known && self.renewal.is_some()) {
             self.renew();
         }
-    }
-
-    fn is_new(&self) -> bool {
-        !self.secrets.has(ROOTS)
     }
 
     /// The next message to send.
@@ -121,14 +122,12 @@ fn half_of(keypair: &Keypair) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use identity::Authority;
     use tokio::sync::watch;
 
     use super::super::issued::Issued;
     use super::super::signer::Lifetimes;
-    use super::super::standing::{Source, Standing};
+    use super::super::standing::Source;
     use super::*;
 
     fn standing() -> Arc<Standing> {

@@ -409,9 +409,14 @@ async fn a_session_is_taken_up_again_with_the_member_that_it_was_had_with() {
             version: Some(Version::Http1),
         };
         let current = settings.current(&tls, &client, connection).unwrap();
-        let stream = TcpStream::connect(server.running.addresses["inbound"]).await.unwrap();
+        let stream = TcpStream::connect(server.running.addresses["inbound"])
+            .await
+            .unwrap();
         let name = "outbound_.80_._.a".try_into().unwrap();
-        let mut session = TlsConnector::from(current.config).connect(name, stream).await.unwrap();
+        let mut session = TlsConnector::from(current.config)
+            .connect(name, stream)
+            .await
+            .unwrap();
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         session.write_all(request).await.unwrap();
         session.read_to_end(&mut Vec::new()).await.unwrap();
@@ -421,7 +426,11 @@ async fn a_session_is_taken_up_again_with_the_member_that_it_was_had_with() {
     assert_eq!(call("10.0.0.1:80").await, HandshakeKind::Resumed);
     assert_eq!(call("10.0.0.2:80").await, HandshakeKind::Full);
     client.show(root.issue_workload(&[CLIENT], HOUR, now()).unwrap(), None);
-    assert_eq!(call("10.0.0.1:80").await, HandshakeKind::Full, "it is somebody anew");
+    assert_eq!(
+        call("10.0.0.1:80").await,
+        HandshakeKind::Full,
+        "it is somebody anew"
+    );
 }
 
 #[tokio::test]

@@ -37,7 +37,10 @@ impl Peer {
             id: certificate.spiffe_id(),
             uri: certificate.uris.first().cloned().unwrap_or_default(),
             fingerprint: fingerprint(chain.first()?),
-            chain: chain.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+            chain: chain
+                .iter()
+                .map(|certificate| certificate.clone().into_owned())
+                .collect(),
             certificate,
             own,
             version: match session.protocol_version() {
