@@ -152,10 +152,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
     let (trigger, outer) = drain::channel();
     let (inner_trigger, inner) = drain::channel();
     let drain_wanted = Arc::new(Notify::new());
-    let ready = match &parts.workload {
-        Some(_) => Ready::new(&["snapshot", "capture", "certificate"]),
-        None => Ready::new(&["snapshot", "capture"]),
-    };
+    let ready = conditions(parts.workload.as_ref(), &tasks);
     let probe = Arc::new(Probe::default());
     let (compiled, compiled_receiver) = watch::channel(None);
     let (suspicions, suspicions_receiver) = mpsc::channel(SUSPICIONS);
@@ -163,7 +160,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
 
     let (_, lines) =
         telemetry::log_writer::Writer::start(&tasks).context("cannot start the writer of access logs")?;
-    let identity = parts.workload.clone().unwrap_or_default();
+    let identity = parts.workload.unwrap_or_default();
     let worker_settings = worker::Settings {
         mark: layout.capture.mark,
         workload: Arc::new(layout.node.workload()),
@@ -205,13 +202,6 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         "ready",
         become_ready(ready.clone(), in_force, layout.workers, layout.capture, probe),
     );
-    if let Some(workload) = parts.workload {
-        let ready = ready.clone();
-        tasks.spawn("certificate", async move {
-            workload.completed().await;
-            ready.set("certificate");
-        });
-    }
     let draining = ready.clone();
     let begin = move || {
         draining.unset("snapshot", "draining");
@@ -239,6 +229,20 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         drain: trigger,
         tasks,
     })
+}
+
+/// What must hold before the proxy is ready; one that is in a mesh needs a certificate.
+fn conditions(workload: Option<&Workload>, tasks: &Tasks) -> Ready {
+    let Some(workload) = workload.cloned() else {
+        return Ready::new(&["snapshot", "capture"]);
+    };
+    let ready = Ready::new(&["snapshot", "capture", "certificate"]);
+    let told = ready.clone();
+    tasks.spawn("certificate", async move {
+        workload.completed().await;
+        told.set("certificate");
+    });
+    ready
 }
 
 /// What goes to the workers, and where to put more into it.

@@ -217,7 +217,7 @@ pub fn question() -> Request {
 /// What follows from the answer to [`question`]: what to say, and whom to believe if that is news.
 pub fn answer(response: &Response) -> (Request, Option<Trusted>) {
     let told = response.resources.iter().find(|resource| resource.name == ROOTS);
-    let read = told.map(|resource| trusted(resource));
+    let read = told.map(trusted);
     let error = match &read {
         Some(Err(problem)) => Some(Status {
             code: INVALID_ARGUMENT,

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// More workloads than one controller should serve.
 const MOST: usize = 50_000;
 
+/// By caller: the root that the certificate leads to, and until when it is valid.
+pub(super) type Newest = BTreeMap<String, (String, u64)>;
+
 /// Who has what. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Issued(Arc<Mutex<BTreeMap<String, (String, u64)>>>);
+pub(crate) struct Issued(Arc<Mutex<Newest>>);
 
 impl Issued {
     /// `caller` got a certificate that leads to the root with that fingerprint.
@@ -25,13 +28,13 @@ impl Issued {
     }
 
     /// Those that are still valid.
-    pub(crate) fn valid(&self, now: u64) -> BTreeMap<String, (String, u64)> {
+    pub(super) fn valid(&self, now: u64) -> Newest {
         let mut known = self.lock();
         known.retain(|_, (_, until)| *until > now);
         known.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (String, u64)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Newest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::issued::Newest;
+
 /// Kubelets bring a changed ConfigMap to their pods within this time; for proxies that follow a file.
 const FILES: u64 = 150;
 /// The least time for anything that is not seen from here, such as another replica's pushes.
@@ -63,7 +65,7 @@ pub(crate) struct Facts {
     /// Whether every namespace has the bundle of now.
     pub(crate) published: bool,
     /// The newest certificate of each caller: the root that it leads to, and until when it is valid.
-    pub(crate) issued: BTreeMap<String, (String, u64)>,
+    pub(crate) issued: Newest,
     /// The longest validity of any certificate.
     pub(crate) longest: u64,
 }

@@ -36,8 +36,11 @@ pub(crate) struct Connection {
     /// Who sends the requests, if a certificate says so.
     pub(crate) peer: Option<Arc<Peer>>,
     /// Where requests of such a client went last, for metrics.
-    pub(crate) label: RefCell<Option<(Arc<Cluster>, Label)>>,
+    pub(crate) label: RefCell<Option<Labelled>>,
 }
+
+/// The label of requests that go to that cluster.
+type Labelled = (Arc<Cluster>, Label);
 
 impl Connection {
     /// Whether it should end after what it serves now. A workload that terminates keeps its own calls to the end.

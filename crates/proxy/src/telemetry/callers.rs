@@ -39,12 +39,14 @@ pub(crate) struct Count {
 
 /// The counters of one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Callers(Rc<RefCell<BTreeMap<Caller, Count>>>);
+pub(crate) struct Callers(Rc<RefCell<Counts>>);
+
+type Counts = BTreeMap<Caller, Count>;
 
 /// A connection; it is open until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Connected {
-    callers: Rc<RefCell<BTreeMap<Caller, Count>>>,
+    callers: Rc<RefCell<Counts>>,
     caller: Caller,
 }
 

@@ -62,10 +62,10 @@ fn strict() -> ServerTls {
     }
 }
 
-fn auto_tls(server: &str) -> ClientTls {
+fn auto_tls() -> ClientTls {
     ClientTls {
         server_name: "outbound_.80_._.a.shop.svc.cluster.local".into(),
-        subject_alt_names: vec![SubjectMatch::Exact(server.into())],
+        subject_alt_names: vec![SubjectMatch::Exact(SERVER.into())],
         certificate: Some(Certificate::Workload),
         application_protocols: vec!["istio-peer-exchange".into(), "istio".into()],
         ..ClientTls::new(Trust::Mesh)
@@ -73,10 +73,10 @@ fn auto_tls(server: &str) -> ClientTls {
 }
 
 /// The inbound side of a workload at `backend`.
-fn inbound(backend: SocketAddr, tls: ServerTls) -> Snapshot {
+fn inbound(backend: SocketAddr) -> Snapshot {
     changed(all_to(&[backend]), |listener| {
         let chain = listener.default_chain.as_mut().unwrap();
-        chain.tls = Some(tls.clone());
+        chain.tls = Some(strict());
         if let Handler::Http(handler) = &mut chain.handler {
             handler.options.client_certificate = ClientCertificateHeader::OF_SIDECARS;
         }
@@ -91,11 +91,11 @@ fn changed(mut snapshot: Snapshot, change: impl Fn(&mut Listener)) -> Snapshot {
 }
 
 /// The outbound side of a caller of these, of which those that say so take mutual TLS.
-fn outbound(server: &str, members: &[(SocketAddr, bool)]) -> Snapshot {
+fn outbound(members: &[(SocketAddr, bool)]) -> Snapshot {
     let addresses: Vec<_> = members.iter().map(|(address, _)| *address).collect();
     let mut snapshot = all_to(&addresses);
     let mut cluster = snapshot.clusters.get("a").unwrap().as_ref().clone();
-    cluster.auto_tls = Some(auto_tls(server));
+    cluster.auto_tls = Some(auto_tls());
     snapshot.clusters.insert(cluster);
     let mut endpoints = snapshot.endpoints.get("a").unwrap().as_ref().clone();
     for (endpoint, (_, mutual)) in endpoints.localities[0].endpoints.iter_mut().zip(members) {
@@ -123,12 +123,12 @@ struct Mesh {
 }
 
 impl Mesh {
-    async fn start(client: Workload, server: Workload, expected: &str) -> Self {
+    async fn start(client: Workload, server: Workload) -> Self {
         let backend = telling().await;
-        let server = World::of(server, inbound(backend.address, strict())).await;
+        let server = World::of(server, inbound(backend.address)).await;
         let at = server.running.addresses["inbound"];
         Self {
-            client: World::of(client, outbound(expected, &[(at, true)])).await,
+            client: World::of(client, outbound(&[(at, true)])).await,
             server,
             _backend: backend,
         }
@@ -138,7 +138,7 @@ impl Mesh {
 #[tokio::test]
 async fn a_request_between_two_proxies_says_who_sent_it() {
     let root = authority("root");
-    let mesh = Mesh::start(somebody(&root, CLIENT), somebody(&root, SERVER), SERVER).await;
+    let mesh = Mesh::start(somebody(&root, CLIENT), somebody(&root, SERVER)).await;
     let answer = mesh.client.call(GET).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let parts: Vec<&str> = answer.body.split(';').collect();
@@ -173,7 +173,7 @@ async fn a_request_between_two_proxies_says_who_sent_it() {
 #[tokio::test]
 async fn nobody_can_say_whose_certificate_was_shown_but_a_proxy_that_saw_it() {
     let root = authority("root");
-    let mesh = Mesh::start(somebody(&root, CLIENT), somebody(&root, SERVER), SERVER).await;
+    let mesh = Mesh::start(somebody(&root, CLIENT), somebody(&root, SERVER)).await;
     let forged = "GET / HTTP/1.1\r\nhost: x\r\nx-forwarded-client-cert: URI=spiffe://cluster.local/ns/a/sa/admin\r\n\r\n";
     let answer = mesh.client.call(forged).await;
     assert!(
@@ -186,7 +186,7 @@ async fn nobody_can_say_whose_certificate_was_shown_but_a_proxy_that_saw_it() {
 async fn plain_text_is_left_without_an_answer() {
     let root = authority("root");
     let backend = telling().await;
-    let world = World::of(somebody(&root, SERVER), inbound(backend.address, strict())).await;
+    let world = World::of(somebody(&root, SERVER), inbound(backend.address)).await;
     let mut client = world.connect_inbound().await;
     client.send(GET).await;
     let answer = client.rest().await;
@@ -198,52 +198,47 @@ async fn who_cannot_be_believed_is_not_served_and_not_called() {
     let (root, other) = (authority("root"), authority("other"));
     let long_ago = now() - 5 * HOUR;
     let strange = "spiffe://elsewhere/ns/shop/sa/client";
-    let cases: [(&str, Workload, Workload, &str, bool); 6] = [
+    type Case = (&'static str, Workload, Workload, bool);
+    let cases: [Case; 6] = [
         (
             "both are right",
             somebody(&root, CLIENT),
             somebody(&root, SERVER),
-            SERVER,
             true,
         ),
         (
             "another server",
             somebody(&root, CLIENT),
             somebody(&root, CLIENT),
-            SERVER,
             false,
         ),
         (
             "another authority",
             somebody(&other, CLIENT),
             somebody(&root, SERVER),
-            SERVER,
             false,
         ),
         (
             "expired client",
             issued(&root, CLIENT, long_ago),
             somebody(&root, SERVER),
-            SERVER,
             false,
         ),
         (
             "expired server",
             somebody(&root, CLIENT),
             issued(&root, SERVER, long_ago),
-            SERVER,
             false,
         ),
         (
             "another trust domain",
             somebody(&root, strange),
             somebody(&root, SERVER),
-            SERVER,
             false,
         ),
     ];
-    for (name, client, server, expected, good) in cases {
-        let mesh = Mesh::start(client, server, expected).await;
+    for (name, client, server, good) in cases {
+        let mesh = Mesh::start(client, server).await;
         let answer = mesh.client.call(GET).await;
         assert_eq!(answer.status, if good { 200 } else { 503 }, "{name}: {answer:?}");
     }
@@ -254,9 +249,9 @@ async fn a_proxy_without_a_certificate_yet_serves_and_calls_nobody_in_the_mesh()
     let root = authority("root");
     let backend = telling().await;
     let nobody = Workload::default();
-    let server = World::of(nobody.clone(), inbound(backend.address, strict())).await;
+    let server = World::of(nobody.clone(), inbound(backend.address)).await;
     let at = server.running.addresses["inbound"];
-    let client = World::of(somebody(&root, CLIENT), outbound(SERVER, &[(at, true)])).await;
+    let client = World::of(somebody(&root, CLIENT), outbound(&[(at, true)])).await;
     assert_eq!(client.call(GET).await.status, 503);
     assert_ne!(server.page("health", "/healthz/ready").await.status, 200);
     nobody.show(root.issue_workload(&[SERVER], HOUR, now()).unwrap(), None);
@@ -271,10 +266,10 @@ async fn members_without_a_proxy_are_called_in_plain_text() {
     let root = authority("root");
     let plain = Backend::saying("plain").await;
     let backend = telling().await;
-    let server = World::of(somebody(&root, SERVER), inbound(backend.address, strict())).await;
+    let server = World::of(somebody(&root, SERVER), inbound(backend.address)).await;
     let at = server.running.addresses["inbound"];
     let members = [(plain.address, false), (at, true)];
-    let client = World::of(somebody(&root, CLIENT), outbound(SERVER, &members)).await;
+    let client = World::of(somebody(&root, CLIENT), outbound(&members)).await;
     let mut bodies = Vec::new();
     for _ in 0..4 {
         bodies.push(client.call(GET).await.body.starts_with("By="));
@@ -287,14 +282,10 @@ async fn members_without_a_proxy_are_called_in_plain_text() {
 async fn a_member_that_begins_to_take_mutual_tls_gets_no_plain_text_from_the_pool() {
     let root = authority("root");
     let plain = telling().await;
-    let client = World::of(
-        somebody(&root, CLIENT),
-        outbound(SERVER, &[(plain.address, false)]),
-    )
-    .await;
+    let client = World::of(somebody(&root, CLIENT), outbound(&[(plain.address, false)])).await;
     assert_eq!(client.call(GET).await.body, "-");
     plain.until_open(1).await;
-    let next = outbound(SERVER, &[(plain.address, true)]);
+    let next = outbound(&[(plain.address, true)]);
     client.snapshots.send_replace(Some(Arc::new(next)));
     // Nobody there speaks TLS: what is asked must fail, whatever plain connection was kept.
     let refused = async { while client.call(GET).await.status != 503 {} };
@@ -306,7 +297,7 @@ async fn a_member_that_begins_to_take_mutual_tls_gets_no_plain_text_from_the_poo
 async fn a_renewed_certificate_is_shown_to_the_next_connection_and_breaks_none() {
     let root = authority("root");
     let (client, server) = (somebody(&root, CLIENT), somebody(&root, SERVER));
-    let mesh = Mesh::start(client.clone(), server.clone(), SERVER).await;
+    let mesh = Mesh::start(client.clone(), server.clone()).await;
     let mut connection = mesh.client.connect().await;
     let first = connection.call(GET).await.body;
     for workload in [&client, &server] {
@@ -329,7 +320,7 @@ async fn a_renewed_certificate_is_shown_to_the_next_connection_and_breaks_none()
 async fn roots_are_replaced_under_requests_without_a_failure() {
     let (old, new) = (authority("old"), authority("new"));
     let (client, server) = (somebody(&old, CLIENT), somebody(&old, SERVER));
-    let mesh = Mesh::start(client.clone(), server.clone(), SERVER).await;
+    let mesh = Mesh::start(client.clone(), server.clone()).await;
     let both = [&client, &server];
     let sign = |by: &Authority, workload: &Workload| {
         let name = workload.id().unwrap().to_string();
@@ -357,7 +348,7 @@ async fn a_session_does_not_outlive_the_root_that_it_came_from() {
     let server = somebody(&new, SERVER);
     believing(&server, &[&new, &old]);
     let backend = telling().await;
-    let world = World::of(server.clone(), inbound(backend.address, strict())).await;
+    let world = World::of(server.clone(), inbound(backend.address)).await;
     let own = old.issue_workload(&[CLIENT], HOUR, now()).unwrap();
     let origination = Origination {
         roots: Some(new.root_pem()),
@@ -399,9 +390,9 @@ async fn a_session_does_not_outlive_the_root_that_it_came_from() {
 async fn a_session_is_taken_up_again_with_the_member_that_it_was_had_with() {
     let root = authority("root");
     let backend = telling().await;
-    let server = World::of(somebody(&root, SERVER), inbound(backend.address, strict())).await;
+    let server = World::of(somebody(&root, SERVER), inbound(backend.address)).await;
     let client = somebody(&root, CLIENT);
-    let (settings, tls) = (Settings::default(), auto_tls(SERVER));
+    let (settings, tls) = (Settings::default(), auto_tls());
     let call = async |member: &str| -> HandshakeKind {
         let connection = Connection {
             member: member.parse().unwrap(),
@@ -450,10 +441,10 @@ async fn a_server_that_speaks_first_does_so_under_mutual_tls() {
         let chain = listener.default_chain.as_mut().unwrap();
         chain.handler = Handler::Tcp(TcpHandler::to("a".into()));
     };
-    let server = changed(inbound(address, strict()), opaque);
+    let server = changed(inbound(address), opaque);
     let server = World::of(somebody(&root, SERVER), server).await;
     let at = server.running.addresses["inbound"];
-    let client = World::of(somebody(&root, CLIENT), outbound(SERVER, &[(at, true)])).await;
+    let client = World::of(somebody(&root, CLIENT), outbound(&[(at, true)])).await;
     client.going_to("10.96.0.1:5432");
     let mut connection = client.connect().await;
     assert_eq!(connection.exactly(6).await, "hello\n");

@@ -53,6 +53,13 @@ struct Configs {
     own: Arc<str>,
 }
 
+/// What one handshake needs.
+struct Chosen {
+    config: Arc<ServerConfig>,
+    /// Who we are to the client.
+    own: Arc<str>,
+}
+
 impl Server {
     pub(crate) fn new(facts: &ServerTls) -> Self {
         Self {
@@ -78,7 +85,7 @@ impl Server {
                 Some(hello) => hello,
                 None => inspect::hello(&mut transport).await.ok_or(TlsError::NoHello)?,
             };
-            let (config, own) = self.current(&hello, workload)?;
+            let Chosen { config, own } = self.current(&hello, workload)?;
             let (socket, begun) = transport.into_begun().ok_or(TlsError::NoHello)?;
             let accepted = TlsAcceptor::from(config)
                 .accept_with(socket, |session| feed(session, &begun))
@@ -102,11 +109,7 @@ impl Server {
     }
 
     /// The settings for a client now, and who we are to it. Two workers may make the same ones at once; either does.
-    fn current(
-        &self,
-        hello: &ClientHello,
-        workload: &Workload,
-    ) -> Result<(Arc<ServerConfig>, Arc<str>), TlsError> {
+    fn current(&self, hello: &ClientHello, workload: &Workload) -> Result<Chosen, TlsError> {
         let (now, material) = (clock::now(), workload.now());
         let mut loaded = self.loaded.load_full();
         if loaded.is_stale(&self.facts, now, &material) {
@@ -119,7 +122,10 @@ impl Server {
             true => configs.agreeing.clone(),
             false => configs.silent.clone(),
         };
-        Ok((config, configs.own.clone()))
+        Ok(Chosen {
+            config,
+            own: configs.own.clone(),
+        })
     }
 }
 

@@ -74,8 +74,11 @@ pub(crate) struct Endpoint {
     /// Who it is in metrics, once known.
     pub(crate) label: Cell<Option<Label>>,
     /// The same since it has shown who it is.
-    pub(crate) met: RefCell<Option<(Arc<Peer>, Label)>>,
+    pub(crate) met: RefCell<Option<Met>>,
 }
+
+/// The label of requests that this peer answers.
+pub(crate) type Met = (Arc<Peer>, Label);
 
 impl Cluster {
     /// The cluster of a new Snapshot, with what lives on from the one before.

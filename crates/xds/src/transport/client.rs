@@ -68,7 +68,11 @@ pub async fn follow(
     events: mpsc::Sender<Event>,
 ) {
     let client = Client::new(settings.node.clone());
-    keep_following(settings, client, (snapshots, None), events).await;
+    let outlets = Outlets {
+        snapshots,
+        trusted: None,
+    };
+    keep_following(settings, client, outlets, events).await;
 }
 
 /// The same for a proxy of the mesh: it also follows whom to believe.
@@ -79,7 +83,11 @@ pub async fn follow_trusting(
     events: mpsc::Sender<Event>,
 ) {
     let client = Client::new(settings.node.clone());
-    keep_following(settings, client, (snapshots, Some(trusted)), events).await;
+    let outlets = Outlets {
+        snapshots,
+        trusted: Some(trusted),
+    };
+    keep_following(settings, client, outlets, events).await;
 }
 
 /// The same for a proxy that has resources of its own beside those of the controller.
@@ -93,22 +101,25 @@ pub async fn follow_beside(
     if let Some(beginning) = client.beginning() {
         snapshots.send_replace(Some(beginning));
     }
-    keep_following(settings, client, (snapshots, None), events).await;
+    let outlets = Outlets {
+        snapshots,
+        trusted: None,
+    };
+    keep_following(settings, client, outlets, events).await;
 }
 
-async fn keep_following(
-    settings: Settings,
-    client: Client,
-    (snapshots, trusted): (
-        watch::Sender<Option<Arc<Snapshot>>>,
-        Option<watch::Sender<Option<Arc<Trusted>>>>,
-    ),
-    events: mpsc::Sender<Event>,
-) {
+/// Where goes what the controller tells.
+struct Outlets {
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Whom to believe, if anybody wants to know.
+    trusted: Option<watch::Sender<Option<Arc<Trusted>>>>,
+}
+
+async fn keep_following(settings: Settings, client: Client, outlets: Outlets, events: mpsc::Sender<Event>) {
     let mut session = Session {
         client,
-        snapshots,
-        trusted,
+        snapshots: outlets.snapshots,
+        trusted: outlets.trusted,
         events,
         backoff: Backoff::default(),
         known: Known::default(),
