@@ -19,6 +19,7 @@ use crate::active::compile::{Chain, Listener};
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::record::Record;
+use crate::tls::peer;
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::{http, tcp};
@@ -175,12 +176,11 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
     let _connected = worker.callers.connected(ends, transport.peer());
     match chain {
         Some(Chain::Http(chain)) => {
-            let peer = transport.peer().cloned();
             let connection = http::connection::Connection {
                 worker,
                 chain,
                 ends,
-                peer,
+                peer: peer::of(&transport),
                 label: RefCell::default(),
             };
             http::connection::serve(Rc::new(connection), transport).await;

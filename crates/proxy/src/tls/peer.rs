@@ -8,6 +8,7 @@ use identity::tls::{PeerCertificate, fingerprint};
 use identity::{CertificateDer, SpiffeId};
 
 use crate::http::connection::Connection;
+use crate::transport::Transport;
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -56,6 +57,11 @@ impl Peer {
     pub(crate) fn has_expired(&self, now: SystemTime) -> bool {
         self.certificate.expires <= now
     }
+}
+
+/// Who is behind a transport; `None` in plain text, and for TLS without a certificate.
+pub(crate) fn of(transport: &Transport) -> Option<Arc<Peer>> {
+    transport.peer().cloned()
 }
 
 /// Who sends the requests of a connection; `None` in plain text, and for TLS without a certificate.
