@@ -14,7 +14,7 @@ use identity::tls::Origination;
 use identity::tls::rustls::pki_types::ServerName;
 use identity::tls::rustls::{self, ClientConfig};
 use identity::tls::tokio_rustls::{TlsConnector, TlsStream};
-use snapshot::{ClientTls, Trust};
+use snapshot::{Certificate, CertificateFiles, ClientTls, SubjectMatch, Trust};
 use tokio::net::TcpStream;
 
 use super::TlsError;
@@ -113,9 +113,9 @@ impl Settings {
 impl Loaded {
     fn load(facts: &ClientTls, now: Instant) -> Result<Self, TlsError> {
         let files = stamps(facts);
-        let roots = trusted(&facts.trust).map(read).transpose()?;
+        let roots = trusted(&facts.trust)?.map(read).transpose()?;
         let revoked = facts.revocation_list.as_deref().map(read).transpose()?;
-        let keypair = facts.certificate.as_ref().map(|certificate| {
+        let keypair = files_of(facts)?.map(|certificate| {
             Ok::<_, TlsError>(Keypair::from_pem(
                 &read(&certificate.chain)?,
                 &read(&certificate.key)?,
@@ -125,7 +125,7 @@ impl Loaded {
         let mut asked = Origination {
             roots: roots.as_deref(),
             revoked: revoked.as_deref(),
-            names: facts.subject_alt_names.clone(),
+            names: exact(&facts.subject_alt_names)?,
             verify_server_name: facts.verify_request_host,
             keypair: keypair.as_ref(),
             application_protocols: facts.application_protocols.clone(),
@@ -147,15 +147,32 @@ impl Loaded {
     }
 }
 
-fn trusted(trust: &Trust) -> Option<&str> {
+pub(super) fn trusted(trust: &Trust) -> Result<Option<&str>, TlsError> {
     match trust {
-        Trust::Anybody => None,
+        Trust::Anybody => Ok(None),
         Trust::System => {
             let found = SYSTEM.iter().find(|path| fs::metadata(path).is_ok());
-            Some(found.unwrap_or(&SYSTEM[0]))
+            Ok(Some(found.unwrap_or(&SYSTEM[0])))
         }
-        Trust::File(path) => Some(path),
+        Trust::File(path) => Ok(Some(path)),
+        Trust::Mesh => Err(TlsError::NoSettings),
     }
+}
+
+fn files_of(facts: &ClientTls) -> Result<Option<&CertificateFiles>, TlsError> {
+    match &facts.certificate {
+        None => Ok(None),
+        Some(Certificate::Files(files)) => Ok(Some(files)),
+        Some(Certificate::Workload) => Err(TlsError::NoSettings),
+    }
+}
+
+fn exact(names: &[SubjectMatch]) -> Result<Vec<String>, TlsError> {
+    let names = names.iter().map(|name| match name {
+        SubjectMatch::Exact(name) => Ok(name.clone()),
+        SubjectMatch::Prefix { .. } => Err(TlsError::NoSettings),
+    });
+    names.collect()
 }
 
 /// Whether the files that TLS settings name can be used now.
@@ -164,11 +181,14 @@ pub(crate) fn check(facts: &ClientTls) -> Result<(), TlsError> {
 }
 
 fn stamps(facts: &ClientTls) -> Vec<Stamp> {
-    let certificate = facts
-        .certificate
-        .iter()
+    let certificate = files_of(facts)
+        .ok()
+        .flatten()
+        .into_iter()
         .flat_map(|files| [&files.chain, &files.key]);
     let paths = trusted(&facts.trust)
+        .ok()
+        .flatten()
         .into_iter()
         .chain(facts.revocation_list.as_deref())
         .chain(certificate.map(String::as_str));

@@ -11,9 +11,9 @@ use identity::Keypair;
 use identity::tls::rustls::{ServerConfig, ServerConnection};
 use identity::tls::tokio_rustls::TlsAcceptor;
 use identity::tls::{server_config, server_config_optional_client};
-use snapshot::ServerTls;
+use snapshot::{Certificate, CertificateFiles, ServerTls};
 
-use super::TlsError;
+use super::{TlsError, client};
 use super::files::{LOOK, Stamp, read};
 use crate::listen::client_hello::ClientHello;
 use crate::listen::inspect;
@@ -125,9 +125,9 @@ pub(crate) fn check(facts: &ServerTls) -> Result<(), TlsError> {
 
 impl Configs {
     fn load(facts: &ServerTls) -> Result<Self, TlsError> {
-        let files = &facts.certificate;
+        let files = files_of(facts)?;
         let keypair = Keypair::from_pem(&read(&files.chain)?, &read(&files.key)?)?;
-        let roots = facts.client_trust.as_deref().map(read).transpose()?;
+        let roots = trusted(facts)?.map(read).transpose()?;
         let config = |protocols: &[&[u8]]| match &roots {
             Some(roots) if !facts.require_client_certificate => {
                 server_config_optional_client(&keypair, roots, protocols)
@@ -143,9 +143,24 @@ impl Configs {
 }
 
 fn stamps(facts: &ServerTls) -> Vec<Stamp> {
-    let certificate = [&facts.certificate.chain, &facts.certificate.key];
-    let paths = certificate.into_iter().chain(&facts.client_trust);
-    paths.map(|path| Stamp::of(path)).collect()
+    let certificate = files_of(facts).into_iter();
+    let certificate = certificate.flat_map(|files| [files.chain.as_str(), files.key.as_str()]);
+    let paths = certificate.chain(trusted(facts).ok().flatten());
+    paths.map(Stamp::of).collect()
+}
+
+fn files_of(facts: &ServerTls) -> Result<&CertificateFiles, TlsError> {
+    match &facts.certificate {
+        Certificate::Files(files) => Ok(files),
+        Certificate::Workload => Err(TlsError::NoSettings),
+    }
+}
+
+fn trusted(facts: &ServerTls) -> Result<Option<&str>, TlsError> {
+    match facts.client_names.is_empty() {
+        true => client::trusted(&facts.client_trust),
+        false => Err(TlsError::NoSettings),
+    }
 }
 
 /// Gives a session what was read ahead of it. What is wrong with that comes up again in the handshake.

@@ -92,6 +92,7 @@ impl Cluster {
             before.facts.http == facts.http
                 && before.facts.source_address == facts.source_address
                 && before.facts.tls == facts.tls
+                && before.facts.auto_tls == facts.auto_tls
                 && before.facts.proxy_protocol == facts.proxy_protocol
                 && before.facts.http2 == facts.http2
                 && before.facts.tcp_keepalive == facts.tcp_keepalive

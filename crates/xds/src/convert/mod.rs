@@ -12,6 +12,7 @@ mod access_log;
 pub(crate) mod bootstrap;
 mod chain;
 mod circuit_breaker;
+mod client_certificate;
 mod cluster;
 mod connection_pool;
 mod cors;
@@ -41,6 +42,7 @@ mod server_tls;
 mod share;
 mod timeouts;
 mod tls;
+mod tls_context;
 
 #[cfg(test)]
 mod tests;

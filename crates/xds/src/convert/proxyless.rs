@@ -18,6 +18,7 @@ pub(super) fn cluster(mut message: clusters::Cluster) -> clusters::Cluster {
     }
     message.typed_extension_protocol_options.clear();
     message.upstream_bind_config = None;
+    message.transport_socket_matches.clear();
     message
 }
 
