@@ -23,6 +23,7 @@ mod hash;
 mod headers;
 mod http;
 mod http_options;
+mod inspection;
 mod listener;
 mod load_balancing;
 mod local_rate_limit;
