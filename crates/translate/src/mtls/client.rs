@@ -7,6 +7,7 @@ use snapshot::{Certificate, ClientTls, Cluster, Discovery, SubjectMatch, Trust};
 
 use crate::mesh::peer_authentications::Mutual;
 use crate::mesh::services::ServicePort;
+use crate::Role;
 use crate::scope::{Scope, VisibleService};
 use crate::tls::{client_tls, exact};
 
@@ -36,6 +37,8 @@ pub(crate) fn apply(
         }
         Some(stated) => cluster.tls = client_tls(Some(stated), cluster.http),
         None if scope.settings.mtls.only_on_demand || seen.mutual == Mutual::Disabled => {}
+        // A gRPC client has certificates only if its user gave it some.
+        None if scope.role == Role::Proxyless => {}
         // Whom the connection goes to is not known before: all of them have to take it.
         None if cluster.discovery == Discovery::OriginalDestination => {
             cluster.tls = all_speak(seen, port).then(mutual);

@@ -6,15 +6,15 @@
 //! what fits no other.
 
 pub(crate) mod client;
+mod reason;
 pub(crate) mod server;
 mod settings;
-
-use snapshot::ClientTls;
 
 use crate::mesh::peer_authentications::Stated;
 use crate::mesh::selection::Subject;
 use crate::{Mesh, Node};
 
+pub(crate) use reason::{inbound, outbound};
 pub(crate) use settings::Settings;
 
 /// What the proxies of a mesh call HTTP under mutual TLS.
@@ -31,9 +31,4 @@ pub fn mode_of(mesh: &Mesh, node: &Node, port: u16) -> Stated {
         labels: pod.map_or(&node.labels, |pod| &pod.metadata.labels),
     });
     modes.at(port).clone()
-}
-
-/// How a connection to a member is encrypted, in a word.
-pub(crate) fn word(tls: &ClientTls) -> &'static str {
-    if tls.is_of_the_mesh() { "mutual TLS" } else { "TLS" }
 }

@@ -99,7 +99,7 @@ impl Resource {
 pub fn encode_cluster(cluster: &Cluster, dialect: Dialect) -> Bytes {
     let message = cluster::to_proto(cluster);
     let message = match dialect {
-        Dialect::Grpc => proxyless::cluster(message),
+        Dialect::Grpc => proxyless::cluster(cluster, message),
         Dialect::Amime | Dialect::Envoy => message,
     };
     message.encode_to_vec().into()
