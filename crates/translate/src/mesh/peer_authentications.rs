@@ -105,7 +105,9 @@ impl PeerAuthentications {
     pub fn of(&self, workload: Subject<'_>) -> Modes {
         let mut rest = Stated::default();
         for level in [Level::Mesh, Level::Namespace] {
-            rest = self.oldest(workload, level).map_or(rest.clone(), |object| rest.under(object));
+            if let Some(object) = self.oldest(workload, level) {
+                rest = rest.under(object);
+            }
         }
         let mut ports = BTreeMap::new();
         if let Some(object) = self.oldest(workload, Level::Workload) {

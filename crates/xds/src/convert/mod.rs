@@ -46,6 +46,8 @@ mod tls;
 mod tls_context;
 
 #[cfg(test)]
+mod istio_tests;
+#[cfg(test)]
 mod tests;
 
 pub use node::Node;

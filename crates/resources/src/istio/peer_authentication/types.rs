@@ -39,22 +39,18 @@ pub struct PeerAuthenticationSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MutualTls {
-    /// Whether it is required.
+    /// DISABLE takes connections without it, STRICT those with it, PERMISSIVE both; UNSET leaves it to the level above.
     pub mode: Mode,
 }
 
-/// Whether mutual TLS is required.
+/// UNSET is what the level above says, and PERMISSIVE if none says anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Mode {
-    /// As the level above says, and PERMISSIVE if none says anything.
     #[default]
     Unset,
-    /// It is not spoken.
     Disable,
-    /// Connections may come with or without it.
     Permissive,
-    /// Connections without it are closed.
     Strict,
 }
 
