@@ -55,11 +55,9 @@ impl Kind {
             },
             Self::VirtualService => networking("VirtualService", "virtualservices", "virtual-service"),
             Self::DestinationRule => networking("DestinationRule", "destinationrules", "destination-rule"),
-            Self::PeerAuthentication => security(
-                "PeerAuthentication",
-                "peerauthentications",
-                "peer-authentication",
-            ),
+            Self::PeerAuthentication => {
+                security("PeerAuthentication", "peerauthentications", "peer-authentication")
+            }
         }
     }
 

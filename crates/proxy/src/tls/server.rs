@@ -13,8 +13,8 @@ use identity::tls::tokio_rustls::TlsAcceptor;
 use identity::tls::{server_config, server_config_optional_client};
 use snapshot::{Certificate, CertificateFiles, ServerTls};
 
-use super::{TlsError, client};
 use super::files::{LOOK, Stamp, read};
+use super::{TlsError, client};
 use crate::listen::client_hello::ClientHello;
 use crate::listen::inspect;
 use crate::transport::Transport;

@@ -92,7 +92,12 @@ fn pods(mesh: &Mesh) -> impl Iterator<Item = &Arc<Pod>> {
 }
 
 /// Hosts of a rule whose workloads do not take what the rule makes their clients speak.
-pub(super) fn of_destination_rule(mesh: &Mesh, key: &Key, object: &DestinationRule, problems: &mut Vec<Problem>) {
+pub(super) fn of_destination_rule(
+    mesh: &Mesh,
+    key: &Key,
+    object: &DestinationRule,
+    problems: &mut Vec<Problem>,
+) {
     let host = resolve_host(&object.spec.host, &key.namespace, DOMAIN);
     let nothing = std::collections::BTreeMap::new();
     let client = Client {
@@ -106,12 +111,13 @@ pub(super) fn of_destination_rule(mesh: &Mesh, key: &Key, object: &DestinationRu
     for service in covered {
         let policy = mesh.policies.find(client, service);
         let ours = |policy: &&Arc<Policy>| policy.sources.iter().any(|(source, _)| source == key);
-        let Some(policy) = policy.filter(ours) else { continue };
+        let Some(policy) = policy.filter(ours) else {
+            continue;
+        };
         for (field, subset) in levels(object) {
             let conflicts = conflicts(mesh, service, policy, subset);
             problems.extend(conflicts.into_iter().map(|(asked, taken)| {
-                let message =
-                    messages::mtls_policy_conflict(service.host.as_str(), &key.name, asked, &taken);
+                let message = messages::mtls_policy_conflict(service.host.as_str(), &key.name, asked, &taken);
                 Problem::new(Code::MtlsPolicyConflict, key, field.clone(), message)
             }));
         }
@@ -159,7 +165,9 @@ fn conflict(asked: Option<TlsMode>, member: &Member, port: u16) -> Option<(&'sta
     let taken = member.modes.as_ref().map(|modes| modes.at(port));
     let by = || {
         let by = taken.and_then(|taken| taken.by.as_ref());
-        by.map_or("nobody".to_owned(), |key| format!("PeerAuthentication {}/{}", key.namespace, key.name))
+        by.map_or("nobody".to_owned(), |key| {
+            format!("PeerAuthentication {}/{}", key.namespace, key.name)
+        })
     };
     match (asked?, taken.map(|taken| taken.mode)) {
         (TlsMode::Disable, Some(Mutual::Strict)) => Some(("DISABLE", format!("{} asks for STRICT", by()))),

@@ -95,7 +95,10 @@ impl PeerAuthentications {
         for object in all {
             let namespace = object.metadata.namespace.as_str();
             if namespace != ROOT_NAMESPACE || object.spec.selector().is_none() {
-                by_namespace.entry(namespace.to_owned()).or_default().push(object.clone());
+                by_namespace
+                    .entry(namespace.to_owned())
+                    .or_default()
+                    .push(object.clone());
             }
         }
         Self { by_namespace }
@@ -147,10 +150,7 @@ impl Stated {
     fn by(mode: Mutual, object: &PeerAuthentication) -> Self {
         let meta = &object.metadata;
         let key = Key::new(resources::Kind::PeerAuthentication, &meta.namespace, &meta.name);
-        Self {
-            mode,
-            by: Some(key),
-        }
+        Self { mode, by: Some(key) }
     }
 
     /// What counts once a narrower object is known.
@@ -188,7 +188,7 @@ mod tests {
     /// `MODE of NAME` for a port.
     fn at(modes: &Modes, port: u16) -> String {
         let Stated { mode, by } = modes.at(port);
-        let name = by.as_ref().map_or("nobody", |key| key.name.as_str());
+        let name = by.as_ref().map_or("nobody", |key| &*key.name);
         format!("{} of {name}", mode.as_str())
     }
 
@@ -201,13 +201,21 @@ mod tests {
     fn the_narrowest_level_that_says_anything_counts() {
         let mesh = object("istio-system", "mesh", 0, "{mtls: {mode: STRICT}}");
         let shop = object("shop", "shop", 0, "{mtls: {mode: DISABLE}}");
-        let web = object("shop", "web", 0, "{selector: {matchLabels: {app: web}}, mtls: {mode: PERMISSIVE}}");
+        let web = object(
+            "shop",
+            "web",
+            0,
+            "{selector: {matchLabels: {app: web}}, mtls: {mode: PERMISSIVE}}",
+        );
         let all = [mesh.as_str(), &shop, &web].concat();
         assert_eq!(at(&modes(&all, "shop", "web"), 80), "PERMISSIVE of web");
         assert_eq!(at(&modes(&all, "shop", "db"), 80), "DISABLE of shop");
         assert_eq!(at(&modes(&all, "far", "web"), 80), "STRICT of mesh");
         let unset = object("shop", "unset", 0, "{mtls: {mode: UNSET}}");
-        assert_eq!(at(&modes(&[mesh, unset].concat(), "shop", "web"), 80), "STRICT of mesh");
+        assert_eq!(
+            at(&modes(&[mesh, unset].concat(), "shop", "web"), 80),
+            "STRICT of mesh"
+        );
     }
 
     #[test]
@@ -225,9 +233,17 @@ mod tests {
     fn of_two_at_one_level_the_oldest_counts() {
         let young = object("shop", "a", 9, "{mtls: {mode: STRICT}}");
         let old = object("shop", "b", 1, "{mtls: {mode: DISABLE}}");
-        assert_eq!(at(&modes(&[young, old].concat(), "shop", "web"), 80), "DISABLE of b");
+        assert_eq!(
+            at(&modes(&[young, old].concat(), "shop", "web"), 80),
+            "DISABLE of b"
+        );
         let silent = object("shop", "a", 1, "{selector: {matchLabels: {app: web}}}");
-        let loud = object("shop", "b", 9, "{selector: {matchLabels: {app: web}}, mtls: {mode: STRICT}}");
+        let loud = object(
+            "shop",
+            "b",
+            9,
+            "{selector: {matchLabels: {app: web}}, mtls: {mode: STRICT}}",
+        );
         let both = modes(&[silent, loud].concat(), "shop", "web");
         assert_eq!(at(&both, 80), "PERMISSIVE of nobody", "even if it says nothing");
     }
@@ -237,6 +253,9 @@ mod tests {
         let spec = "{selector: {matchLabels: {app: web}}, mtls: {mode: STRICT}}";
         let object = object("istio-system", "web", 0, spec);
         assert_eq!(at(&modes(&object, "shop", "web"), 80), "PERMISSIVE of nobody");
-        assert_eq!(at(&modes(&object, "istio-system", "web"), 80), "PERMISSIVE of nobody");
+        assert_eq!(
+            at(&modes(&object, "istio-system", "web"), 80),
+            "PERMISSIVE of nobody"
+        );
     }
 }

@@ -5,9 +5,9 @@ use resources::istio::destination_rule::{ClientTls as Stated, TlsMode};
 use snapshot::cluster::UpstreamHttp;
 use snapshot::{Certificate, ClientTls, Cluster, Discovery, SubjectMatch, Trust};
 
+use crate::Role;
 use crate::mesh::peer_authentications::Mutual;
 use crate::mesh::services::ServicePort;
-use crate::Role;
 use crate::scope::{Scope, VisibleService};
 use crate::tls::{client_tls, exact};
 
@@ -66,13 +66,19 @@ fn of_the_mesh(cluster: &Cluster, names: Vec<SubjectMatch>) -> ClientTls {
 fn server_name(cluster: &Cluster) -> String {
     let parts = cluster.name.parts();
     parts.map_or(String::new(), |parts| {
-        format!("{}_.{}_.{}_.{}", parts.direction, parts.port, parts.subset, parts.host)
+        format!(
+            "{}_.{}_.{}_.{}",
+            parts.direction, parts.port, parts.subset, parts.host
+        )
     })
 }
 
 /// Whether all members have a proxy that speaks mutual TLS; of nobody that is not known.
 fn all_speak(seen: &VisibleService, port: &ServicePort) -> bool {
-    let members = seen.members.iter().flat_map(|members| members.of_port(&port.name));
+    let members = seen
+        .members
+        .iter()
+        .flat_map(|members| members.of_port(&port.name));
     let mut members = members.peekable();
     members.peek().is_some() && members.all(|(_, member)| member.modes.is_some())
 }

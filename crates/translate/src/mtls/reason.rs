@@ -26,7 +26,9 @@ fn by_member(members: &[&Endpoint]) -> String {
         (takes, all) if takes == all => {
             "mutual TLS: all members have a proxy that takes it on this port".to_owned()
         }
-        (takes, all) => format!("mutual TLS to {takes} of {all} members, plain text to those whose proxy takes none"),
+        (takes, all) => {
+            format!("mutual TLS to {takes} of {all} members, plain text to those whose proxy takes none")
+        }
     }
 }
 

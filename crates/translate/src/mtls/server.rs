@@ -73,10 +73,9 @@ pub(crate) fn ways(speaks: Speaks, mode: Mutual, tells_tls: bool) -> Vec<Way> {
     let (mutual, plain) = (true, false);
     match (speaks, mode) {
         (Speaks::Http, Mutual::Strict) => vec![Way::new(http, mutual, TLS, &[])],
-        (Speaks::Http, Mutual::Permissive) => vec![
-            Way::new(http, mutual, TLS, &any),
-            Way::new(http, plain, RAW, &[]),
-        ],
+        (Speaks::Http, Mutual::Permissive) => {
+            vec![Way::new(http, mutual, TLS, &any), Way::new(http, plain, RAW, &[])]
+        }
         (Speaks::Http, Mutual::Disabled) => vec![Way::new(http, plain, None, &[])],
         (Speaks::Opaque, Mutual::Strict) => vec![Way::new(opaque, mutual, TLS, &[])],
         (Speaks::Opaque, Mutual::Permissive) => vec![
@@ -190,7 +189,10 @@ mod tests {
     fn strict_ports_take_nothing_that_is_not_asked_for_a_certificate() {
         let mode = Mutual::Strict;
         for speaks in [Speaks::Http, Speaks::Opaque, Speaks::Either] {
-            assert!(ways(speaks, mode, true).iter().all(|way| way.mutual), "{speaks:?}");
+            assert!(
+                ways(speaks, mode, true).iter().all(|way| way.mutual),
+                "{speaks:?}"
+            );
             let [.., http, opaque] = all(speaks, mode);
             assert_eq!([http, opaque], ["closed", "closed"], "{speaks:?}");
         }

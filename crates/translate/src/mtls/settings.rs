@@ -124,7 +124,8 @@ mod tests {
             namespace: "shop".into(),
             name: "web".into(),
         };
-        let names = ["new", "old"].map(|domain| SubjectMatch::Exact(format!("spiffe://{domain}/ns/shop/sa/web")));
+        let names =
+            ["new", "old"].map(|domain| SubjectMatch::Exact(format!("spiffe://{domain}/ns/shop/sa/web")));
         assert_eq!(settings.names([&account]), names);
         let prefixes = ["new", "old"].map(|domain| SubjectMatch::Prefix {
             prefix: format!("spiffe://{domain}/"),
@@ -139,7 +140,11 @@ mod tests {
         let version = |version: &str| read(json!({"meshMTLS": {"minProtocolVersion": version}}));
         assert_eq!(version("TLSV1_3").unwrap().minimum_version, TlsVersion::V13);
         assert_eq!(version("TLS_AUTO").unwrap().minimum_version, TlsVersion::V12);
-        assert!(version("TLSV1_1").unwrap_err().starts_with("meshMTLS: unknown variant"));
+        assert!(
+            version("TLSV1_1")
+                .unwrap_err()
+                .starts_with("meshMTLS: unknown variant")
+        );
         assert_eq!(
             read(json!({"meshMTLS": {"ecdhCurves": ["P-256"]}})),
             Err("meshMTLS.ecdhCurves: is not supported".to_owned())

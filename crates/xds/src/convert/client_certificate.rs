@@ -5,7 +5,8 @@ use hcm::HttpConnectionManager;
 use hcm::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCertDetails};
 use snapshot::{CertificateDetails, CertificatePolicy, ClientCertificateHeader};
 
-use super::proto::{is, yes};
+use super::proto::{is, refuse, yes};
+use crate::rejected::Reason;
 
 pub(super) fn to_proto(header: &ClientCertificateHeader, message: &mut HttpConnectionManager) {
     let policy = match header.policy {
@@ -24,10 +25,11 @@ pub(super) fn to_proto(header: &ClientCertificateHeader, message: &mut HttpConne
             chain: details.chain,
             dns: details.dns,
             uri: details.uri,
+            ..Default::default()
         });
 }
 
-pub(super) fn from_proto(message: &HttpConnectionManager) -> ClientCertificateHeader {
+pub(super) fn from_proto(message: &HttpConnectionManager) -> Result<ClientCertificateHeader, Reason> {
     let policy = match message.forward_client_cert_details() {
         ForwardClientCertDetails::Sanitize => CertificatePolicy::Sanitize,
         ForwardClientCertDetails::ForwardOnly => CertificatePolicy::ForwardOnly,
@@ -35,8 +37,12 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> ClientCertificateHe
         ForwardClientCertDetails::SanitizeSet => CertificatePolicy::SanitizeSet,
         ForwardClientCertDetails::AlwaysForwardOnly => CertificatePolicy::AlwaysForwardOnly,
     };
-    let details = message.set_current_client_cert_details.clone().unwrap_or_default();
-    ClientCertificateHeader {
+    let details = message
+        .set_current_client_cert_details
+        .clone()
+        .unwrap_or_default();
+    refuse!(details, "SetCurrentClientCertDetails", [format, issuer]);
+    Ok(ClientCertificateHeader {
         policy,
         details: CertificateDetails {
             subject: is(details.subject, false),
@@ -45,5 +51,5 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> ClientCertificateHe
             dns: details.dns,
             uri: details.uri,
         },
-    }
+    })
 }

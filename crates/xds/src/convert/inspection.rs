@@ -150,6 +150,10 @@ mod tests {
         assert!(forbidden(&predicate(Rule::AnyMatch(true))));
         let all = [chain(0, "tls"), chain(80, "")];
         assert!(is_harmless(&port_is(80), &all, asks_tls));
-        assert!(!is_harmless(&predicate(Rule::NotMatch(Box::new(port_is(80)))), &all, asks_tls));
+        assert!(!is_harmless(
+            &predicate(Rule::NotMatch(Box::new(port_is(80)))),
+            &all,
+            asks_tls
+        ));
     }
 }

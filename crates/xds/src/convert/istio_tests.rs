@@ -40,7 +40,9 @@ fn secret(name: &str) -> pb::SdsSecretConfig {
         name: name.into(),
         sds_config: Some(core::ConfigSource {
             resource_api_version: core::ApiVersion::V3.into(),
-            config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::ApiConfigSource(source)),
+            config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::ApiConfigSource(
+                source,
+            )),
             ..Default::default()
         }),
     }
@@ -111,12 +113,17 @@ fn clusters_with_auto_mtls_are_understood() {
     assert_eq!(tls.trust, Trust::Mesh);
     assert_eq!(
         tls.subject_alt_names,
-        [SubjectMatch::Exact("spiffe://cluster.local/ns/shop/sa/web".into())]
+        [SubjectMatch::Exact(
+            "spiffe://cluster.local/ns/shop/sa/web".into()
+        )]
     );
     assert!(tls.is_of_the_mesh());
     // Another word in the metadata of members would be another way to them.
     let other = cluster::from_proto(auto(metadata::mutual())).unwrap_err();
-    assert_eq!(other.field, "Cluster.transport_socket_matches \"tlsMode-disabled\"");
+    assert_eq!(
+        other.field,
+        "Cluster.transport_socket_matches \"tlsMode-disabled\""
+    );
 }
 
 #[test]
@@ -212,9 +219,8 @@ fn a_listener_that_spares_ports_which_do_not_ask_is_understood() {
             ..Default::default()
         }
     };
-    let read = |listener: listeners::Listener| {
-        decode(Kind::Listener, "virtualInbound", &listener.encode_to_vec())
-    };
+    let read =
+        |listener: listeners::Listener| decode(Kind::Listener, "virtualInbound", &listener.encode_to_vec());
     let Ok(Resource::Listener(understood)) = read(listener(90)) else {
         panic!("the listener is refused")
     };
@@ -231,8 +237,6 @@ fn black_hole() -> snapshot::Chain {
         name: "x".into(),
         matches: snapshot::ChainMatch::default(),
         tls: None,
-        handler: snapshot::Handler::Tcp(snapshot::TcpHandler::to(
-            snapshot::ClusterName::BLACK_HOLE.into(),
-        )),
+        handler: snapshot::Handler::Tcp(snapshot::TcpHandler::to(snapshot::ClusterName::BLACK_HOLE.into())),
     }
 }

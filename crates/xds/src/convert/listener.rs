@@ -126,13 +126,14 @@ fn check_unsupported(message: &pb::Listener) -> Result<(), Reason> {
     }
     for filter in &message.listener_filters {
         let chains = &message.filter_chains;
-        let harmless = filter.filter_disabled.as_ref().is_none_or(|disabled| {
-            match filter.name.as_str() {
+        let harmless = filter
+            .filter_disabled
+            .as_ref()
+            .is_none_or(|disabled| match filter.name.as_str() {
                 TLS_INSPECTOR => inspection::is_harmless(disabled, chains, inspection::asks_tls),
                 HTTP_INSPECTOR => inspection::is_harmless(disabled, chains, inspection::asks_http),
                 _ => false,
-            }
-        });
+            });
         if !harmless {
             return Err(Reason::unsupported(
                 "ListenerFilter.filter_disabled for ports whose chains ask",

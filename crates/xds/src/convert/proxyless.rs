@@ -3,9 +3,9 @@
 //! Certificates come from providers that their own bootstrap names, where Istio's agent puts one called `default`.
 //! <https://github.com/grpc/proposal/blob/master/A29-xds-tls-security.md>
 
+use clusters::cluster::LbPolicy;
 use envoy_types::pb::envoy::config::cluster::v3 as clusters;
 use envoy_types::pb::envoy::config::listener::v3 as listeners;
-use clusters::cluster::LbPolicy;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
 use listeners::ApiListener;
 use pb::common_tls_context::{

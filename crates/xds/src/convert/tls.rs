@@ -181,9 +181,7 @@ fn matches_from_proto(matches: &[TransportSocketMatch]) -> Result<Transport, Rea
             )));
         }
         let message = way.transport_socket.as_ref();
-        transport_from_proto(
-            message.ok_or_else(|| Reason::missing("TransportSocketMatch.transport_socket"))?,
-        )
+        transport_from_proto(message.ok_or_else(|| Reason::missing("TransportSocketMatch.transport_socket"))?)
     };
     let mutual = way(mutual, &metadata::mutual())?;
     let plain = way(plain, &Struct::default())?;

@@ -240,7 +240,10 @@ fn certificate_of_secret(secret: &pb::SdsSecretConfig) -> Result<Certificate, Re
     if secret.name == WORKLOAD {
         return Ok(Certificate::Workload);
     }
-    let paths = secret.name.strip_prefix(FILES).and_then(|paths| paths.split_once('~'));
+    let paths = secret
+        .name
+        .strip_prefix(FILES)
+        .and_then(|paths| paths.split_once('~'));
     match paths {
         Some((chain, key)) => Ok(Certificate::Files(CertificateFiles {
             chain: chain.to_owned(),

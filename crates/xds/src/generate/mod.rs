@@ -384,21 +384,19 @@ fn http_options() -> BoxedStrategy<HttpOptions> {
     let told = (server, client_certificate());
     (any::<[bool; 5]>(), edge, of(1..=u32::MAX), told)
         .prop_map(
-            |([raw_paths, merge_slashes, no_id, keep_id, answer_id], edge, max_streams, told)| {
-                HttpOptions {
-                    raw_paths,
-                    merge_slashes,
-                    without_request_id: no_id,
-                    keep_external_request_id: keep_id,
-                    answer_request_id: answer_id,
-                    edge: edge.map(|(trusted_hops, without_append)| Edge {
-                        trusted_hops,
-                        without_append,
-                    }),
-                    max_streams,
-                    server_header: told.0,
-                    client_certificate: told.1,
-                }
+            |([raw_paths, merge_slashes, no_id, keep_id, answer_id], edge, max_streams, told)| HttpOptions {
+                raw_paths,
+                merge_slashes,
+                without_request_id: no_id,
+                keep_external_request_id: keep_id,
+                answer_request_id: answer_id,
+                edge: edge.map(|(trusted_hops, without_append)| Edge {
+                    trusted_hops,
+                    without_append,
+                }),
+                max_streams,
+                server_header: told.0,
+                client_certificate: told.1,
             },
         )
         .boxed()

@@ -16,10 +16,7 @@ fn path() -> impl Strategy<Value = String> {
 
 fn certificate() -> impl Strategy<Value = Certificate> {
     let files = (path(), path()).prop_map(|(chain, key)| CertificateFiles { chain, key });
-    prop_oneof![
-        files.prop_map(Certificate::Files),
-        Just(Certificate::Workload)
-    ]
+    prop_oneof![files.prop_map(Certificate::Files), Just(Certificate::Workload)]
 }
 
 fn trust() -> impl Strategy<Value = Trust> {
@@ -72,18 +69,16 @@ pub(super) fn client_tls() -> impl Strategy<Value = ClientTls> {
         of(path()),
         of(certificate()),
     )
-        .prop_map(
-            |(names, flags, trust, revocation_list, certificate)| ClientTls {
-                server_name: names.0,
-                request_names_server: flags.0,
-                trust,
-                verify_request_host: flags.1,
-                subject_alt_names: names.1,
-                revocation_list,
-                certificate,
-                application_protocols: names.2,
-            },
-        )
+        .prop_map(|(names, flags, trust, revocation_list, certificate)| ClientTls {
+            server_name: names.0,
+            request_names_server: flags.0,
+            trust,
+            verify_request_host: flags.1,
+            subject_alt_names: names.1,
+            revocation_list,
+            certificate,
+            application_protocols: names.2,
+        })
 }
 
 /// TLS to all members, or to those that take the mesh's; the latter never asks for the host of a request.

@@ -33,9 +33,8 @@ fn ports_need_a_selector_and_must_be_ports() {
     );
     assert_eq!(
         problems("{selector: {matchLabels: {a: b}}, portLevelMtls: {0: {}, 65536: {}, x: {}}}"),
-        ["0", "65536", "x"].map(|port| format!(
-            "spec.portLevelMtls[{port:?}]: port must be in range 1..65535"
-        ))
+        ["0", "65536", "x"]
+            .map(|port| format!("spec.portLevelMtls[{port:?}]: port must be in range 1..65535"))
     );
 }
 

@@ -63,7 +63,9 @@ impl PeerAuthenticationSpec {
 
     /// What it says of all ports, if anything.
     pub fn mode(&self) -> Option<Mode> {
-        self.mtls.map(|mtls| mtls.mode).filter(|mode| *mode != Mode::Unset)
+        self.mtls
+            .map(|mtls| mtls.mode)
+            .filter(|mode| *mode != Mode::Unset)
     }
 
     /// What it says of single ports. What is no port says nothing.
