@@ -1,14 +1,19 @@
 //! Whether a connection is under mutual TLS, and why: the words of `explain`.
 
-use snapshot::{Chain, Cluster, Endpoint, Listener};
+use snapshot::{Chain, Cluster, Discovery, Endpoint, Listener};
 
 /// How a client's proxy secures a connection to one of those members.
 pub(crate) fn outbound(cluster: &Cluster, members: &[&Endpoint]) -> String {
     let rule = cluster.origin.as_ref().map(|origin| &origin.resource);
     match (&cluster.tls, &cluster.auto_tls) {
-        (Some(tls), _) if tls.is_of_the_mesh() => match rule {
-            Some(rule) => format!("mutual TLS: {rule} asks for it, or all members take it"),
-            None => "mutual TLS: all members take it".to_owned(),
+        (Some(tls), _) if tls.is_of_the_mesh() => match (rule, cluster.discovery) {
+            (Some(rule), Discovery::Endpoints | Discovery::Nobody) => {
+                format!("mutual TLS: {rule} asks for it")
+            }
+            (Some(rule), Discovery::OriginalDestination) => {
+                format!("mutual TLS: {rule} asks for it, or all members take it")
+            }
+            (None, _) => "mutual TLS: all members take it".to_owned(),
         },
         (Some(_), _) => match rule {
             Some(rule) => format!("TLS: {rule} asks for it"),

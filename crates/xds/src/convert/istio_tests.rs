@@ -31,8 +31,6 @@ fn secret(name: &str) -> pb::SdsSecretConfig {
     };
     let source = core::ApiConfigSource {
         api_type: core::api_config_source::ApiType::Grpc.into(),
-        set_node_on_first_message_only: true,
-        transport_api_version: core::ApiVersion::V3.into(),
         grpc_services: vec![service],
         ..Default::default()
     };
