@@ -1,6 +1,6 @@
 //! `trafficPolicy.tls` → how connections to a cluster are encrypted.
 //!
-//! `ISTIO_MUTUAL` is not here yet, and neither are certificates from Secrets; `analyze` reports both. Without them
+//! `ISTIO_MUTUAL` is `mtls::client`'s. Certificates from Secrets are not here yet, and `analyze` reports them: such
 //! connections are not encrypted, which is also what Istio's sidecars do with `credentialName` unless the rule has a
 //! `workloadSelector`.
 
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_and_the_meshs_own_certificates_are_left_out() {
+    fn secrets_are_left_out_and_the_meshs_own_certificates_are_not_made_here() {
         assert_eq!(simple(|settings| settings.credential_name = "c".into()), None);
         assert_eq!(
             simple(|settings| settings.mode = Some(TlsMode::IstioMutual)),

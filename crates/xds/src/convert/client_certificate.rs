@@ -5,7 +5,8 @@ use hcm::HttpConnectionManager;
 use hcm::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCertDetails};
 use snapshot::{CertificateDetails, CertificatePolicy, ClientCertificateHeader};
 
-use super::proto::{is, yes};
+use super::proto::{is, refuse, yes};
+use crate::rejected::Reason;
 
 pub(super) fn to_proto(header: &ClientCertificateHeader, message: &mut HttpConnectionManager) {
     let policy = match header.policy {
@@ -28,7 +29,7 @@ pub(super) fn to_proto(header: &ClientCertificateHeader, message: &mut HttpConne
         });
 }
 
-pub(super) fn from_proto(message: &HttpConnectionManager) -> ClientCertificateHeader {
+pub(super) fn from_proto(message: &HttpConnectionManager) -> Result<ClientCertificateHeader, Reason> {
     let policy = match message.forward_client_cert_details() {
         ForwardClientCertDetails::Sanitize => CertificatePolicy::Sanitize,
         ForwardClientCertDetails::ForwardOnly => CertificatePolicy::ForwardOnly,
@@ -40,7 +41,8 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> ClientCertificateHe
         .set_current_client_cert_details
         .clone()
         .unwrap_or_default();
-    ClientCertificateHeader {
+    refuse!(details, "SetCurrentClientCertDetails", [format, issuer]);
+    Ok(ClientCertificateHeader {
         policy,
         details: CertificateDetails {
             subject: is(details.subject, false),
@@ -49,5 +51,5 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> ClientCertificateHe
             dns: details.dns,
             uri: details.uri,
         },
-    }
+    })
 }

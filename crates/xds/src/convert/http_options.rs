@@ -67,6 +67,6 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> Result<HttpOptions,
             ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,
             ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
         },
-        client_certificate: client_certificate::from_proto(message),
+        client_certificate: client_certificate::from_proto(message)?,
     })
 }

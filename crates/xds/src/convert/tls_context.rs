@@ -19,8 +19,8 @@ use crate::rejected::Reason;
 const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Secrets of the workload's identity.
-const WORKLOAD: &str = "default";
-const MESH: &str = "ROOTCA";
+pub(super) const WORKLOAD: &str = "default";
+pub(super) const MESH: &str = "ROOTCA";
 
 /// What secrets of Istio's agent are called that are files.
 const FILES: &str = "file-cert:";
@@ -269,7 +269,7 @@ fn certificate_from_proto(
     Ok(files.map(Certificate::Files))
 }
 
-fn name(name: &SubjectMatch) -> StringMatcher {
+pub(super) fn name(name: &SubjectMatch) -> StringMatcher {
     StringMatcher {
         match_pattern: Some(match name {
             SubjectMatch::Exact(name) => MatchPattern::Exact(name.clone()),
