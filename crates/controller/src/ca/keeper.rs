@@ -93,8 +93,7 @@ impl Keeper {
                 Some(Ok(Event::Apply(map) | Event::InitApply(map))) = asked.next() => self.answer(&map).await,
                 () = clock::sleep_until(due) => {
                     let outcome = self.step().await;
-                    let rotating = self.standing.borrow().rotation.is_some();
-                    due = clock::now() + if rotating { WHILE_ROTATING } else { AT_REST };
+                    due = clock::now() + AT_REST;
                     outcome
                 }
             };

@@ -40,7 +40,7 @@ pub(crate) struct Rotation {
     pub(crate) phase: Phase,
     /// Fingerprint of the root that comes.
     pub(crate) to: String,
-    /// When it began, and when its phase did; seconds since 1970, like all times here.
+    /// When it began, and when it last made progress; seconds since 1970, like all times here.
     pub(crate) begun: u64,
     pub(crate) entered: u64,
     /// Who has a certificate of the old root, and until when that is valid. Empty before [`Phase::Renewing`].
@@ -154,21 +154,23 @@ impl Rotation {
             .iter()
             .filter(|(name, until)| **until > facts.now && !renewed(name));
         let left: BTreeMap<String, u64> = left.map(|(name, until)| (name.clone(), *until)).collect();
-        if left.is_empty() && facts.now.saturating_sub(self.entered) >= SETTLE {
-            return Next::Finish;
-        }
         if left.len() < self.former.len() {
             return Next::Note(Self {
                 former: left,
+                entered: facts.now,
                 ..self.clone()
             });
+        }
+        // Who was given a certificate a moment ago may not show it yet.
+        if left.is_empty() && facts.now.saturating_sub(self.entered) >= SETTLE {
+            return Next::Finish;
         }
         let names = left.keys();
         let mut reasons: Vec<String> = names
             .map(|name| format!("{name} has a certificate of the old root"))
             .collect();
         if reasons.is_empty() {
-            reasons.push("the new signer settles".to_owned());
+            reasons.push("the last certificates settle".to_owned());
         }
         Next::Wait(told(reasons))
     }
@@ -306,8 +308,17 @@ mod tests {
             now: 1200,
             ..later.clone()
         };
-        assert_eq!(rotation.next(&at_its_end), Next::Finish);
-        assert_eq!(rotation.without(&["shop/gone".into()]).next(&later), Next::Finish);
+        let Next::Note(last) = rotation.next(&at_its_end) else {
+            panic!("the last one has run out")
+        };
+        assert_eq!(reasons(last.next(&at_its_end)), "the last certificates settle");
+        let settled = Facts {
+            now: 1200 + SETTLE,
+            ..later.clone()
+        };
+        assert_eq!(last.next(&settled), Next::Finish);
+        let buried = rotation.without(&["shop/gone".into()]);
+        assert_eq!(buried.next(&settled), Next::Finish);
     }
 
     #[test]
@@ -319,7 +330,10 @@ mod tests {
         assert_eq!(read, rotation);
         // Nothing is known any more of what was issued: it is waited for the longest validity, and not for ever.
         assert!(matches!(read.next(&facts(2000, vec![])), Next::Wait(_)));
-        assert_eq!(read.next(&facts(1010 + DAY, vec![])), Next::Finish);
+        let Next::Note(last) = read.next(&facts(1010 + DAY, vec![])) else {
+            panic!("nobody can have a certificate of the old root any more")
+        };
+        assert_eq!(last.next(&facts(1010 + DAY + SETTLE, vec![])), Next::Finish);
     }
 
     #[test]
