@@ -104,6 +104,9 @@ impl Keeper {
                     "certificate authority not kept"
                 );
             }
+            if self.standing.borrow().rotation.is_some() {
+                due = due.min(clock::now() + WHILE_ROTATING);
+            }
         }
     }
 
