@@ -173,7 +173,8 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
     } else {
         transport.learn_server_name(hello);
     }
-    let _connected = worker.callers.connected(ends, transport.peer());
+    let served = chain.is_some();
+    let _connected = served.then(|| worker.callers.connected(ends, transport.peer()));
     match chain {
         Some(Chain::Http(chain)) => {
             let connection = http::connection::Connection {
