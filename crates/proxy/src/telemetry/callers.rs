@@ -25,10 +25,13 @@ pub(crate) struct Caller {
     /// The port that it calls.
     pub(crate) port: u16,
     /// Who it is and who it was shown that we are, if its certificate said so; `None` in plain text.
-    pub(crate) identities: Option<(Arc<str>, Arc<str>)>,
+    pub(crate) identities: Option<Identities>,
     /// TLS without a certificate of the client's.
     pub(crate) encrypted: bool,
 }
+
+/// The client's, and the one that it was shown.
+type Identities = (Arc<str>, Arc<str>);
 
 /// Its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
