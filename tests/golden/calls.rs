@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use snapshot::Direction;
 use translate::Call;
 use translate::explain::{Answer, Outcome, Request, Target};
@@ -16,6 +17,12 @@ pub(crate) struct Calls {
     /// Other files of the mesh, by path in the repository.
     #[serde(default)]
     pub(crate) with: Vec<String>,
+    /// Settings of the mesh: a MeshConfig.
+    #[serde(default)]
+    pub(crate) mesh: Map<String, Value>,
+    /// Mutual TLS wraps whatever a case is about in the same way: it is off unless this is said.
+    #[serde(default)]
+    pub(crate) mutual_tls: bool,
     #[serde(default)]
     pub(crate) calls: Vec<OneCall>,
 }
@@ -33,6 +40,9 @@ pub(crate) struct OneCall {
     /// The server name that a `TLS` call asks for.
     #[serde(default)]
     sni: String,
+    /// The client is a proxy of the mesh, and speaks mutual TLS.
+    #[serde(default)]
+    mutual: bool,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     /// See [`outcome_text`].
@@ -41,6 +51,9 @@ pub(crate) struct OneCall {
     pub(crate) route: Option<String>,
     #[serde(default)]
     pub(crate) listener: Option<String>,
+    /// Whether the connection is under mutual TLS, and why.
+    #[serde(default)]
+    pub(crate) security: Option<String>,
 }
 
 impl OneCall {
@@ -65,8 +78,18 @@ impl OneCall {
             },
             destination: self.to.unwrap_or(SocketAddr::new(address, port)),
             server_name: (method == "TLS").then(|| self.sni.clone()),
+            mutual: self.mutual,
             request: (!["TCP", "TLS"].contains(&method)).then_some(request),
         }
+    }
+}
+
+/// What is said of the first place that a call may go to, or of how it came.
+pub(crate) fn security_text(outcome: &Outcome) -> Option<&str> {
+    match &outcome.answer {
+        _ if outcome.security.is_some() => outcome.security.as_deref(),
+        Answer::Forward(targets) => targets.first()?.security.as_deref(),
+        _ => None,
     }
 }
 

@@ -18,14 +18,22 @@ mod calls;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use resources::yaml;
 use similar::TextDiff;
 use snapshot::Snapshot;
 use tests::text_of;
-use translate::{Mesh, Node, Scope, analyze, explain};
+use translate::{Mesh, MeshSettings, Node, Scope, analyze, explain};
 
-use calls::{Calls, outcome_text};
+use calls::{Calls, outcome_text, security_text};
+
+const WITHOUT_MUTUAL_TLS: &str = "
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: istio-system}
+spec: {mtls: {mode: DISABLE}}
+";
 
 /// A failed expectation, or a difference, as text.
 type Failures = String;
@@ -64,7 +72,12 @@ fn run(root: &Path, case: &Path, bless: bool) -> Failures {
             .for_each(|problem| writeln!(messages, "{problem}").unwrap());
         found.extend(read.resources);
     }
-    let mesh = Mesh::of(found);
+    if !calls.mutual_tls {
+        found.extend(yaml::read(WITHOUT_MUTUAL_TLS).resources);
+    }
+    let settings =
+        MeshSettings::read(&calls.mesh).unwrap_or_else(|error| panic!("{name}/calls.yaml: mesh: {error}"));
+    let mesh = Mesh::of(found).with_settings(Arc::new(settings));
     analyze(&mesh)
         .iter()
         .for_each(|problem| writeln!(messages, "{problem}").unwrap());
@@ -123,6 +136,15 @@ fn check_calls(case: &str, snapshot: &Snapshot, calls: &Calls) -> Failures {
                 failures,
                 "{case}: {}\n  came by listener {}",
                 call.call, outcome.listener
+            )
+            .unwrap();
+        }
+        if call.security.is_some() && call.security.as_deref() != security_text(&outcome) {
+            writeln!(
+                failures,
+                "{case}: {}\n  is secured as {:?}",
+                call.call,
+                security_text(&outcome)
             )
             .unwrap();
         }

@@ -17,6 +17,9 @@ const TARGETS: &[(&str, &str)] = &[
     ("sniff", "the first bytes of a connection"),
     ("xds", "resources from a control plane"),
     ("bootstrap", "Envoy bootstrap files"),
+    ("client_hello", "the first message of TLS"),
+    ("csr", "requests for certificates, and what is signed for them"),
+    ("pem", "keys, certificates and revocation lists as text"),
     ("yaml", "what users apply"),
 ];
 

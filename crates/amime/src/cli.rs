@@ -9,7 +9,8 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    apply, bootstrap, controller, delete, demo, down, exec, get, install, logs, proxy, redirect, up, version,
+    apply, bootstrap, ca, controller, delete, demo, down, exec, get, install, logs, mtls, proxy, redirect,
+    up, version,
 };
 
 #[derive(Parser)]
@@ -59,8 +60,12 @@ enum Command {
     Delete(delete::Arguments),
     /// Print the log of a container
     Logs(logs::Arguments),
+    /// Show who calls whom, and the identities at both ends
+    Mtls(mtls::Arguments),
     /// Run a command in a container
     Exec(exec::Arguments),
+    /// Show or replace the root of the mesh's certificate authority
+    Ca(ca::Arguments),
     /// Run the control plane (what the istiod Deployment runs)
     #[command(visible_alias = "discovery")]
     Controller(controller::Arguments),
@@ -106,7 +111,9 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Get(arguments) => block_on(get::run(&target, &arguments)),
         Command::Delete(arguments) => block_on(delete::run(&target, &arguments)),
         Command::Logs(arguments) => block_on(logs::run(&target, &arguments)),
+        Command::Mtls(arguments) => block_on(mtls::run(&target, &arguments)),
         Command::Exec(arguments) => block_on(exec::run(&target, &arguments)),
+        Command::Ca(arguments) => block_on(ca::run(&target, &arguments)),
         Command::Controller(arguments) => controller::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Redirect(arguments) => redirect::run(&arguments),

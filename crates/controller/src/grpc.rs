@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use daemon::admin::Tls;
 use daemon::{Drain, Tasks, clock};
+use identity::tls::PeerCertificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -26,13 +27,33 @@ const SHAKEN: usize = 64;
 /// One connection of a proxy.
 pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
-    peer: SocketAddr,
+    peer: Peer,
     _permit: OwnedSemaphorePermit,
 }
 
 /// What a request's extensions say about its connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The other end.
+    pub address: SocketAddr,
+    certificate: Option<Arc<PeerCertificate>>,
+}
+
+impl Peer {
+    fn new(address: SocketAddr, stream: &TlsStream<TcpStream>) -> Self {
+        let shown = stream.get_ref().1.peer_certificates();
+        let certificate = shown.and_then(|chain| PeerCertificate::of(chain).ok());
+        Self {
+            address,
+            certificate: certificate.map(Arc::new),
+        }
+    }
+
+    /// The certificate that the other end has shown, if it has one of the mesh.
+    pub fn certificate(&self) -> Option<&PeerCertificate> {
+        self.certificate.as_deref()
+    }
+}
 
 /// Connections as they come, until the drain begins. `tasks` owns the accept loop and the handshakes.
 pub(crate) fn incoming(
@@ -77,8 +98,8 @@ async fn accept(
                         Ok(Ok(stream)) => drop(
                             sender
                                 .send(Ok(Connection {
+                                    peer: Peer::new(peer, &stream),
                                     stream,
-                                    peer,
                                     _permit: permit,
                                 }))
                                 .await,
@@ -102,7 +123,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer(self.peer)
+        self.peer.clone()
     }
 }
 

@@ -35,10 +35,18 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as latest};
 use translate::MeshSettings;
+use xds::transport::certificates::CertificateService;
 use xds::transport::{DeltaService, Session};
 
+use ca::authenticate::Authenticator;
+use ca::issued::Issued;
+use ca::keeper::{Keeper, Sight};
+use ca::publish::Published;
+use ca::signer::Signer;
+use ca::standing::Standing;
+
 pub use grpc::Peer;
-pub use settings::{Listen, Settings};
+pub use settings::{Lifetimes, Listen, Settings};
 
 /// Condition: the injection settings were read.
 pub(crate) const INJECTION: &str = "injection";
@@ -48,6 +56,8 @@ const START: Duration = Duration::from_secs(60);
 const STREAMS: u32 = 16;
 /// Streams that wait to be taken.
 const SESSIONS: usize = 64;
+/// Requests for certificates that wait to be taken.
+const CALLS: usize = 256;
 
 /// Starts the controller with the cluster that it runs in, or the one that the settings name.
 ///
@@ -70,17 +80,20 @@ pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Runn
     let live = live::initial(settings.native_sidecars);
     let organisation = live.load().trust_domain.clone();
     let load = || ca::root::load_or_create(client.clone(), namespace, &organisation, clock::wall());
-    let authority = Arc::new(patiently(load).await?);
-    let serving = ca::serving::Serving::new(&authority, namespace, clock::wall())?;
+    let standing = Arc::new(patiently(load).await?);
+    let serving = ca::serving::Serving::new(&standing, namespace, clock::wall())?;
+    let (change, standing) = latest::channel(standing);
     let listeners = Listeners::bind(settings.listen).await?;
     let addresses = listeners.addresses()?;
     let (trigger, drain) = drain::channel();
     let controller = Controller {
         settings,
         client,
-        authority,
+        standing,
         serving,
         live,
+        issued: Issued::default(),
+        published: Published::default(),
         registry: Registry::new(),
         ready: Ready::new(&[INJECTION, push::publish::SYNCED]),
         tasks: Tasks::new(),
@@ -88,7 +101,7 @@ pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Runn
     };
     let (told, mesh) = latest::channel(None);
     controller.start_keepers(told);
-    controller.start_servers(listeners, mesh);
+    controller.start_servers(listeners, mesh, change);
     tracing::info!(scope = "default", ?addresses, "controller started");
     Ok(Running {
         addresses,
@@ -101,9 +114,11 @@ pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Runn
 struct Controller {
     settings: Settings,
     client: kube::Client,
-    authority: Arc<identity::Authority>,
+    standing: ca::standing::Latest,
     serving: ca::serving::Serving,
     live: webhook::LiveSettings,
+    issued: Issued,
+    published: Published,
     registry: Registry,
     ready: Ready,
     tasks: Tasks,
@@ -114,15 +129,12 @@ impl Controller {
     /// Starts what keeps something in the cluster, or in here, as it should be.
     fn start_keepers(&self, mesh: latest::Sender<Option<Arc<MeshSettings>>>) {
         let (client, drain) = (|| self.client.clone(), || self.drain.clone());
-        let (namespace, root) = (
-            || self.settings.namespace.clone(),
-            || self.authority.root_pem().to_owned(),
-        );
+        let (namespace, standing) = (|| self.settings.namespace.clone(), || self.standing.clone());
         let renewal = ca::serving::RENEWAL;
         let renew = self
             .serving
             .clone()
-            .renew(self.authority.clone(), namespace(), renewal, drain());
+            .renew(standing(), namespace(), renewal, drain());
         let followers = live::Followers {
             injection: self.live.clone(),
             mesh,
@@ -130,20 +142,32 @@ impl Controller {
         let follow = live::run(client(), namespace(), followers, self.ready.clone(), drain());
         self.tasks.spawn("renewal", renew);
         self.tasks.spawn("injection settings", follow);
-        self.tasks
-            .spawn("root certificate", ca::publish::run(client(), root(), drain()));
+        let publish = ca::publish::run(client(), standing(), self.published.clone(), drain());
+        self.tasks.spawn("root certificate", publish);
         self.tasks.spawn(
             "webhook bundle",
-            webhook::bundle::run(client(), namespace(), root(), drain()),
+            webhook::bundle::run(client(), namespace(), standing(), drain()),
         );
     }
 
-    fn start_servers(&self, listeners: Listeners, mesh: latest::Receiver<Option<Arc<MeshSettings>>>) {
+    fn start_servers(
+        &self,
+        listeners: Listeners,
+        mesh: latest::Receiver<Option<Arc<MeshSettings>>>,
+        change: latest::Sender<Arc<Standing>>,
+    ) {
         let (tasks, drain) = (&self.tasks, || self.drain.clone());
         let webhooks = webhook::routes(&self.live, &self.registry);
         let webhooks = Server::secure(webhooks, self.serving.webhook.clone());
         webhooks.start("webhook", listeners.webhook, tasks, drain());
-        let pusher = self.start_pushes(mesh);
+        let signer = Signer {
+            standing: self.standing.clone(),
+            settings: self.live.clone(),
+            lifetimes: self.settings.lifetimes,
+            issued: self.issued.clone(),
+        };
+        let pusher = self.start_pushes(mesh, signer.clone());
+        self.start_keeper(&pusher, change);
         let pages = debug::routes(&pusher, &self.ready);
         Server::plain(pages).start("http", listeners.http, tasks, drain());
         Server::plain(monitoring(self.registry.clone())).start(
@@ -152,10 +176,31 @@ impl Controller {
             tasks,
             drain(),
         );
-        self.start_discovery(listeners.xds, pusher);
+        self.start_discovery(listeners.xds, pusher, signer);
     }
 
-    fn start_pushes(&self, mesh: latest::Receiver<Option<Arc<MeshSettings>>>) -> push::Pusher {
+    fn start_keeper(&self, pusher: &push::Pusher, change: latest::Sender<Arc<Standing>>) {
+        let sight = Sight {
+            connections: pusher.connections.clone(),
+            issued: self.issued.clone(),
+            published: self.published.clone(),
+            longest: self.settings.lifetimes.longest,
+        };
+        let keeper = Keeper::new(
+            self.client.clone(),
+            self.settings.namespace.clone(),
+            change,
+            sight,
+        );
+        self.tasks
+            .spawn("certificate authority", keeper.run(self.drain.clone()));
+    }
+
+    fn start_pushes(
+        &self,
+        mesh: latest::Receiver<Option<Arc<MeshSettings>>>,
+        signer: Signer,
+    ) -> push::Pusher {
         let debounce = debounce::Settings {
             quiet: self.settings.debounce_after,
             longest: self.settings.debounce_max,
@@ -163,23 +208,36 @@ impl Controller {
         };
         push::Pusher::start(
             &self.client,
-            (debounce, mesh),
+            (debounce, mesh, signer),
             &self.registry,
             &self.ready,
             &self.tasks,
         )
     }
 
-    fn start_discovery(&self, listener: TcpListener, pusher: push::Pusher) {
+    fn start_discovery(&self, listener: TcpListener, pusher: push::Pusher, signer: Signer) {
         let (sessions, taken) = mpsc::channel::<Session>(SESSIONS);
-        let authenticator = ca::authenticate::Authenticator::new(self.client.clone());
-        let authenticate = move |headers: http::HeaderMap| {
+        let (calls, asked) = mpsc::channel(CALLS);
+        let authenticator = Authenticator::new(self.client.clone(), self.live.clone());
+        let sign = ca::service::run(
+            signer,
+            authenticator.clone(),
+            asked,
+            self.tasks.clone(),
+            self.drain.clone(),
+        );
+        self.tasks.spawn("certificates", sign);
+        let authenticate = move |(headers, extensions): (http::HeaderMap, http::Extensions)| {
             let authenticator = authenticator.clone();
-            async move { Ok(authenticator.authenticate(&headers).await?) }
+            async move {
+                let certificate = extensions.get::<Peer>().and_then(Peer::certificate);
+                Ok(authenticator.authenticate(&headers, certificate).await?)
+            }
         };
         let serve = pusher.serve(taken, authenticate, self.tasks.clone(), self.drain.clone());
         self.tasks.spawn("xds sessions", serve);
         let server = discovery(self.settings.connection_age, sessions);
+        let server = server.add_service(CertificateService::new(calls));
         let incoming = grpc::incoming(
             listener,
             self.serving.xds.clone(),

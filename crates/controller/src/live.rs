@@ -23,7 +23,7 @@ use crate::install::settings::{MESH_KEY, VALUES_KEY};
 use crate::webhook::LiveSettings;
 
 /// Fields of the mesh settings that have an effect, besides those that [`MeshSettings`] reads.
-const SUPPORTED: [&str; 3] = ["defaultConfig", "rootNamespace", "trustDomain"];
+const SUPPORTED: [&str; 2] = ["defaultConfig", "rootNamespace"];
 
 /// Who follows the ConfigMaps.
 pub(crate) struct Followers {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+pub use crate::ca::signer::Lifetimes;
 use crate::install::set::nearest;
 
 /// What the controller is told at its start.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
     /// Sidecars as init containers that stay.
     pub native_sidecars: bool,
+    /// Of workloads' certificates.
+    pub lifetimes: Lifetimes,
     /// For the log, once there is one.
     pub warnings: Vec<String>,
 }
@@ -100,6 +103,7 @@ impl Default for Settings {
             shutdown: Duration::from_secs(10),
             kubeconfig: None,
             native_sidecars: false,
+            lifetimes: Lifetimes::default(),
             warnings: Vec::new(),
         }
     }
@@ -163,10 +167,15 @@ impl Settings {
         for (name, field) in [
             ("PILOT_DEBOUNCE_AFTER", &mut self.debounce_after),
             ("PILOT_DEBOUNCE_MAX", &mut self.debounce_max),
+            ("DEFAULT_WORKLOAD_CERT_TTL", &mut self.lifetimes.usual),
+            ("MAX_WORKLOAD_CERT_TTL", &mut self.lifetimes.longest),
         ] {
             if let Some(value) = lookup(name) {
                 *field = duration(&value).with_context(|| format!("{name}={value}"))?;
             }
+        }
+        if self.lifetimes.usual > self.lifetimes.longest {
+            bail!("DEFAULT_WORKLOAD_CERT_TTL is more than MAX_WORKLOAD_CERT_TTL");
         }
         match lookup("ENABLE_NATIVE_SIDECARS").as_deref() {
             None | Some("false") => {}
@@ -315,6 +324,14 @@ mod tests {
             (vec!["--httpAddr"], vec![], "needs a value"),
             (vec!["serve"], vec![], "\"serve\""),
             (vec!["--grpcAddr=:15010"], vec![], "without TLS"),
+            (
+                vec![],
+                vec![
+                    ("DEFAULT_WORKLOAD_CERT_TTL", "48h"),
+                    ("MAX_WORKLOAD_CERT_TTL", "24h"),
+                ],
+                "more than MAX_WORKLOAD_CERT_TTL",
+            ),
             (
                 vec![],
                 vec![("PILOT_DEBOUNCE_MAX", "soon")],

@@ -122,35 +122,8 @@ fn cluster_with_a_service(authority: Arc<Mutex<Option<String>>>) -> kube::Client
 
 #[tokio::test]
 async fn a_proxy_with_a_token_gets_its_snapshot_over_tls() {
-    let authority = Arc::new(Mutex::new(None));
-    let running = start_with(settings(), cluster_with_a_service(authority.clone()))
-        .await
-        .unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let (trust, token) = (
-        directory.path().join("root-cert.pem"),
-        directory.path().join("token"),
-    );
-    let root = authority
-        .lock()
-        .unwrap()
-        .clone()
-        .expect("the controller stored its authority");
-    std::fs::write(&trust, root).unwrap();
-    std::fs::write(&token, "a token").unwrap();
-    let proxy = xds::transport::Settings {
-        mark: None,
-        address: running.addresses["xds"].to_string(),
-        server_name: "istiod.istio-system.svc".into(),
-        trust: Some(trust),
-        token: Some(token),
-        whole: false,
-        node: xds::Node {
-            id: "sidecar~10.0.0.7~client-0.shop~shop.svc.cluster.local".into(),
-            agent: xds::Node::AMIME.into(),
-            ..xds::Node::default()
-        },
-    };
+    let started = Started::new().await;
+    let (running, proxy) = (&started.running, started.caller(true));
     let (snapshots, mut received) = watch::channel(None);
     let (events, _told) = mpsc::channel(16);
     running
@@ -166,5 +139,90 @@ async fn a_proxy_with_a_token_gets_its_snapshot_over_tls() {
     assert!(snapshot.clusters.get(cluster).is_some(), "{snapshot:?}");
     let sync = get(running.addresses["http"], "/debug/syncz").await;
     assert!(sync.contains("\"proxy\":\"client-0.shop\""), "{sync}");
-    running.stop(Duration::from_secs(5)).await;
+    started.running.stop(Duration::from_secs(5)).await;
+}
+
+/// A controller, and what its proxies mount.
+struct Started {
+    running: daemon::Running,
+    directory: tempfile::TempDir,
+}
+
+impl Started {
+    async fn new() -> Self {
+        let authority = Arc::new(Mutex::new(None));
+        let client = cluster_with_a_service(authority.clone());
+        let running = start_with(settings(), client).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let root = authority
+            .lock()
+            .unwrap()
+            .clone()
+            .expect("the controller stored its authority");
+        std::fs::write(directory.path().join("root-cert.pem"), root).unwrap();
+        std::fs::write(directory.path().join("token"), "a token").unwrap();
+        Self { running, directory }
+    }
+
+    fn caller(&self, with_token: bool) -> xds::transport::Settings {
+        let path = |name: &str| self.directory.path().join(name);
+        xds::transport::Settings {
+            mark: None,
+            address: self.running.addresses["xds"].to_string(),
+            server_name: "istiod.istio-system.svc".into(),
+            trust: Some(path("root-cert.pem")),
+            token: with_token.then(|| path("token")),
+            whole: false,
+            node: xds::Node {
+                id: "sidecar~10.0.0.7~client-0.shop~shop.svc.cluster.local".into(),
+                agent: xds::Node::AMIME.into(),
+                ..xds::Node::default()
+            },
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_workload_with_a_token_gets_a_certificate_for_itself() {
+    let started = Started::new().await;
+    let key = identity::PrivateKey::generate().unwrap();
+    let request = || xds::transport::certificates::CertificateRequest {
+        csr: key
+            .request(&["spiffe://cluster.local/ns/other/sa/other"])
+            .unwrap(),
+        validity_duration: 600,
+        metadata: None,
+    };
+    let chain = xds::transport::certificates::create(&started.caller(true), request())
+        .await
+        .unwrap();
+    let keypair = identity::Keypair::with_key(&chain[0], key.clone()).unwrap();
+    let facts = keypair.facts().unwrap();
+    assert_eq!(facts.uris, ["spiffe://cluster.local/ns/shop/sa/default"]);
+    let root = std::fs::read_to_string(started.directory.path().join("root-cert.pem")).unwrap();
+    assert_eq!(chain.last(), Some(&root));
+
+    let refused = xds::transport::certificates::create(&started.caller(false), request())
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("request authenticate failure"),
+        "{refused}"
+    );
+    started.running.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_proxy_is_told_whom_to_believe_over_its_stream() {
+    let started = Started::new().await;
+    let (snapshots, _received) = watch::channel(None);
+    let (trusted, mut told) = watch::channel(None);
+    let (events, _told) = mpsc::channel(16);
+    let follow = xds::transport::follow_trusting(started.caller(true), snapshots, trusted, events);
+    started.running.tasks.spawn("proxy", follow);
+    let told = clock::timeout(Duration::from_secs(20), told.wait_for(Option::is_some)).await;
+    let told = told.expect("roots come in time").unwrap().clone().unwrap();
+    let root = std::fs::read_to_string(started.directory.path().join("root-cert.pem")).unwrap();
+    assert_eq!(told.roots.pem(), root);
+    started.running.stop(Duration::from_secs(5)).await;
 }

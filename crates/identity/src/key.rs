@@ -6,7 +6,7 @@ use rcgen::{KeyPair as SigningKey, PublicKeyData};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::{Error, file, pem};
+use crate::{Error, file, pem, tls};
 
 /// A private key. Implements neither `Debug` nor `Serialize`.
 pub struct PrivateKey(PrivateKeyDer<'static>);
@@ -74,9 +74,17 @@ impl Keypair {
     /// # Errors
     /// When either is malformed or they do not belong together.
     pub fn from_pem(chain: &str, key: &str) -> Result<Self, Error> {
+        Self::with_key(chain, PrivateKey::from_pem(key)?)
+    }
+
+    /// Puts a key that was made here together with the certificates that were given for it.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read or are for another key.
+    pub fn with_key(chain: &str, key: PrivateKey) -> Result<Self, Error> {
         let keypair = Self {
             chain: pem::decode_chain(chain)?,
-            key: PrivateKey::from_pem(key)?,
+            key,
         };
         keypair.check_match()?;
         Ok(keypair)
@@ -103,6 +111,14 @@ impl Keypair {
     /// The certificates.
     pub fn chain_pem(&self) -> String {
         pem::encode_chain(&self.chain)
+    }
+
+    /// What the certificate says about its owner.
+    ///
+    /// # Errors
+    /// When it cannot be read, which a keypair made by [`Keypair::from_pem`] rules out.
+    pub fn facts(&self) -> Result<tls::PeerCertificate, Error> {
+        tls::PeerCertificate::of(&self.chain)
     }
 
     fn check_match(&self) -> Result<(), Error> {

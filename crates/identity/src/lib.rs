@@ -6,9 +6,11 @@
 #![deny(missing_docs)]
 
 mod authority;
+mod bundle;
 mod file;
 mod key;
 mod pem;
+mod request;
 pub mod spiffe;
 pub mod tls;
 pub mod token;
@@ -16,8 +18,10 @@ pub mod token;
 use std::path::PathBuf;
 
 pub use authority::Authority;
+pub use bundle::Bundle;
 pub use file::write_private;
 pub use key::{Keypair, PrivateKey};
+pub use request::CertificateRequest;
 pub use rustls_pki_types::CertificateDer;
 pub use spiffe::SpiffeId;
 
@@ -72,6 +76,11 @@ impl Error {
     fn tls(reason: impl std::fmt::Display) -> Self {
         Self::Tls(reason.to_string())
     }
+}
+
+/// Certificates in PEM, one after the other.
+pub fn chain_pem(chain: &[CertificateDer<'_>]) -> String {
+    pem::encode_chain(chain)
 }
 
 /// Makes aws-lc-rs the process's cryptography; harmless when called again. First thing in `main` and in tests.

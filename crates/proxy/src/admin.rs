@@ -17,7 +17,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::active::Compiled;
 use crate::settings::Node;
 use crate::telemetry::metrics::Report;
-use crate::telemetry::{outliers, prometheus};
+use crate::telemetry::{callers, outliers, prometheus};
+use crate::tls::workload::Workload;
 use crate::worker::Question;
 
 /// A worker that does not answer in this time is left out of a report.
@@ -30,6 +31,7 @@ pub(crate) struct Pages {
     pub(crate) questions: Vec<mpsc::Sender<Question>>,
     pub(crate) snapshots: watch::Receiver<Option<Arc<Compiled>>>,
     pub(crate) drain_wanted: Arc<Notify>,
+    pub(crate) identity: Workload,
     pub(crate) node: Node,
 }
 
@@ -67,7 +69,8 @@ pub(crate) async fn start(
 impl Pages {
     /// Loopback only: what an operator asks with `kubectl exec` or a port-forward.
     fn admin(self: Arc<Self>) -> Routes {
-        let (ready, dump, clusters, quit, drain, info) = (
+        let (ready, dump, clusters, quit, drain, info, calls) = (
+            self.clone(),
             self.clone(),
             self.clone(),
             self.clone(),
@@ -92,6 +95,14 @@ impl Pages {
             .get("/clusters", move |_| {
                 let pages = clusters.clone();
                 async move { text(StatusCode::OK, clusters_page(&pages.reports().await)) }
+            })
+            .get("/callers", move |_| {
+                let pages = calls.clone();
+                async move {
+                    let reports = pages.reports().await;
+                    let callers = reports.iter().flat_map(|report| &report.callers);
+                    json(StatusCode::OK, &callers::page(callers, &pages.identity.uri()))
+                }
             })
             .get("/server_info", move |_| {
                 let page = info.server_info();

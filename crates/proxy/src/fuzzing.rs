@@ -3,13 +3,19 @@
 //! A target is a function of bytes that must neither panic nor break what it says here about its outcome. Not part of
 //! the proxy: compiled for tests and under `--cfg fuzzing` only.
 
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
 use bytes::BytesMut;
 use http::Method;
+use identity::tls::PeerCertificate;
+use identity::{Authority, Bundle, Keypair};
 use tokio::io::AsyncWriteExt;
 
 use crate::http::codec::h1::{Body, BodyEvent, HeadParser};
 use crate::http::codec::{Fields, Length, Request, Version, h2};
 use crate::http::normalize;
+use crate::listen::client_hello::{self, Begun};
 use crate::listen::sniff;
 
 /// Takes any bytes, and panics where something is wrong.
@@ -26,6 +32,9 @@ pub fn target(name: &str) -> Option<Target> {
         "xds" => xds_decode,
         "sniff" => first_bytes,
         "bootstrap" => bootstrap,
+        "client_hello" => hello,
+        "csr" => csr,
+        "pem" => pem,
         _ => return None,
     })
 }
@@ -219,6 +228,56 @@ fn first_bytes(bytes: &[u8]) {
     }
 }
 
+/// However a ClientHello arrives, it says the same, and more bytes never change that.
+fn hello(bytes: &[u8]) {
+    let mut known = Begun::Unfinished;
+    let steps = (0..=bytes.len()).filter(|length| *length < 64 || length % 97 == 0 || *length == bytes.len());
+    for length in steps {
+        let now = client_hello::read(&bytes[..length]);
+        assert!(known == Begun::Unfinished || now == known);
+        known = now;
+    }
+    if let Begun::Tls(hello) = known {
+        assert!(hello.server_name.len() <= 255);
+        assert_eq!(hello.server_name, hello.server_name.to_ascii_lowercase());
+    }
+}
+
+/// A request for a certificate is believed only if its own key has signed it, and gets nothing of what it asks for.
+fn csr(bytes: &[u8]) {
+    const CALLER: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let hour = Duration::from_secs(3600);
+    let authority = AUTHORITY.get_or_init(|| Authority::generate("fuzz", hour, now).expect("randomness"));
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(chain) = authority.sign_csr(text, &[CALLER], hour, now) {
+        let facts = PeerCertificate::of(&chain).expect("what was signed can be read");
+        assert_eq!(
+            (facts.uris.as_slice(), facts.subject.as_str()),
+            ([CALLER.to_owned()].as_slice(), "")
+        );
+        assert!(facts.dns_names.is_empty() && facts.addresses.is_empty());
+    }
+}
+
+/// Keys, certificates and lists in PEM: read, or refused.
+fn pem(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(bundle) = Bundle::from_pem(text) {
+        let again = Bundle::from_pem(bundle.pem()).expect("what was written can be read");
+        assert_eq!(again, bundle);
+        let _ = bundle.led_by(text).map(|led| assert!(led.covers(&bundle)));
+    }
+    let _ = Keypair::from_pem(text, text).map(|keypair| keypair.facts().map(drop));
+    let _ = Authority::plugged_in(text, text, text, text);
+    let _ = identity::tls::check_revocation_lists(text);
+}
+
 #[cfg(test)]
 mod tests {
     /// The corpora lie beside the fuzzer.
@@ -235,6 +294,9 @@ mod tests {
             "xds",
             "sniff",
             "bootstrap",
+            "client_hello",
+            "csr",
+            "pem",
         ] {
             let target = super::target(name).expect("a target");
             let files = std::fs::read_dir(format!("{CORPUS}/{name}"))

@@ -41,6 +41,7 @@ use xds::bootstrap::Bootstrap;
 pub use discovery::introduction;
 pub use listen::original_dst::OriginalDestination;
 pub use settings::Settings;
+pub use tls::workload::Workload;
 
 use active::Compiled;
 use listen::doors::{Door, Doors, Open};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Where captured connections were going.
     pub original_destination: OriginalDestination,
+    /// What the proxy is in the mesh; it is ready once that is complete. `None` for one that is in no mesh.
+    pub workload: Option<Workload>,
 }
 
 /// Starts a proxy that follows its controller. Stop it with [`Settings::drain`] as grace.
@@ -66,10 +69,12 @@ pub struct Parts {
 /// When an address cannot be bound, or the system refuses a thread.
 pub async fn start(settings: Settings) -> Result<Running> {
     let tasks = Tasks::new();
-    let snapshots = discovery::follow(&settings, &tasks);
+    let workload = Workload::default();
+    let snapshots = discovery::follow(&settings, &workload, &tasks);
     let parts = Parts {
         snapshots,
         original_destination: OriginalDestination::Kernel,
+        workload: Some(workload),
     };
     let layout = Layout::sidecar(&settings)?;
     start_parts(layout, parts, tasks).await
@@ -85,6 +90,7 @@ pub async fn start_bootstrap(bootstrap: Bootstrap, workers: usize) -> Result<Run
     let parts = Parts {
         snapshots: standalone::follow(bootstrap, &tasks)?,
         original_destination: OriginalDestination::Kernel,
+        workload: None,
     };
     start_parts(layout, parts, tasks).await
 }
@@ -146,7 +152,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
     let (trigger, outer) = drain::channel();
     let (inner_trigger, inner) = drain::channel();
     let drain_wanted = Arc::new(Notify::new());
-    let ready = Ready::new(&["snapshot", "capture"]);
+    let ready = conditions(parts.workload.as_ref(), &tasks);
     let probe = Arc::new(Probe::default());
     let (compiled, compiled_receiver) = watch::channel(None);
     let (suspicions, suspicions_receiver) = mpsc::channel(SUSPICIONS);
@@ -154,12 +160,14 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
 
     let (_, lines) =
         telemetry::log_writer::Writer::start(&tasks).context("cannot start the writer of access logs")?;
+    let identity = parts.workload.unwrap_or_default();
     let worker_settings = worker::Settings {
         mark: layout.capture.mark,
         workload: Arc::new(layout.node.workload()),
         address: layout.node.address,
         probe: probe.clone(),
         suspicions,
+        identity: identity.clone(),
         surroundings: Arc::new(worker::Surroundings::of(&layout.node)),
         lines,
     };
@@ -208,6 +216,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         questions,
         snapshots: compiled_receiver,
         drain_wanted,
+        identity,
         node: layout.node,
     };
     layout.addresses.extend(
@@ -220,6 +229,20 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         drain: trigger,
         tasks,
     })
+}
+
+/// What must hold before the proxy is ready; one that is in a mesh needs a certificate.
+fn conditions(workload: Option<&Workload>, tasks: &Tasks) -> Ready {
+    let Some(workload) = workload.cloned() else {
+        return Ready::new(&["snapshot", "capture"]);
+    };
+    let ready = Ready::new(&["snapshot", "capture", "certificate"]);
+    let told = ready.clone();
+    tasks.spawn("certificate", async move {
+        workload.completed().await;
+        told.set("certificate");
+    });
+    ready
 }
 
 /// What goes to the workers, and where to put more into it.

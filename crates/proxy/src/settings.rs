@@ -18,6 +18,8 @@ pub struct Settings {
     pub node: Node,
     /// Where its Snapshot and certificates come from.
     pub discovery: Discovery,
+    /// What its certificate is like.
+    pub certificates: Certificates,
     /// Addresses it binds.
     pub listen: Listen,
     /// How it tells its own connections from those it captures.
@@ -70,6 +72,31 @@ pub struct Discovery {
     pub token: PathBuf,
     /// The root certificate that the control plane is checked with.
     pub root: PathBuf,
+}
+
+/// What the certificate of this proxy's workload is like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certificates {
+    /// Where somebody puts `cert-chain.pem`, `key.pem` and `root-cert.pem` for us (`FILE_MOUNTED_CERTS`); `None` asks the
+    /// certificate authority.
+    pub mounted: Option<PathBuf>,
+    /// What is asked for (`SECRET_TTL`).
+    pub lifetime: Duration,
+    /// It is renewed when this part of its life is left (`SECRET_GRACE_PERIOD_RATIO`),
+    pub grace: f64,
+    /// or so much sooner or later, by chance (`SECRET_GRACE_PERIOD_RATIO_JITTER`).
+    pub jitter: f64,
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self {
+            mounted: None,
+            lifetime: Duration::from_secs(24 * 3600),
+            grace: 0.5,
+            jitter: 0.01,
+        }
+    }
 }
 
 /// Addresses to bind. Tests bind port 0.
@@ -131,6 +158,7 @@ impl Settings {
         Ok(Self {
             node: Node::read(lookup, metadata, downward_labels(labels)),
             discovery: Discovery::read(lookup, &proxy),
+            certificates: Certificates::read(lookup)?,
             listen: Listen::read(lookup, &proxy)?,
             capture: Capture::read(lookup)?,
             workers: workers(&proxy),
@@ -216,6 +244,34 @@ impl Discovery {
             token: path("ISTIO_TOKEN_PATH", "/var/run/secrets/tokens/istio-token"),
             root: path("XDS_ROOT_CA", "/var/run/secrets/istio/root-cert.pem"),
         }
+    }
+}
+
+impl Certificates {
+    fn read(lookup: Lookup<'_>) -> Result<Self> {
+        let usual = Self::default();
+        let part = |name: &str, or: f64| match lookup(name) {
+            None => Ok(or),
+            Some(text) => match text.parse() {
+                Ok(part) if (0.0..=1.0).contains(&part) => Ok(part),
+                _ => anyhow::bail!("{name}={text}: not a number from 0 to 1"),
+            },
+        };
+        let lifetime = match lookup("SECRET_TTL") {
+            None => usual.lifetime,
+            Some(text) => go_duration(&text).with_context(|| format!("SECRET_TTL={text}: not a duration"))?,
+        };
+        let mounted = match lookup("FILE_MOUNTED_CERTS").as_deref() {
+            None | Some("false") => None,
+            Some("true") => Some(PathBuf::from("/etc/certs")),
+            Some(other) => anyhow::bail!("FILE_MOUNTED_CERTS={other}: neither true nor false"),
+        };
+        Ok(Self {
+            mounted,
+            lifetime,
+            grace: part("SECRET_GRACE_PERIOD_RATIO", usual.grace)?,
+            jitter: part("SECRET_GRACE_PERIOD_RATIO_JITTER", usual.jitter)?,
+        })
     }
 }
 
@@ -323,6 +379,20 @@ fn duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(number.parse::<f64>().ok()? * unit).ok()
 }
 
+/// Parts of that kind one after the other: `24h0m0s`.
+fn go_duration(text: &str) -> Option<Duration> {
+    let (mut rest, mut total) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let unit = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let end = rest[unit..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |end| unit + end);
+        total = total.checked_add(duration(&rest[..end])?)?;
+        rest = &rest[end..];
+    }
+    (!total.is_zero()).then_some(total)
+}
+
 /// Labels as the downward API writes them: `name="value"`, one a line, quoted as in Go.
 fn downward_labels(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter_map(|line| line.split_once('='));
@@ -387,6 +457,21 @@ mod tests {
         assert_eq!((settings.workers, settings.drain), (1, Duration::from_secs(5)));
         assert_eq!(settings.listen.admin.to_string(), "127.0.0.1:15000");
         assert!(!settings.capture.in_force);
+        assert_eq!(settings.certificates, Certificates::default());
+    }
+
+    #[test]
+    fn certificates_are_as_istios_agent_would_have_them() {
+        let settings = read(&[
+            ("SECRET_TTL", "1h30m0s"),
+            ("SECRET_GRACE_PERIOD_RATIO", "0.25"),
+            ("FILE_MOUNTED_CERTS", "true"),
+        ])
+        .unwrap();
+        let certificates = settings.certificates;
+        assert_eq!(certificates.lifetime, Duration::from_secs(5400));
+        assert_eq!((certificates.grace, certificates.jitter), (0.25, 0.01));
+        assert_eq!(certificates.mounted, Some(PathBuf::from("/etc/certs")));
     }
 
     #[test]
@@ -396,6 +481,14 @@ mod tests {
             format!("{error:#}").starts_with("ENVOY_STATUS_PORT=many: not a port"),
             "{error:#}"
         );
+        for variable in [
+            ("SECRET_TTL", "soon"),
+            ("SECRET_TTL", "0s"),
+            ("SECRET_GRACE_PERIOD_RATIO", "2"),
+            ("FILE_MOUNTED_CERTS", "yes"),
+        ] {
+            assert!(read(&[variable]).is_err(), "{variable:?}");
+        }
         assert!(read(&[("PROXY_CONFIG", "{")]).is_err());
         assert!(read(&[("PROXY_CONFIG", r#"{"terminationDrainDuration":"soon"}"#)]).is_err());
     }

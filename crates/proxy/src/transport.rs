@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::listen::client_hello::ClientHello;
+use crate::tls::peer::Peer;
 
 type Session = Rc<RefCell<TlsStream<TcpStream>>>;
 
@@ -40,6 +42,7 @@ pub(crate) struct Transport {
     stream: Stream,
     read: BytesMut,
     server_name: Option<Box<str>>,
+    peer: Option<Arc<Peer>>,
 }
 
 impl Transport {
@@ -49,9 +52,17 @@ impl Transport {
         Self::of(Stream::Tcp(stream))
     }
 
-    /// A session whose handshake is done.
-    pub(crate) fn secured(session: TlsStream<TcpStream>) -> Self {
-        Self::of(Stream::Tls(Box::new(session)))
+    /// A session whose handshake is done, and who is at its other end.
+    pub(crate) fn secured(session: TlsStream<TcpStream>, peer: Option<Arc<Peer>>) -> Self {
+        Self {
+            peer,
+            ..Self::of(Stream::Tls(Box::new(session)))
+        }
+    }
+
+    /// Who is at the other end, if it has shown a certificate.
+    pub(crate) fn peer(&self) -> Option<&Arc<Peer>> {
+        self.peer.as_ref()
     }
 
     fn of(stream: Stream) -> Self {
@@ -59,6 +70,7 @@ impl Transport {
             stream,
             read: BytesMut::new(),
             server_name: None,
+            peer: None,
         }
     }
 

@@ -25,6 +25,7 @@ use crate::probe::Probe;
 use crate::random::Random;
 use crate::settings::Node;
 use crate::telemetry::access_log::{Batch, Lines};
+use crate::telemetry::callers::Callers;
 use crate::telemetry::metrics::{ClusterReport, Metrics, Report};
 use crate::upstream::outlier_detection::Suspicion;
 
@@ -38,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) mark: Option<u32>,
     /// The workload that this proxy stands before.
     pub(crate) workload: Arc<Workload>,
+    /// What this proxy is in the mesh.
+    pub(crate) identity: crate::tls::workload::Workload,
     /// The address of the pod.
     pub(crate) address: Option<IpAddr>,
     /// Told of endpoints that fail.
@@ -91,6 +94,7 @@ pub(crate) struct Worker {
     pub(crate) drain: Drain,
     pub(crate) random: Random,
     pub(crate) metrics: Metrics,
+    pub(crate) callers: Callers,
     pub(crate) lines: Rc<Lines>,
     pub(crate) date: DateCache,
     pub(crate) bounds: Bounds,
@@ -109,6 +113,7 @@ impl Worker {
             drain,
             random: Random::new(),
             metrics: Metrics::default(),
+            callers: Callers::default(),
             date: DateCache::default(),
             bounds: Bounds::default(),
             active: RefCell::default(),
@@ -218,6 +223,7 @@ impl Worker {
     fn report(&self) -> Report {
         let mut report = self.metrics.report();
         report.dropped_lines = self.lines.dropped();
+        report.callers = self.callers.report();
         let active = self.active();
         let clusters = active.iter().flat_map(|active| active.clusters());
         report.clusters = clusters

@@ -53,6 +53,10 @@ pub struct Cluster {
     /// TLS to members; `None` is plain text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClientTls>,
+    /// TLS to members that are [`crate::Endpoint::mutual`], and plain text to the others; counts where
+    /// [`Cluster::tls`] is not stated. Istio: auto mTLS, Envoy: `transport_socket_matches`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_tls: Option<ClientTls>,
     /// Connections to members begin with a PROXY protocol header that names the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
@@ -82,6 +86,7 @@ impl Cluster {
             http2: Http2Options::default(),
             source_address: None,
             tls: None,
+            auto_tls: None,
             proxy_protocol: None,
             service: None,
             origin: None,

@@ -71,6 +71,9 @@ pub struct Endpoint {
     /// Who it is, for metrics.
     #[serde(default, skip_serializing_if = "Workload::is_empty")]
     pub workload: Workload,
+    /// It takes mutual TLS of the mesh: what [`crate::Cluster::auto_tls`] is for. Istio: `tlsMode: istio`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mutual: bool,
 }
 
 impl Endpoint {
@@ -81,6 +84,7 @@ impl Endpoint {
             weight: 1,
             health: Health::Healthy,
             workload: Workload::default(),
+            mutual: false,
         }
     }
 }

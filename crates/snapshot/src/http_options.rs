@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ClientCertificateHeader;
+
 /// Options of an HTTP handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpOptions {
@@ -30,6 +32,9 @@ pub struct HttpOptions {
     /// What becomes of the header `server`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub server_header: ServerHeader,
+    /// What becomes of `x-forwarded-client-cert`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub client_certificate: ClientCertificateHeader,
 }
 
 /// The first proxy that a client meets. Envoy: `use_remote_address`.

@@ -12,6 +12,7 @@ pub mod access_log;
 pub mod chain;
 pub mod chain_table;
 pub mod circuit_breaker;
+pub mod client_certificate;
 pub mod cluster;
 pub mod connection_pool;
 pub mod cors;
@@ -43,6 +44,7 @@ pub use chain::{
 };
 pub use chain_table::{Arrival, ChainTable};
 pub use circuit_breaker::{CircuitBreaker, RetryBudget};
+pub use client_certificate::{CertificateDetails, CertificatePolicy, ClientCertificateHeader};
 pub use cluster::{Cluster, Discovery};
 pub use connection_pool::{Http2Keepalive, Http2Options, TcpKeepalive};
 pub use cors::Cors;
@@ -65,7 +67,9 @@ pub use set::{Diff, Named, Set};
 pub use share::Share;
 pub use subnet::Subnet;
 pub use timeouts::{GrpcTimeout, HttpTimeouts};
-pub use tls::{CertificateFiles, ClientTls, ProxyProtocol, ServerTls, Trust};
+pub use tls::{
+    Certificate, CertificateFiles, ClientTls, ProxyProtocol, ServerTls, SubjectMatch, TlsVersion, Trust,
+};
 
 use serde::{Deserialize, Serialize};
 

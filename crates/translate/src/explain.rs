@@ -12,6 +12,8 @@ use snapshot::{
     Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
 };
 
+use crate::mtls;
+
 /// A call, as the proxy would see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -21,6 +23,8 @@ pub struct Call {
     pub destination: SocketAddr,
     /// The server name of a ClientHello that the connection begins with, empty if it has none; `None` without TLS.
     pub server_name: Option<String>,
+    /// The client is a proxy of the mesh that begins with mutual TLS, under which the request or the bytes come.
+    pub mutual: bool,
     /// The request; `None` for a connection that does not speak HTTP.
     pub request: Option<Request>,
 }
@@ -58,6 +62,9 @@ pub struct Outcome {
     /// Who gets a copy of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
+    /// Whether an inbound connection came under mutual TLS, and why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security: Option<String>,
     pub answer: Answer,
 }
 
@@ -86,6 +93,9 @@ pub struct Target {
     /// Who may be picked; empty for the original destination.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
+    /// Whether the connection is under mutual TLS, and why; `None` when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security: Option<String>,
     /// Why the call fails if it goes here: `NC` (no such cluster) or `UH` (no healthy endpoint), both 503.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<&'static str>,
@@ -128,9 +138,14 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         path: None,
         fault: None,
         mirrors: Vec::new(),
+        security: None,
         answer: Answer::Close,
     };
-    let Some(chain) = find_chain(listener, call) else {
+    let chain = find_chain(listener, call);
+    if call.direction == Direction::Inbound {
+        outcome.security = Some(mtls::inbound(listener, chain));
+    }
+    let Some(chain) = chain else {
         return Some(outcome);
     };
     outcome.chain = chain.name.clone();
@@ -183,16 +198,22 @@ fn find_listener<'a>(snapshot: &'a Snapshot, call: &Call) -> Option<&'a Listener
 
 /// The chain that the listener's table gives for what the proxy would find out.
 fn find_chain<'a>(listener: &'a Listener, call: &Call) -> Option<&'a Chain> {
-    let detected = call.request.is_some() && call.server_name.is_none() && listener.detect_http;
-    let server_name = call.server_name.as_deref().filter(|_| listener.detect_tls);
+    let plain = call.server_name.is_none() && !call.mutual;
+    let tells_tls = listener.detect_tls && !plain;
+    let server_name = call.server_name.as_deref().filter(|_| tells_tls);
     let arrival = Arrival {
         destination: call.destination,
         server_name: server_name.unwrap_or_default(),
-        transport_protocol: match server_name {
-            Some(_) => TransportProtocol::Tls,
-            None => TransportProtocol::RawBuffer,
+        transport_protocol: match tells_tls {
+            true => TransportProtocol::Tls,
+            false => TransportProtocol::RawBuffer,
         },
-        application_protocols: if detected { &["http/1.1"] } else { &[] },
+        application_protocols: match call.request {
+            Some(_) if call.mutual && tells_tls => &["istio-http/1.1", "istio", "http/1.1"],
+            None if call.mutual && tells_tls => &["istio"],
+            Some(_) if plain && listener.detect_http => &["http/1.1"],
+            Some(_) | None => &[],
+        },
     };
     let found = ChainTable::new(&listener.chains).find(&arrival);
     found
@@ -245,19 +266,21 @@ fn respond(status: u16, flag: &str) -> Answer {
 
 fn target(snapshot: &Snapshot, weighted: &Weighted, authority: Option<&String>) -> Target {
     let name = weighted.cluster.as_str();
-    let discovery = snapshot.clusters.get(name).map(|cluster| cluster.discovery);
+    let cluster = snapshot.clusters.get(name);
+    let discovery = cluster.map(|cluster| cluster.discovery);
     let members = snapshot.endpoints.get(name);
     let groups = members.iter().flat_map(|members| &members.localities);
     let healthy = groups.flat_map(|group| {
         let healthy = group.endpoints.iter().filter(|one| one.health == Health::Healthy);
-        healthy.map(|one| (group.priority, one.address))
+        healthy.map(|one| (group.priority, one))
     });
     // Those of a later priority only help out.
     let first = healthy.clone().map(|(priority, _)| priority).min();
-    let endpoints: Vec<_> = healthy
+    let members: Vec<_> = healthy
         .filter(|(priority, _)| Some(*priority) == first)
-        .map(|(_, address)| address)
+        .map(|(_, member)| member)
         .collect();
+    let endpoints: Vec<_> = members.iter().map(|member| member.address).collect();
     let failure = match discovery {
         None => Some("NC"),
         Some(Discovery::Nobody) => Some("UH"),
@@ -269,6 +292,9 @@ fn target(snapshot: &Snapshot, weighted: &Weighted, authority: Option<&String>) 
         weight: weighted.weight,
         authority: authority.or(weighted.authority_rewrite.as_ref()).cloned(),
         endpoints,
+        security: cluster
+            .filter(|_| failure.is_none())
+            .map(|cluster| mtls::outbound(cluster, &members)),
         failure,
     }
 }

@@ -19,6 +19,7 @@ mod headers;
 mod load_balancing;
 mod locality;
 pub mod mesh;
+pub mod mtls;
 pub mod node;
 mod outlier_detection;
 mod protocol;

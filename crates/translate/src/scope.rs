@@ -14,8 +14,10 @@ use snapshot::{Host, Locality};
 
 use crate::locality::Setting;
 use crate::mesh::endpoints::{Members, place_of, with_place};
+use crate::mesh::peer_authentications::{Modes, Mutual};
 use crate::mesh::policies::{Client, Policy};
 use crate::mesh::routes::IndexedRoutes;
+use crate::mesh::selection::Subject;
 use crate::mesh::services::{Service, ServicePort};
 use crate::mesh::settings::MeshSettings;
 use crate::traffic_policy::Effective;
@@ -40,6 +42,8 @@ pub struct Scope {
     pub(crate) inbound: Vec<InboundPort>,
     /// Policies of the services of this workload, by host, as the workload's own proxy applies them.
     pub(crate) inbound_policies: BTreeMap<String, Arc<Policy>>,
+    /// Which connections this workload takes.
+    pub(crate) modes: Modes,
     pub(crate) settings: Arc<MeshSettings>,
     settings_revision: u64,
     hash: u64,
@@ -53,6 +57,8 @@ pub(crate) struct VisibleService {
     pub(crate) policy: Option<Arc<Policy>>,
     /// The VirtualService with the most specific host.
     pub(crate) routes: Option<Arc<IndexedRoutes>>,
+    /// What its namespace takes.
+    pub(crate) mutual: Mutual,
 }
 
 /// A port that this workload serves.
@@ -85,6 +91,7 @@ impl Scope {
                 members: mesh.endpoints.get(&service.host).cloned(),
                 policy: mesh.policies.find(client, service).cloned(),
                 routes: by_host.find(service.host.as_str()).cloned(),
+                mutual: mesh.peer_authentications.of_namespace(&service.namespace),
                 service: service.clone(),
             })
             .collect();
@@ -100,6 +107,10 @@ impl Scope {
         let inbound = inbound_ports(mesh, &node.namespace, labels, pod.map(Arc::as_ref));
         let mut scope = Self {
             inbound_policies: inbound_policies(mesh, &node.namespace, &inbound),
+            modes: mesh.peer_authentications.of(Subject {
+                namespace: &node.namespace,
+                labels,
+            }),
             role: node.role,
             namespace: node.namespace.clone(),
             labels: asked_only(&place.labels, &asked),
@@ -133,12 +144,14 @@ impl Scope {
         let mut hasher = DefaultHasher::new();
         self.settings_revision.hash(&mut hasher);
         (self.role, &self.namespace, &self.labels, &self.inbound).hash(&mut hasher);
+        self.modes.hash(&mut hasher);
         for (host, policy) in &self.inbound_policies {
             (host, &policy.sources).hash(&mut hasher);
         }
         self.locality.hash(&mut hasher);
         for seen in &self.services {
             seen.service.hash(&mut hasher);
+            seen.mutual.hash(&mut hasher);
             seen.members
                 .as_ref()
                 .map(|members| members.fingerprint)

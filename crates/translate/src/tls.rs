@@ -1,22 +1,22 @@
 //! `trafficPolicy.tls` → how connections to a cluster are encrypted.
 //!
-//! `ISTIO_MUTUAL` is not here yet, and neither are certificates from Secrets; `analyze` reports both. Without them
+//! `ISTIO_MUTUAL` is `mtls::client`'s. Certificates from Secrets are not here yet, and `analyze` reports them: such
 //! connections are not encrypted, which is also what Istio's sidecars do with `credentialName` unless the rule has a
 //! `workloadSelector`.
 
 use resources::istio::destination_rule::{ClientTls, TlsMode};
 use snapshot::cluster::UpstreamHttp;
-use snapshot::{CertificateFiles, Trust};
+use snapshot::{Certificate, CertificateFiles, SubjectMatch, Trust};
 
 /// How connections are encrypted; `None` is not at all.
 pub(crate) fn client_tls(settings: Option<&ClientTls>, http: UpstreamHttp) -> Option<snapshot::ClientTls> {
     let settings = settings?;
     let certificate = match settings.mode? {
         TlsMode::Simple => None,
-        TlsMode::Mutual => Some(CertificateFiles {
+        TlsMode::Mutual => Some(Certificate::Files(CertificateFiles {
             chain: settings.client_certificate.clone(),
             key: settings.private_key.clone(),
-        }),
+        })),
         TlsMode::Disable | TlsMode::IstioMutual => return None,
     };
     if !settings.credential_name.is_empty() {
@@ -36,7 +36,7 @@ pub(crate) fn client_tls(settings: Option<&ClientTls>, http: UpstreamHttp) -> Op
         // Who is not verified at all is not asked for names either.
         subject_alt_names: match insecure {
             true => Vec::new(),
-            false => settings.subject_alt_names.clone(),
+            false => exact(&settings.subject_alt_names),
         },
         revocation_list: Some(settings.ca_crl.clone()).filter(|path| !path.is_empty() && !insecure),
         certificate,
@@ -46,6 +46,11 @@ pub(crate) fn client_tls(settings: Option<&ClientTls>, http: UpstreamHttp) -> Op
         },
         ..snapshot::ClientTls::new(trust)
     })
+}
+
+/// Certificates must have one of these names, to the letter.
+pub(crate) fn exact(names: &[String]) -> Vec<SubjectMatch> {
+    names.iter().cloned().map(SubjectMatch::Exact).collect()
 }
 
 #[cfg(test)]
@@ -86,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_and_the_meshs_own_certificates_are_left_out() {
+    fn secrets_are_left_out_and_the_meshs_own_certificates_are_not_made_here() {
         assert_eq!(simple(|settings| settings.credential_name = "c".into()), None);
         assert_eq!(
             simple(|settings| settings.mode = Some(TlsMode::IstioMutual)),

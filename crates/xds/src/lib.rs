@@ -17,6 +17,7 @@ mod generate;
 pub mod kind;
 pub mod message;
 pub mod rejected;
+pub mod secrets;
 pub mod server;
 #[cfg(test)]
 mod simulation;

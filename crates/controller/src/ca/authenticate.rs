@@ -1,12 +1,16 @@
-//! Who calls: a projected service account token with audience `istio-ca`, judged by the API server (TokenReview).
+//! Who calls: whoever shows a certificate of the mesh, which the handshake has judged; or else a projected service
+//! account token with audience `istio-ca`, judged by the API server (TokenReview). Istio tries them in that order.
 
 use std::time::Duration;
 
 use daemon::clock;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use identity::tls::PeerCertificate;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 use kube::api::{Api, PostParams};
+
+use crate::webhook::LiveSettings;
 
 const AUDIENCE: &str = "istio-ca";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -20,6 +24,28 @@ pub struct Caller {
     pub service_account: String,
     /// The pod that the token is bound to, if it is bound to one.
     pub pod: Option<String>,
+}
+
+impl Caller {
+    /// `shop/cart-0`; without a pod `shop/sa:cart`, which no pod can be called.
+    pub fn name(&self) -> String {
+        match &self.pod {
+            Some(pod) => format!("{}/{pod}", self.namespace),
+            None => format!("{}/sa:{}", self.namespace, self.service_account),
+        }
+    }
+
+    /// Who a certificate of the mesh is for; `None` for one of another trust domain.
+    fn of_certificate(certificate: &PeerCertificate, trust_domain: &str) -> Option<Self> {
+        let id = certificate
+            .spiffe_id()
+            .filter(|id| id.trust_domain() == trust_domain)?;
+        Some(Self {
+            namespace: id.namespace().to_owned(),
+            service_account: id.service_account().to_owned(),
+            pod: None,
+        })
+    }
 }
 
 /// Why a caller is not believed. The texts go back to it, and say nothing about tokens.
@@ -46,24 +72,40 @@ impl From<Unauthenticated> for tonic::Status {
     }
 }
 
-/// Asks the API server.
+/// Judges callers.
 #[derive(Clone)]
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     reviews: Api<TokenReview>,
+    settings: LiveSettings,
 }
 
 impl Authenticator {
-    pub fn new(client: kube::Client) -> Self {
+    pub(crate) fn new(client: kube::Client, settings: LiveSettings) -> Self {
         Self {
             reviews: Api::all(client),
+            settings,
         }
     }
 
-    /// The caller behind a request's headers.
+    /// The caller behind a request's connection and headers.
     ///
     /// # Errors
     /// Why it is not believed; [`Unauthenticated::Unavailable`] may pass when tried again.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Unauthenticated> {
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&PeerCertificate>,
+    ) -> Result<Caller, Unauthenticated> {
+        let trust_domain = self.settings.load().trust_domain.clone();
+        let known = certificate.and_then(|certificate| Caller::of_certificate(certificate, &trust_domain));
+        match known {
+            // A token says more: which pod it is.
+            Some(known) if bearer(headers).is_err() => Ok(known),
+            _ => self.review(headers).await,
+        }
+    }
+
+    async fn review(&self, headers: &HeaderMap) -> Result<Caller, Unauthenticated> {
         let review = TokenReview {
             spec: TokenReviewSpec {
                 audiences: Some(vec![AUDIENCE.to_owned()]),
@@ -214,7 +256,8 @@ mod tests {
             (201, body)
         });
         let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer abc".parse().unwrap())]);
-        let caller = Authenticator::new(client).authenticate(&headers).await.unwrap();
+        let authenticator = Authenticator::new(client, crate::live::initial(false));
+        let caller = authenticator.authenticate(&headers, None).await.unwrap();
         assert_eq!(
             (caller.namespace.as_str(), caller.service_account.as_str()),
             ("shop", "cart")
@@ -226,7 +269,8 @@ mod tests {
         let client =
             crate::fake_api::client(|_, _, _| crate::fake_api::failure(500, "InternalError", "broken"));
         let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer abc".parse().unwrap())]);
-        let outcome = Authenticator::new(client).authenticate(&headers).await;
+        let authenticator = Authenticator::new(client, crate::live::initial(false));
+        let outcome = authenticator.authenticate(&headers, None).await;
         assert_eq!(outcome, Err(Unauthenticated::Unavailable("broken".to_owned())));
         assert_eq!(
             tonic::Status::from(outcome.unwrap_err()).code(),
@@ -236,5 +280,27 @@ mod tests {
             tonic::Status::from(Unauthenticated::NoToken).code(),
             tonic::Code::Unauthenticated
         );
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_this_mesh_is_proof_without_a_token() {
+        let client = crate::fake_api::client(|_, _, _| panic!("nobody needs to be asked"));
+        let authenticator = Authenticator::new(client, crate::live::initial(false));
+        let day = Duration::from_secs(24 * 3600);
+        let authority = identity::Authority::generate("test", day, clock::wall()).unwrap();
+        for (uri, known) in [
+            ("spiffe://cluster.local/ns/shop/sa/cart", true),
+            ("spiffe://other/ns/shop/sa/cart", false),
+            ("https://cluster.local/", false),
+        ] {
+            let keypair = authority.issue_workload(&[uri], day, clock::wall()).unwrap();
+            let facts = keypair.facts().unwrap();
+            let outcome = authenticator.authenticate(&HeaderMap::new(), Some(&facts)).await;
+            let name = outcome.map(|caller| caller.name());
+            match known {
+                true => assert_eq!(name.as_deref(), Ok("shop/sa:cart")),
+                false => assert_eq!(name, Err(Unauthenticated::NoToken), "{uri}"),
+            }
+        }
     }
 }

@@ -1,7 +1,15 @@
-//! The mesh's certificate authority: where its key comes from, how its root reaches every namespace, and who may talk
-//! to it. The service that signs requests of workloads joins these files with mutual TLS.
+//! The mesh's certificate authority: where its key comes from ([`root`], [`keeper`]), how its roots reach every namespace
+//! ([`publish`]) and are replaced ([`rotation`]), who may talk to it ([`authenticate`]), and whom it signs for
+//! ([`service`], [`secrets`]).
 
 pub mod authenticate;
+pub(crate) mod issued;
+pub(crate) mod keeper;
 pub(crate) mod publish;
 pub(crate) mod root;
+mod rotation;
+pub(crate) mod secrets;
+pub(crate) mod service;
 pub(crate) mod serving;
+pub(crate) mod signer;
+pub(crate) mod standing;

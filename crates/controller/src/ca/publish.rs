@@ -1,42 +1,103 @@
-//! The root certificate as ConfigMap `istio-ca-root-cert` in every namespace: put into new ones, repaired where
-//! somebody changed or removed it. Pods mount it to check the controller's certificate.
+//! The roots of the mesh as ConfigMap `istio-ca-root-cert` in every namespace, and lists of revoked certificates, if
+//! there are any, as `istio-ca-crl`: put into new namespaces, repaired where somebody changed or removed them, replaced
+//! when the authority changes. Pods mount the first to check the controller's certificate.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use daemon::{Drain, clock};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde_json::json;
 
+use super::standing::{Latest, Standing};
+
 pub(crate) const NAME: &str = "istio-ca-root-cert";
 const KEY: &str = "root-cert.pem";
+const REVOKED_NAME: &str = "istio-ca-crl";
+const REVOKED_KEY: &str = "ca-crl.pem";
 const RETRY: Duration = Duration::from_secs(1);
 /// For one write; the API server answers admission within ten seconds.
 const WRITE: Duration = Duration::from_secs(15);
 
+/// The roots that every namespace has, once it has. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Published(Arc<Mutex<String>>);
+
+impl Published {
+    pub(crate) fn has_everywhere(&self, roots: &str) -> bool {
+        *self.lock() == roots
+    }
+
+    fn set(&self, roots: &str) {
+        roots.clone_into(&mut self.lock());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a namespace should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted(Vec<(&'static str, &'static str, String)>);
+
+impl Wanted {
+    fn of(standing: &Standing) -> Self {
+        let revoked = standing.trusted.revoked.clone();
+        let roots = (NAME, KEY, standing.roots().to_owned());
+        let revoked = revoked.map(|lists| (REVOKED_NAME, REVOKED_KEY, lists));
+        Self(std::iter::once(roots).chain(revoked).collect())
+    }
+
+    fn is_right(&self, map: &ConfigMap) -> bool {
+        let named = |(name, ..): &&(&str, &str, String)| map.metadata.name.as_deref() == Some(*name);
+        let wanted = self.0.iter().find(named);
+        wanted.is_none_or(|(_, key, text)| is_right(map, key, text))
+    }
+}
+
 /// Keeps all namespaces supplied until the drain begins.
-pub(crate) async fn run(client: kube::Client, root: String, mut drain: Drain) {
+pub(crate) async fn run(client: kube::Client, mut latest: Latest, published: Published, mut drain: Drain) {
     let namespaces = watch(Api::<Namespace>::all(client.clone()), watcher::Config::default());
-    let only_ours = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-    let maps = watch(Api::<ConfigMap>::all(client.clone()), only_ours);
+    let maps = |name: &str| {
+        let only_ours = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        watch(Api::<ConfigMap>::all(client.clone()), only_ours).default_backoff()
+    };
     let mut namespaces = std::pin::pin!(namespaces.default_backoff());
-    let mut maps = std::pin::pin!(maps.default_backoff());
-    let mut pending = BTreeSet::new();
+    let mut maps = std::pin::pin!(stream::select(maps(NAME), maps(REVOKED_NAME)));
+    let mut wanted = Wanted::of(&latest.borrow_and_update().clone());
+    let (mut known, mut pending) = (BTreeSet::new(), BTreeSet::new());
+    let mut listed = false;
     let mut retry = clock::now();
     loop {
         tokio::select! {
             () = drain.wait() => return,
-            Some(event) = namespaces.next() => pending.extend(namespace_to_supply(event)),
-            Some(event) = maps.next() => pending.extend(map_to_repair(event, &root)),
+            Some(event) = namespaces.next() => {
+                listed |= matches!(event, Ok(Event::InitDone));
+                if let Ok(Event::Delete(namespace)) = &event {
+                    let name = namespace.metadata.name.as_deref().unwrap_or_default();
+                    known.remove(name);
+                    pending.remove(name);
+                }
+                let new = namespace_to_supply(event);
+                known.extend(new.clone());
+                pending.extend(new);
+            }
+            Some(event) = maps.next() => pending.extend(map_to_repair(event, &wanted)),
+            Ok(()) = latest.changed() => {
+                wanted = Wanted::of(&latest.borrow_and_update().clone());
+                pending.extend(known.iter().cloned());
+            }
             () = clock::sleep_until(retry), if !pending.is_empty() => {}
         }
         for namespace in std::mem::take(&mut pending) {
-            if let Err(error) = supply(&client, &namespace, &root).await {
+            if let Err(error) = supply(&client, &namespace, &wanted).await {
                 tracing::warn!(
                     scope = "ca",
                     namespace,
@@ -46,6 +107,9 @@ pub(crate) async fn run(client: kube::Client, root: String, mut drain: Drain) {
                 pending.insert(namespace);
                 retry = clock::now() + RETRY;
             }
+        }
+        if listed && pending.is_empty() {
+            published.set(&wanted.0[0].2);
         }
     }
 }
@@ -61,10 +125,10 @@ fn namespace_to_supply(event: Result<Event<Namespace>, watcher::Error>) -> Optio
         .then_some(namespace.metadata.name)?
 }
 
-fn map_to_repair(event: Result<Event<ConfigMap>, watcher::Error>, root: &str) -> Option<String> {
+fn map_to_repair(event: Result<Event<ConfigMap>, watcher::Error>, wanted: &Wanted) -> Option<String> {
     match logged(event)? {
         Event::Delete(map) => map.metadata.namespace,
-        Event::Apply(map) | Event::InitApply(map) if !is_right(&map, root) => map.metadata.namespace,
+        Event::Apply(map) | Event::InitApply(map) if !wanted.is_right(&map) => map.metadata.namespace,
         Event::Apply(_) | Event::InitApply(_) | Event::Init | Event::InitDone => None,
     }
 }
@@ -75,34 +139,33 @@ fn logged<T>(event: Result<Event<T>, watcher::Error>) -> Option<Event<T>> {
         .ok()
 }
 
-fn is_right(map: &ConfigMap, root: &str) -> bool {
-    map.data
-        .as_ref()
-        .and_then(|data| data.get(KEY))
-        .is_some_and(|text| text == root)
+fn is_right(map: &ConfigMap, key: &str, text: &str) -> bool {
+    let found = map.data.as_ref().and_then(|data| data.get(key));
+    found.is_some_and(|found| found == text)
 }
 
-async fn supply(client: &kube::Client, namespace: &str, root: &str) -> Result<()> {
-    clock::timeout(WRITE, write(client, namespace, root))
-        .await
-        .context("the API server did not answer in time")?
-}
-
-async fn write(client: &kube::Client, namespace: &str, root: &str) -> Result<()> {
+async fn supply(client: &kube::Client, namespace: &str, wanted: &Wanted) -> Result<()> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    match maps.get_opt(NAME).await? {
-        Some(map) if is_right(&map, root) => return Ok(()),
+    for (name, key, text) in &wanted.0 {
+        clock::timeout(WRITE, write(&maps, namespace, (*name, *key, text.as_str())))
+            .await
+            .context("the API server did not answer in time")??;
+    }
+    Ok(())
+}
+
+async fn write(maps: &Api<ConfigMap>, namespace: &str, (name, key, text): (&str, &str, &str)) -> Result<()> {
+    match maps.get_opt(name).await? {
+        Some(map) if is_right(&map, key, text) => return Ok(()),
         Some(_) => {
-            let patch = Patch::Merge(json!({"data": {KEY: root}}));
-            maps.patch(NAME, &PatchParams::default(), &patch).await?;
+            let patch = Patch::Merge(json!({"data": {key: text}}));
+            maps.patch(name, &PatchParams::default(), &patch).await?;
             return Ok(());
         }
         None => {}
     }
-    match maps
-        .create(&PostParams::default(), &config_map(namespace, root)?)
-        .await
-    {
+    let map = config_map(namespace, (name, key, text))?;
+    match maps.create(&PostParams::default(), &map).await {
         Ok(_) => Ok(()),
         // Another replica was faster, or the namespace is going away: nothing is left to do.
         Err(kube::Error::Api(status)) if status.is_already_exists() || is_terminating(&status) => Ok(()),
@@ -114,11 +177,11 @@ fn is_terminating(status: &kube::core::Status) -> bool {
     status.is_not_found() || (status.is_forbidden() && status.message.contains("being terminated"))
 }
 
-fn config_map(namespace: &str, root: &str) -> Result<ConfigMap> {
+fn config_map(namespace: &str, (name, key, text): (&str, &str, &str)) -> Result<ConfigMap> {
     Ok(serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": NAME, "namespace": namespace, "labels": {"istio.io/config": "true"}},
-        "data": {KEY: root},
+        "metadata": {"name": name, "namespace": namespace, "labels": {"istio.io/config": "true"}},
+        "data": {key: text},
     }))?)
 }
 
@@ -129,21 +192,32 @@ mod tests {
     use super::*;
     use crate::fake_api;
 
+    fn root_map(text: &str) -> ConfigMap {
+        config_map("shop", (NAME, KEY, text)).unwrap()
+    }
+
+    fn wanted(root: &str) -> Wanted {
+        Wanted(vec![(NAME, KEY, root.to_owned())])
+    }
+
     #[test]
     fn only_maps_that_are_wrong_or_gone_are_repaired() {
-        let right = config_map("shop", "ROOT").unwrap();
-        let wrong = config_map("shop", "other").unwrap();
-        assert_eq!(map_to_repair(Ok(Event::Apply(right.clone())), "ROOT"), None);
+        let right = root_map("ROOT");
+        let wrong = root_map("other");
         assert_eq!(
-            map_to_repair(Ok(Event::Apply(wrong.clone())), "ROOT").as_deref(),
+            map_to_repair(Ok(Event::Apply(right.clone())), &wanted("ROOT")),
+            None
+        );
+        assert_eq!(
+            map_to_repair(Ok(Event::Apply(wrong.clone())), &wanted("ROOT")).as_deref(),
             Some("shop")
         );
         assert_eq!(
-            map_to_repair(Ok(Event::InitApply(wrong)), "ROOT").as_deref(),
+            map_to_repair(Ok(Event::InitApply(wrong)), &wanted("ROOT")).as_deref(),
             Some("shop")
         );
         assert_eq!(
-            map_to_repair(Ok(Event::Delete(right)), "ROOT").as_deref(),
+            map_to_repair(Ok(Event::Delete(right)), &wanted("ROOT")).as_deref(),
             Some("shop")
         );
     }
@@ -175,15 +249,15 @@ mod tests {
             let client = fake_api::client(move |method, _, body| {
                 seen.lock().unwrap().push(method.to_string());
                 match (method.as_str(), found) {
-                    ("GET", Some(root)) => (200, json!(config_map("shop", root).unwrap())),
+                    ("GET", Some(root)) => (200, json!(root_map(root))),
                     ("GET", None) => fake_api::failure(404, "NotFound", "not found"),
                     _ => {
                         assert_eq!(body["data"][KEY], "ROOT");
-                        (200, json!(config_map("shop", "ROOT").unwrap()))
+                        (200, json!(root_map("ROOT")))
                     }
                 }
             });
-            supply(&client, "shop", "ROOT").await.unwrap();
+            supply(&client, "shop", &wanted("ROOT")).await.unwrap();
             assert_eq!(*calls.lock().unwrap(), expected, "{found:?}");
         }
     }
@@ -198,17 +272,21 @@ mod tests {
         };
         let terminating = "unable to create new content in namespace shop because it is being terminated";
         assert!(
-            supply(&answering(403, "Forbidden", terminating), "shop", "ROOT")
+            supply(&answering(403, "Forbidden", terminating), "shop", &wanted("ROOT"))
                 .await
                 .is_ok()
         );
         assert!(
-            supply(&answering(404, "NotFound", "namespace not found"), "shop", "ROOT")
-                .await
-                .is_ok()
+            supply(
+                &answering(404, "NotFound", "namespace not found"),
+                "shop",
+                &wanted("ROOT")
+            )
+            .await
+            .is_ok()
         );
         assert!(
-            supply(&answering(403, "Forbidden", "no"), "shop", "ROOT")
+            supply(&answering(403, "Forbidden", "no"), "shop", &wanted("ROOT"))
                 .await
                 .is_err()
         );

@@ -1,23 +1,31 @@
 //! The authority's key: plugged in by the user as Secret `cacerts`, or made at the first start and kept in Secret
-//! `istio-ca-secret`. Of several replicas that start at once, the one whose Secret is there first wins; the others
-//! read it.
+//! `istio-ca-secret`, with the rotation of the root that is under way. Of several replicas that start at once, the
+//! one whose Secret is there first wins; the others read it.
 //! <https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/>
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use identity::Authority;
+use identity::{Authority, tls};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 use kube::core::ObjectMeta;
 
-const OWN: &str = "istio-ca-secret";
-const PLUGGED_IN: &str = "cacerts";
+use super::standing::{Source, Standing};
+
+pub(super) const OWN: &str = "istio-ca-secret";
+pub(super) const PLUGGED_IN: &str = "cacerts";
+/// Lists of revoked certificates, beside either authority.
+const REVOKED: &str = "ca-crl.pem";
+/// Of a rotation of our own root: the authority that comes, and how far it is.
+const COMING_CERTIFICATE: &str = "coming-cert.pem";
+const COMING_KEY: &str = "coming-key.pem";
+const ROTATION: &str = "rotation.json";
 const TYPE: &str = "istio.io/ca-root";
 /// As Istio: ten years.
-const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub(super) const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Names of the entries of a Secret, and what they hold.
 struct Entries {
@@ -41,77 +49,126 @@ const KUBERNETES: Entries = Entries {
     roots: "ca.crt",
 };
 
-/// The authority of this mesh.
+/// What stands in this mesh; an authority is made when there is none.
 pub(crate) async fn load_or_create(
     client: kube::Client,
     namespace: &str,
     organisation: &str,
     now: SystemTime,
-) -> Result<Authority> {
+) -> Result<Standing> {
     let secrets: Api<Secret> = Api::namespaced(client, namespace);
-    for name in [PLUGGED_IN, OWN] {
-        if let Some(secret) = secrets
-            .get_opt(name)
-            .await
-            .with_context(|| format!("cannot read Secret {name}"))?
-        {
-            tracing::info!(scope = "ca", secret = name, "certificate authority loaded");
-            return from_secret(&secret).with_context(|| format!("Secret {namespace}/{name}"));
-        }
+    if let Some(standing) = load(&secrets).await? {
+        return Ok(standing);
     }
-    let authority = Authority::generate(organisation, LIFETIME, now)?;
-    match secrets
-        .create(&PostParams::default(), &to_secret(&authority, namespace))
-        .await
-    {
+    let made = Standing::new(Authority::generate(organisation, LIFETIME, now)?, Source::Own)?;
+    let secret = to_secret(&made, namespace)?;
+    match secrets.create(&PostParams::default(), &secret).await {
         Ok(_) => {
             tracing::info!(
                 scope = "ca",
                 secret = OWN,
                 "self-signed certificate authority made"
             );
-            Ok(authority)
+            Ok(made)
         }
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             let secret = secrets
                 .get(OWN)
                 .await
                 .with_context(|| format!("cannot read Secret {OWN}"))?;
-            from_secret(&secret).with_context(|| format!("Secret {namespace}/{OWN}"))
+            read(&secret, Source::Own)
         }
         Err(error) => Err(error).with_context(|| format!("cannot create Secret {OWN}")),
     }
 }
 
-fn to_secret(authority: &Authority, namespace: &str) -> Secret {
+/// What the Secrets hold; the one that somebody plugged in counts first.
+pub(super) async fn load(secrets: &Api<Secret>) -> Result<Option<Standing>> {
+    for (name, source) in [(PLUGGED_IN, Source::PluggedIn), (OWN, Source::Own)] {
+        let found = secrets.get_opt(name).await;
+        if let Some(secret) = found.with_context(|| format!("cannot read Secret {name}"))? {
+            tracing::debug!(scope = "ca", secret = name, "certificate authority loaded");
+            return read(&secret, source).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// What one Secret holds.
+pub(super) fn read(secret: &Secret, source: Source) -> Result<Standing> {
+    let name = || format!("Secret {}", secret.metadata.name.as_deref().unwrap_or_default());
+    let mut standing = Standing::new(from_secret(secret).with_context(name)?, source).with_context(name)?;
+    let entry =
+        |name: &str| text_of(secret, name).map(|text| Some(text).filter(|text| !text.trim().is_empty()));
+    if let Some(lists) = entry(REVOKED)? {
+        tls::check_revocation_lists(&lists).with_context(|| format!("{}, entry {REVOKED}", name()))?;
+        standing.trusted.revoked = Some(lists);
+    }
+    if source == Source::Own
+        && let Some(rotation) = entry(ROTATION)?
+    {
+        let rotation =
+            serde_json::from_str(&rotation).with_context(|| format!("{}, entry {ROTATION}", name()))?;
+        standing.rotation = Some(rotation);
+        if let (Some(certificate), Some(key)) = (entry(COMING_CERTIFICATE)?, entry(COMING_KEY)?) {
+            let coming = Authority::from_pem(&certificate, &key);
+            let coming = coming.with_context(|| format!("{}, entry {COMING_CERTIFICATE}", name()))?;
+            standing.coming = Some(coming);
+        }
+    }
+    Ok(standing)
+}
+
+/// The Secret of an authority of ours.
+pub(super) fn to_secret(standing: &Standing, namespace: &str) -> Result<Secret> {
     let entry = |name: &str, text: String| (name.to_owned(), ByteString(text.into_bytes()));
-    Secret {
+    let authority = &standing.authority;
+    let mut data = BTreeMap::from([
+        entry(ISTIO.certificate, authority.certificate_pem()),
+        entry(ISTIO.key, authority.key_pem()),
+        entry(ISTIO.roots, standing.roots().to_owned()),
+    ]);
+    data.extend(
+        standing
+            .trusted
+            .revoked
+            .clone()
+            .map(|lists| entry(REVOKED, lists)),
+    );
+    if let Some(rotation) = &standing.rotation {
+        data.extend([entry(ROTATION, serde_json::to_string(rotation)?)]);
+    }
+    if let Some(coming) = &standing.coming {
+        data.extend([
+            entry(COMING_CERTIFICATE, coming.certificate_pem()),
+            entry(COMING_KEY, coming.key_pem()),
+        ]);
+    }
+    Ok(Secret {
         metadata: ObjectMeta {
             name: Some(OWN.to_owned()),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },
         type_: Some(TYPE.to_owned()),
-        data: Some(BTreeMap::from([
-            entry(ISTIO.certificate, authority.certificate_pem()),
-            entry(ISTIO.key, authority.key_pem()),
-            entry(ISTIO.roots, authority.root_pem().to_owned()),
-        ])),
+        data: Some(data),
         ..Secret::default()
-    }
+    })
+}
+
+fn text_of(secret: &Secret, name: &str) -> Result<String> {
+    let bytes = secret.data.as_ref().and_then(|data| data.get(name));
+    let bytes = bytes.map(|bytes| bytes.0.clone()).unwrap_or_default();
+    String::from_utf8(bytes).with_context(|| format!("entry {name} is not text"))
 }
 
 fn from_secret(secret: &Secret) -> Result<Authority> {
-    let data = secret.data.clone().unwrap_or_default();
-    let entries = if data.contains_key(ISTIO.certificate) {
-        ISTIO
-    } else {
-        KUBERNETES
-    };
-    let text = |name: &str| -> Result<String> {
-        let bytes = data.get(name).map(|bytes| bytes.0.clone()).unwrap_or_default();
-        String::from_utf8(bytes).with_context(|| format!("entry {name} is not text"))
-    };
+    let is_istios = secret
+        .data
+        .as_ref()
+        .is_some_and(|data| data.contains_key(ISTIO.certificate));
+    let entries = if is_istios { ISTIO } else { KUBERNETES };
+    let text = |name: &str| text_of(secret, name);
     let certificate = text(entries.certificate)?;
     let roots = text(entries.roots)?;
     // Istio's own Secret leaves this entry empty: the signing certificate is the root.
@@ -154,11 +211,42 @@ mod tests {
         }
     }
 
+    fn standing() -> Standing {
+        Standing::new(authority(), Source::Own).unwrap()
+    }
+
     #[test]
     fn what_one_replica_stores_another_reads() {
-        let made = authority();
-        let read = from_secret(&to_secret(&made, "istio-system")).unwrap();
-        assert_eq!(read.root_pem(), made.root_pem());
+        let made = standing();
+        let stored = to_secret(&made, "istio-system").unwrap();
+        assert!(read(&stored, Source::Own).unwrap().is_same(&made));
+    }
+
+    #[test]
+    fn a_rotation_under_way_is_stored_whole() {
+        let mut made = standing();
+        let coming = authority();
+        let new = identity::Bundle::from_pem(coming.root_pem()).unwrap();
+        made.trusted.roots = made.trusted.roots.followed_by(&new);
+        made.rotation = Some(super::super::rotation::Rotation::new(new.signer(), 7));
+        made.coming = Some(coming);
+        let stored = to_secret(&made, "istio-system").unwrap();
+        let found = read(&stored, Source::Own).unwrap();
+        assert!(found.is_same(&made));
+        let key = |standing: &Standing| standing.coming.as_ref().unwrap().key_pem();
+        assert!(key(&found) == key(&made));
+    }
+
+    #[test]
+    fn lists_of_revoked_certificates_must_be_good() {
+        let mut secret = to_secret(&standing(), "istio-system").unwrap();
+        let data = secret.data.as_mut().unwrap();
+        data.insert(REVOKED.to_owned(), ByteString(b"nothing".to_vec()));
+        let error = read(&secret, Source::Own)
+            .err()
+            .map(|error| format!("{error:#}"))
+            .unwrap();
+        assert!(error.contains("entry ca-crl.pem"), "{error}");
     }
 
     #[test]
@@ -193,7 +281,7 @@ mod tests {
         }
     }
 
-    async fn load(client: kube::Client) -> Result<Authority> {
+    async fn load(client: kube::Client) -> Result<Standing> {
         load_or_create(client, "istio-system", "cluster.local", daemon::clock::wall()).await
     }
 
@@ -218,7 +306,7 @@ mod tests {
         });
         let first = load(client.clone()).await.unwrap();
         let second = load(client).await.unwrap();
-        assert_eq!(first.root_pem(), second.root_pem());
+        assert!(first.is_same(&second));
         assert_eq!(
             stored.lock().unwrap().as_ref().unwrap()["type"],
             "istio.io/ca-root"
@@ -227,8 +315,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_replica_that_comes_second_uses_what_the_first_stored() {
-        let first = authority();
-        let secret = serde_json::to_value(to_secret(&first, "istio-system")).unwrap();
+        let first = standing();
+        let secret = serde_json::to_value(to_secret(&first, "istio-system").unwrap()).unwrap();
         let asked = AtomicUsize::new(0);
         let client = fake_api::client(move |method, path, _| {
             // The Secret appears between the question and the creation.
@@ -239,18 +327,19 @@ mod tests {
                 _ => fake_api::failure(404, "NotFound", "not found"),
             }
         });
-        assert_eq!(load(client).await.unwrap().root_pem(), first.root_pem());
+        assert!(load(client).await.unwrap().is_same(&first));
     }
 
     #[tokio::test]
     async fn a_plugged_in_authority_comes_first() {
-        let theirs = authority();
-        let mut secret = serde_json::to_value(to_secret(&theirs, "istio-system")).unwrap();
+        let theirs = standing();
+        let mut secret = serde_json::to_value(to_secret(&theirs, "istio-system").unwrap()).unwrap();
         secret["metadata"]["name"] = "cacerts".into();
         let client = fake_api::client(move |_, path, _| {
             assert!(path.ends_with("/secrets/cacerts"), "{path}");
             (200, secret.clone())
         });
-        assert_eq!(load(client).await.unwrap().root_pem(), theirs.root_pem());
+        let found = load(client).await.unwrap();
+        assert_eq!((found.roots(), found.source), (theirs.roots(), Source::PluggedIn));
     }
 }

@@ -1,7 +1,6 @@
 //! What is added to a pod, as plain JSON in the order of Istio's template.
 //!
-//! Left out on purpose: what only Envoy and its agent read, and `security.istio.io/tlsMode`, which promises mutual TLS
-//! and comes with it.
+//! Left out on purpose: what only Envoy and its agent read.
 
 use serde_json::{Map, Value, json};
 
@@ -12,6 +11,7 @@ use crate::install::values::{CaptureExemption, REVISION};
 
 /// The user that capture lets pass, and the mark where users cannot tell; users' network policies know it too.
 const PROXY_USER: u32 = 1337;
+const TLS_MODE: &str = "security.istio.io/tlsMode";
 /// Never captured: metrics, readiness and the agent's port.
 const OWN_PORTS: &str = "15090,15021,15020";
 
@@ -70,6 +70,10 @@ fn labels(subject: &Subject<'_>) -> Map<String, Value> {
     let mut labels = Map::new();
     labels.insert(names[0].to_owned(), first(&names, &subject.owner.name).into());
     labels.insert(revisions[0].to_owned(), first(&revisions, "latest").into());
+    // By this clients know that they can speak mutual TLS with it; users may deny it.
+    if let Some(promised) = label(TLS_MODE).or(subject.wishes.capture.is_some().then_some("istio")) {
+        labels.insert(TLS_MODE.to_owned(), promised.into());
+    }
     labels
 }
 

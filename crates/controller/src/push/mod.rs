@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use translate::{Mesh, MeshSettings};
 use xds::transport::Session;
 
+use crate::ca::signer::Signer;
 use crate::debounce;
 
 pub use cache::Cache;
@@ -58,6 +59,8 @@ pub struct Pusher {
     pub connections: Connections,
     /// What is counted.
     pub metrics: Metrics,
+    /// Makes keys for those who ask, and says whom to believe.
+    pub(crate) signer: Option<Signer>,
 }
 
 /// The settings of the mesh, once they are known.
@@ -68,9 +71,9 @@ const EVENTS: usize = 1024;
 
 impl Pusher {
     /// Starts to watch the cluster and to make pictures of it. `ready` learns when the first one is out.
-    pub fn start(
+    pub(crate) fn start(
         client: &kube::Client,
-        (debounce, settings): (debounce::Settings, LatestSettings),
+        (debounce, settings, signer): (debounce::Settings, LatestSettings, Signer),
         registry: &Registry,
         ready: &Ready,
         tasks: &Tasks,
@@ -96,11 +99,12 @@ impl Pusher {
             cache: Arc::default(),
             connections: Connections::default(),
             metrics,
+            signer: Some(signer),
         }
     }
 
     /// Serves every stream that comes, until the drain begins or nobody can send any more. `authenticate` tells
-    /// from the headers of a stream who it is.
+    /// from the headers of a stream and from its connection who it is.
     pub async fn serve<A, F>(
         self,
         mut sessions: mpsc::Receiver<Session>,
@@ -108,7 +112,7 @@ impl Pusher {
         tasks: Tasks,
         mut drain: Drain,
     ) where
-        A: Fn(http::HeaderMap) -> F + Clone + Send + 'static,
+        A: Fn((http::HeaderMap, http::Extensions)) -> F + Clone + Send + 'static,
         F: Future<Output = Result<Caller, tonic::Status>> + Send + 'static,
     {
         loop {
@@ -119,7 +123,7 @@ impl Pusher {
                     None => return,
                 },
             };
-            let caller = authenticate(session.headers.clone());
+            let caller = authenticate((session.headers.clone(), session.extensions.clone()));
             let (pusher, drain) = (self.clone(), drain.clone());
             tasks.spawn("xds stream", async move {
                 let responses = session.responses.clone();

@@ -39,6 +39,8 @@ pub struct Connection {
     pub kinds: [Exchange; 4],
     /// What it refuses.
     pub rejected: Vec<Rejected>,
+    /// Whether it has acknowledged whom to believe now; `None` when it never asked.
+    pub holds_roots: Option<bool>,
 }
 
 /// How far the pushes of one kind are.
@@ -98,6 +100,7 @@ impl Connections {
             target: None,
             kinds: Default::default(),
             rejected: Vec::new(),
+            holds_roots: None,
         };
         self.lock().insert(id, connection);
         Registered {

@@ -11,6 +11,7 @@ use xds::{Kind, Server};
 
 use super::status::Registered;
 use super::{Caller, Peer, Pusher, World};
+use crate::ca::secrets::Keys;
 
 /// For the first message after the stream is open.
 const INTRODUCTION: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ pub(super) async fn serve(
         .confirm(caller)
         .map_err(|refused| Status::permission_denied(refused.to_string()))?;
     tracing::info!(target: "ads", proxy = peer.id, "connected");
-    let mut stream = Stream::new(pusher.clone(), peer);
+    let mut stream = Stream::new(pusher.clone(), peer, caller);
     stream.take(&first);
     loop {
         stream.adopt_latest();
@@ -45,6 +46,7 @@ pub(super) async fn serve(
                 Some(request) => stream.take(&request),
                 None => break,
             },
+            () = changed(&mut stream.keys) => {}
             changed = stream.pusher.worlds.changed() => if changed.is_err() { break },
             () = until(stream.patience) => stream.give_up_waiting(),
             () = drain.wait() => return Err(Status::unavailable("the controller is stopping")),
@@ -52,6 +54,14 @@ pub(super) async fn serve(
     }
     tracing::info!(target: "ads", proxy = stream.peer.id, "disconnected");
     Ok(())
+}
+
+/// Becomes ready when keys or roots have changed.
+async fn changed(keys: &mut Option<Keys>) {
+    match keys {
+        Some(keys) => keys.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -67,6 +77,7 @@ struct Stream {
     peer: Peer,
     registered: Option<Registered>,
     server: Server,
+    keys: Option<Keys>,
     world: Option<World>,
     /// The picture that the proxy does not have yet.
     converging: bool,
@@ -75,10 +86,16 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(pusher: Pusher, peer: Peer) -> Self {
+    fn new(pusher: Pusher, peer: Peer, caller: &Caller) -> Self {
         let registered = Some(pusher.connections.add(peer.clone()));
         pusher.metrics.set_connected(pusher.connections.count());
+        // Named by its pod, also where its token is bound to none: rotations of the root look for it by that name.
+        let caller = Caller {
+            pod: Some(peer.node.pod_name.clone()),
+            ..caller.clone()
+        };
         Self {
+            keys: pusher.signer.clone().map(|signer| Keys::new(signer, caller)),
             pusher,
             peer,
             registered,
@@ -113,6 +130,9 @@ impl Stream {
     }
 
     fn take(&mut self, request: &Request) {
+        if let Some(keys) = &mut self.keys {
+            keys.take(request);
+        }
         let Some(answer) = self.server.request(request) else {
             return;
         };
@@ -128,8 +148,10 @@ impl Stream {
     }
 
     async fn send_what_is_due(&mut self, session: &Session) -> Result<(), Status> {
-        while let Some(response) = self.server.poll() {
-            self.note_sent(&response);
+        if let Some(keys) = &mut self.keys {
+            keys.adopt();
+        }
+        while let Some(response) = self.next_response() {
             let sent = clock::timeout(SEND, session.responses.send(Ok(response))).await;
             match sent {
                 Ok(Ok(())) => {}
@@ -144,6 +166,16 @@ impl Stream {
         };
         self.note_sync();
         Ok(())
+    }
+
+    /// Keys first: listeners wait for them.
+    fn next_response(&mut self) -> Option<Response> {
+        if let Some(secrets) = self.keys.as_mut().and_then(Keys::poll) {
+            return Some(secrets);
+        }
+        let response = self.server.poll()?;
+        self.note_sent(&response);
+        Some(response)
     }
 
     fn give_up_waiting(&mut self) {
@@ -161,7 +193,9 @@ impl Stream {
 
     fn note_sync(&mut self) {
         let states = Kind::ALL.map(|kind| (kind, self.server.serves(kind), self.server.in_sync_for(kind)));
+        let holds_roots = self.keys.as_ref().and_then(Keys::holds_roots);
         self.update(|connection| {
+            connection.holds_roots = holds_roots;
             for (kind, served, in_sync) in states {
                 let exchange = connection.exchange_mut(kind);
                 (exchange.served, exchange.in_sync) = (served, in_sync);

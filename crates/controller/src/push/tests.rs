@@ -47,6 +47,7 @@ async fn controller() -> Controller {
         cache: Arc::default(),
         connections: Connections::default(),
         metrics,
+        signer: None,
     };
     let (sessions, taken) = mpsc::channel(4);
     let caller = Caller {

@@ -15,13 +15,14 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 
 use super::validate::{PROBE, SERVED};
+use crate::ca::standing::Latest;
 use crate::install::webhooks;
 
 const RETRY: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Keeps both configurations right until the drain begins.
-pub(crate) async fn run(client: kube::Client, namespace: String, root: String, mut drain: Drain) {
+pub(crate) async fn run(client: kube::Client, namespace: String, mut latest: Latest, mut drain: Drain) {
     let injector = Target::new(&client, "MutatingWebhookConfiguration", webhooks::INJECTOR);
     let validator = Target::new(
         &client,
@@ -29,12 +30,13 @@ pub(crate) async fn run(client: kube::Client, namespace: String, root: String, m
         &webhooks::validator(&namespace),
     );
     let mut events = std::pin::pin!(stream::select(injector.changes(), validator.changes()));
-    let bundle = STANDARD.encode(root);
+    let mut bundle = STANDARD.encode(latest.borrow_and_update().roots());
     let (mut served, mut settled) = (false, false);
     loop {
         tokio::select! {
             () = drain.wait() => return,
             Some(()) = events.next() => {}
+            Ok(()) = latest.changed() => bundle = STANDARD.encode(latest.borrow_and_update().roots()),
             () = clock::sleep(RETRY), if !(served && settled) => {}
         }
         let mut outcomes = vec![injector.settle(&bundle, false).await];

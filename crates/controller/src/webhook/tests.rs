@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::ca::serving::Serving;
+use crate::ca::standing::{Source, Standing};
 
 const NAME: &str = "istiod.istio-system.svc";
 
@@ -32,7 +33,8 @@ struct Started {
 async fn start() -> Started {
     let now = clock::wall();
     let authority = Authority::generate("cluster.local", Duration::from_secs(3600), now).unwrap();
-    let serving = Serving::new(&authority, "istio-system", now).unwrap();
+    let standing = Standing::new(authority, Source::Own).unwrap();
+    let serving = Serving::new(&standing, "istio-system", now).unwrap();
     let (tasks, metrics) = (Tasks::new(), Registry::new());
     let (trigger, drain) = drain::channel();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -41,7 +43,7 @@ async fn start() -> Started {
     Server::secure(routes, serving.webhook).start("webhook", listener, &tasks, drain);
     Started {
         address,
-        root: authority.root_pem().to_owned(),
+        root: standing.roots().to_owned(),
         tasks,
         metrics,
         _trigger: trigger,

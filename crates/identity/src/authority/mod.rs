@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair as SigningKey, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair as SigningKey, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 
-use crate::{Error, Keypair, PrivateKey, pem};
+use crate::{CertificateRequest, Error, Keypair, PrivateKey, pem};
 
 /// How far clocks may disagree: certificates are valid from this long before their making.
 const CLOCK_SKEW: Duration = Duration::from_secs(120);
@@ -94,6 +94,11 @@ impl Authority {
         &self.roots
     }
 
+    /// The certificates between what is signed and the root; empty when a root signs.
+    pub fn intermediates_pem(&self) -> String {
+        pem::encode_chain(&self.intermediates)
+    }
+
     /// The certificate that signs.
     pub fn certificate_pem(&self) -> String {
         self.own.chain_pem()
@@ -165,18 +170,41 @@ impl Authority {
         lifetime: Duration,
         now: SystemTime,
     ) -> Result<Vec<CertificateDer<'static>>, Error> {
-        let request = CertificateSigningRequestParams::from_pem(request)
-            .map_err(|error| Error::malformed("certificate signing request", error))?;
+        let request = CertificateRequest::from_pem(request)?;
+        let certificate = self
+            .workload(names, lifetime, now)?
+            .signed_by(request.public_key(), &self.issuer)
+            .map_err(Error::signing)?;
+        Ok(self.behind(certificate.into()))
+    }
+
+    /// The same with a key made here, for those who cannot make one themselves.
+    ///
+    /// # Errors
+    /// [`Error::BadName`]; [`Error::AuthorityExpired`].
+    pub fn issue_workload<N: AsRef<str>>(
+        &self,
+        names: &[N],
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<Keypair, Error> {
+        self.issue(&self.workload(names, lifetime, now)?)
+    }
+
+    /// What workloads show each other, on both ends of their connections.
+    fn workload<N: AsRef<str>>(
+        &self,
+        names: &[N],
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<CertificateParams, Error> {
         let mut parameters = self.leaf(lifetime, now)?;
         parameters.subject_alt_names = subject_names(names)?;
         parameters.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
-        let certificate = parameters
-            .signed_by(&request.public_key, &self.issuer)
-            .map_err(Error::signing)?;
-        Ok(self.behind(certificate.into()))
+        Ok(parameters)
     }
 
     fn leaf(&self, lifetime: Duration, now: SystemTime) -> Result<CertificateParams, Error> {
@@ -239,7 +267,7 @@ fn serial_number() -> Result<SerialNumber, Error> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-fn subject_names<N: AsRef<str>>(names: &[N]) -> Result<Vec<SanType>, Error> {
+pub(crate) fn subject_names<N: AsRef<str>>(names: &[N]) -> Result<Vec<SanType>, Error> {
     names.iter().map(|name| subject_name(name.as_ref())).collect()
 }
 

@@ -3,6 +3,8 @@
 //! TLS 1.2 and 1.3. Our own clients always check the server's name; what users ask for towards servers of theirs is
 //! in [`Origination`].
 
+mod acceptance;
+mod naming;
 mod origination;
 
 use std::net::IpAddr;
@@ -12,9 +14,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::extensions::GeneralName;
+use x509_parser::x509::X509Name;
 
+pub use acceptance::{Acceptance, Clients, Sessions};
+pub use naming::PeerName;
 pub use origination::Origination;
 pub use rustls;
 pub use tokio_rustls;
@@ -117,6 +123,36 @@ fn root_store(roots: &str) -> Result<Arc<RootCertStore>, Error> {
     Ok(Arc::new(store))
 }
 
+/// Lists of revoked certificates; at least one where there is any text.
+fn revocation_lists(text: Option<&str>) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    let lists = CertificateRevocationListDer::pem_slice_iter(text.unwrap_or_default().as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Error::malformed("revocation list", error))?;
+    if text.is_some() && lists.is_empty() {
+        return Err(Error::malformed("revocation list", "there is no X509 CRL block"));
+    }
+    Ok(lists)
+}
+
+/// Whether a text holds lists of revoked certificates that can be used.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_revocation_lists(text: &str) -> Result<(), Error> {
+    for list in revocation_lists(Some(text))? {
+        x509_parser::parse_x509_crl(&list).map_err(|error| Error::malformed("revocation list", error))?;
+    }
+    Ok(())
+}
+
+/// The SHA-256 digest of a certificate, in lower-case hexadecimal.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    let suite = suite.tls13().expect("this suite is one of TLS 1.3");
+    let digest = suite.common.hash_provider.hash(certificate);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What a certificate says about its owner. Whether to believe it was decided by the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerCertificate {
@@ -130,8 +166,12 @@ pub struct PeerCertificate {
     pub addresses: Vec<IpAddr>,
     /// Subject alternative names that are URIs.
     pub uris: Vec<String>,
+    /// The beginning of its validity.
+    pub begins: SystemTime,
     /// The end of its validity.
     pub expires: SystemTime,
+    /// The whole subject as RFC 2253 writes it, the last part first; empty for workloads of a mesh.
+    pub subject: String,
 }
 
 impl PeerCertificate {
@@ -149,14 +189,17 @@ impl PeerCertificate {
         let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
             attribute.as_str().ok().map(str::to_owned)
         };
-        let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+        let time = |seconds: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let validity = certificate.validity();
         let mut peer = Self {
             common_name: subject.iter_common_name().find_map(text),
             organisations: subject.iter_organization().filter_map(text).collect(),
             dns_names: Vec::new(),
             addresses: Vec::new(),
             uris: Vec::new(),
-            expires: UNIX_EPOCH + Duration::from_secs(seconds),
+            begins: time(validity.not_before.timestamp()),
+            expires: time(validity.not_after.timestamp()),
+            subject: written_out(subject),
         };
         let names = certificate
             .subject_alternative_name()
@@ -181,6 +224,42 @@ impl PeerCertificate {
             _ => {}
         }
     }
+}
+
+/// `CN=admin,O=shop`; what has no short name goes by its number.
+fn written_out(subject: &X509Name<'_>) -> String {
+    let name = |number: &str| {
+        let known = match number {
+            "2.5.4.3" => "CN",
+            "2.5.4.6" => "C",
+            "2.5.4.7" => "L",
+            "2.5.4.8" => "ST",
+            "2.5.4.9" => "STREET",
+            "2.5.4.10" => "O",
+            "2.5.4.11" => "OU",
+            "0.9.2342.19200300.100.1.1" => "UID",
+            "0.9.2342.19200300.100.1.25" => "DC",
+            "1.2.840.113549.1.9.1" => "emailAddress",
+            other => return other.to_owned(),
+        };
+        known.to_owned()
+    };
+    let mut parts: Vec<String> = subject
+        .iter_attributes()
+        .filter_map(|attribute| {
+            let value = attribute.as_str().ok()?;
+            let escaped: String = value.chars().flat_map(escaped).collect();
+            Some(format!("{}={escaped}", name(&attribute.attr_type().to_string())))
+        })
+        .collect();
+    parts.reverse();
+    parts.join(",")
+}
+
+/// What means something in RFC 2253 stands behind a backslash.
+fn escaped(letter: char) -> impl Iterator<Item = char> {
+    let special = matches!(letter, ',' | '+' | '"' | '\\' | '<' | '>' | ';');
+    special.then_some('\\').into_iter().chain([letter])
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

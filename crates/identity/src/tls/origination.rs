@@ -1,17 +1,16 @@
 //! TLS towards servers outside of the mesh, whose certificates are verified as Envoy does it: by authority, revocation
 //! and a list of names, each only if asked for.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{PeerCertificate, provider, root_store};
+use super::naming::{self, PeerName};
+use super::{provider, revocation_lists, root_store};
 use crate::{Error, Keypair, pem};
 
 /// What is asked of a server, and what is shown to it.
@@ -21,8 +20,10 @@ pub struct Origination<'a> {
     pub roots: Option<&'a str>,
     /// Lists of revoked certificates in PEM.
     pub revoked: Option<&'a str>,
+    /// Authorities without a list revoke nothing; otherwise nobody of theirs is believed.
+    pub lists_are_partial: bool,
     /// The certificate must have one of these names; empty asks for none.
-    pub names: Vec<String>,
+    pub names: Vec<PeerName>,
     /// The certificate must be for the server name of the connection.
     pub verify_server_name: bool,
     /// What is shown when the server asks.
@@ -61,16 +62,13 @@ impl Origination<'_> {
     }
 
     fn chain_verifier(&self, roots: &str) -> Result<Arc<WebPkiServerVerifier>, Error> {
-        let lists = CertificateRevocationListDer::pem_slice_iter(self.revoked.unwrap_or_default().as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::malformed("revocation list", error))?;
-        if self.revoked.is_some() && lists.is_empty() {
-            return Err(Error::malformed("revocation list", "there is no X509 CRL block"));
-        }
-        WebPkiServerVerifier::builder_with_provider(root_store(roots)?, provider())
-            .with_crls(lists)
-            .build()
-            .map_err(Error::tls)
+        let builder = WebPkiServerVerifier::builder_with_provider(root_store(roots)?, provider())
+            .with_crls(revocation_lists(self.revoked)?);
+        let builder = match self.lists_are_partial {
+            true => builder.allow_unknown_revocation_status(),
+            false => builder,
+        };
+        builder.build().map_err(Error::tls)
     }
 }
 
@@ -79,7 +77,7 @@ struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
     /// Certificates that are believed as they are, also when they are a server's own.
     trusted: Vec<CertificateDer<'static>>,
-    names: Vec<String>,
+    names: Vec<PeerName>,
     verify_server_name: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -90,21 +88,12 @@ impl Verifier {
         certificate: &CertificateDer<'_>,
         server: &ServerName<'_>,
     ) -> Result<(), rustls::Error> {
-        let host = server.to_str();
-        let wanted = self.names.iter().map(String::as_str);
-        let wanted: Vec<&str> = match self.verify_server_name {
-            true => wanted.chain([host.as_ref()]).collect(),
-            false => wanted.collect(),
-        };
-        if wanted.is_empty() {
-            return Ok(());
+        if !self.verify_server_name {
+            return naming::verify(certificate, &self.names);
         }
-        let peer = PeerCertificate::of(std::slice::from_ref(certificate))
-            .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        match wanted.iter().any(|name| is_named(&peer, name)) {
-            true => Ok(()),
-            false => Err(CertificateError::NotValidForName.into()),
-        }
+        let host = PeerName::Exact(server.to_str().into_owned());
+        let wanted: Vec<PeerName> = self.names.iter().cloned().chain([host]).collect();
+        naming::verify(certificate, &wanted)
     }
 }
 
@@ -159,24 +148,6 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-fn is_named(peer: &PeerCertificate, name: &str) -> bool {
-    let address: Option<IpAddr> = name.parse().ok();
-    peer.dns_names.iter().any(|pattern| covers(pattern, name))
-        || peer.uris.iter().any(|uri| uri == name)
-        || address.is_some_and(|address| peer.addresses.contains(&address))
-}
-
-/// A star stands for one whole label, the first.
-fn covers(pattern: &str, name: &str) -> bool {
-    if let Some(suffix) = pattern.strip_prefix("*.")
-        && let Some((label, rest)) = name.split_once('.')
-        && !label.is_empty()
-    {
-        return rest.eq_ignore_ascii_case(suffix);
-    }
-    pattern.eq_ignore_ascii_case(name)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -220,9 +191,12 @@ mod tests {
     fn names_are_compared_only_when_asked_for() {
         let nothing: fn(&mut Origination<'_>) = |_| {};
         let server: fn(&mut Origination<'_>) = |asked| asked.verify_server_name = true;
-        let listed: fn(&mut Origination<'_>) =
-            |asked| asked.names = vec!["a.shop.example".into(), "x".into()];
-        let others: fn(&mut Origination<'_>) = |asked| asked.names = vec!["x".into()];
+        let listed: fn(&mut Origination<'_>) = |asked| {
+            asked.names = ["a.shop.example", "x"]
+                .map(|name| PeerName::Exact(name.into()))
+                .into()
+        };
+        let others: fn(&mut Origination<'_>) = |asked| asked.names = vec![PeerName::Exact("x".into())];
         for (change, name, good) in [
             (nothing, "elsewhere", true),
             (server, "A.shop.example", true),

@@ -133,3 +133,123 @@ fn two_uris_are_no_identity() {
     let keypair = authority().issue_server(&names, HOUR, crate::now()).unwrap();
     assert_eq!(PeerCertificate::of(&keypair.chain).unwrap().spiffe_id(), None);
 }
+
+const CART: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+
+fn workload(authority: &Authority, name: &str, lifetime: Duration) -> Keypair {
+    authority.issue_workload(&[name], lifetime, crate::now()).unwrap()
+}
+
+/// A server of the mesh that lets in who leads to those roots and has one of those names.
+fn mesh_server(own: &Keypair, roots: &str, names: &[PeerName], sessions: &Sessions) -> Arc<ServerConfig> {
+    let acceptance = Acceptance {
+        keypair: own,
+        clients: Some(Clients {
+            roots,
+            revoked: None,
+            required: true,
+            names: names.to_vec(),
+        }),
+        application_protocols: vec!["istio".to_owned()],
+        only_1_3: false,
+        sessions: Some(sessions),
+    };
+    acceptance.config().unwrap()
+}
+
+fn mesh_client(own: &Keypair, roots: &str, names: &[PeerName]) -> Arc<ClientConfig> {
+    let origination = Origination {
+        roots: Some(roots),
+        names: names.to_vec(),
+        keypair: Some(own),
+        application_protocols: vec!["istio".to_owned()],
+        ..Origination::default()
+    };
+    origination.config().unwrap()
+}
+
+#[test]
+fn workloads_know_each_other_by_their_names() {
+    let authority = authority();
+    let (own, roots) = (workload(&authority, CART, HOUR), authority.root_pem());
+    let sessions = Sessions::new().unwrap();
+    let domain = |name: &str| PeerName::Prefix(format!("spiffe://{name}/"));
+    let exact = |name: &str| PeerName::Exact(name.to_owned());
+    for (asked_by_server, asked_by_client, good) in [
+        (vec![], vec![], true),
+        (vec![domain("cluster.local")], vec![exact(CART)], true),
+        (
+            vec![domain("other"), domain("cluster.local")],
+            vec![exact("x"), exact(CART)],
+            true,
+        ),
+        (vec![domain("other")], vec![], false),
+        (
+            vec![],
+            vec![exact("spiffe://cluster.local/ns/shop/sa/card")],
+            false,
+        ),
+        (vec![domain("cluster.loca")], vec![], false),
+    ] {
+        let server = mesh_server(&own, roots, &asked_by_server, &sessions);
+        let client = mesh_client(&own, roots, &asked_by_client);
+        let outcome = shake(client, server, "backend").map(drop);
+        assert_eq!(
+            outcome.is_ok(),
+            good,
+            "{asked_by_server:?} {asked_by_client:?} {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn a_workload_whose_chain_has_expired_is_refused_by_both_ends() {
+    let authority = authority();
+    let (good, roots) = (workload(&authority, CART, HOUR), authority.root_pem());
+    let past = crate::now() - Duration::from_secs(600);
+    let expired = authority
+        .issue_workload(&[CART], Duration::from_secs(60), past)
+        .unwrap();
+    let sessions = Sessions::new().unwrap();
+    for (server, client) in [(&good, &expired), (&expired, &good)] {
+        let server = mesh_server(server, roots, &[], &sessions);
+        assert!(shake(mesh_client(client, roots, &[]), server, "backend").is_err());
+    }
+}
+
+#[test]
+fn sessions_are_taken_up_again_until_their_keys_are_replaced() {
+    use rustls::HandshakeKind::{Full, Resumed};
+    let authority = authority();
+    let (own, roots) = (workload(&authority, CART, HOUR), authority.root_pem());
+    let client = mesh_client(&own, roots, &[]);
+    let (first, second) = (Sessions::new().unwrap(), Sessions::new().unwrap());
+    let mut kinds = Vec::new();
+    for sessions in [&first, &first, &second] {
+        let server = mesh_server(&own, roots, &[], sessions);
+        let (client, server) = shake(client.clone(), server, "backend").unwrap();
+        kinds.push(client.handshake_kind());
+        let peer = PeerCertificate::of(server.peer_certificates().unwrap()).unwrap();
+        assert_eq!(peer.uris, [CART], "also of a session that was taken up again");
+    }
+    assert_eq!(kinds, [Some(Full), Some(Resumed), Some(Full)]);
+}
+
+#[test]
+fn a_subject_is_written_as_in_rfc_2253() {
+    let keypair = authority()
+        .issue_client("a, b", "shop", HOUR, crate::now())
+        .unwrap();
+    assert_eq!(keypair.facts().unwrap().subject, "CN=a\\, b,O=shop");
+    let keypair = workload(&authority(), CART, HOUR);
+    assert_eq!(keypair.facts().unwrap().subject, "");
+}
+
+#[test]
+fn a_fingerprint_is_the_sha_256_of_the_certificate() {
+    let empty = CertificateDer::from(Vec::new());
+    assert_eq!(
+        fingerprint(&empty),
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    );
+}

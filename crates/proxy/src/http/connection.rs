@@ -3,18 +3,21 @@
 //! While the proxy drains (inbound) or after the listener has gone, HTTP/1.1 responses say `connection: close` and
 //! HTTP/2 connections are told GOAWAY; nothing that a client has begun is cut off.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use daemon::clock;
-use snapshot::Direction;
+use snapshot::{Cluster, Direction};
 
 use super::codec::{self, CodecError, Reply, Source, Version, h1, h2};
 use super::exchange;
 use crate::active::compile::HttpChain;
 use crate::listen::accept::Ends;
+use crate::telemetry::metrics::Label;
+use crate::tls::peer::Peer;
 use crate::transport::{DRAIN, SILENCE, Transport};
 use crate::worker::Worker;
 
@@ -30,7 +33,14 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) chain: Arc<HttpChain>,
     pub(crate) ends: Ends,
+    /// Who sends the requests, if a certificate says so.
+    pub(crate) peer: Option<Arc<Peer>>,
+    /// Where requests of such a client went last, for metrics.
+    pub(crate) label: RefCell<Option<Labelled>>,
 }
+
+/// The label of requests that go to that cluster.
+type Labelled = (Arc<Cluster>, Label);
 
 impl Connection {
     /// Whether it should end after what it serves now. A workload that terminates keeps its own calls to the end.
@@ -51,8 +61,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, mut transport: Transport) 
 
 /// Whether the client speaks HTTP/2: as agreed, or else by how it begins; `None` when it says nothing.
 async fn speaks_http2(transport: &mut Transport) -> Option<bool> {
-    if let Some(agreed) = transport.agreed_protocol() {
-        return Some(agreed == b"h2");
+    // Between proxies of a mesh the name may say no more than that they are such.
+    match transport.agreed_protocol() {
+        Some(b"h2" | b"istio-h2") => return Some(true),
+        Some(b"istio" | b"istio-peer-exchange") | None => {}
+        Some(_) => return Some(false),
     }
     clock::timeout(SILENCE, transport.readable()).await.ok()?.ok()?;
     let compare = async {

@@ -28,8 +28,9 @@ use crate::http::body::RequestBody;
 use crate::http::connection::Connection;
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
-use crate::telemetry::metrics::{Destination, Label, Outcome};
+use crate::telemetry::metrics::{Destination, Label, Outcome, Parties};
 use crate::telemetry::record::Record;
+use crate::tls::peer::Peer;
 use crate::upstream::{Cluster, Endpoint};
 
 /// One request with its response.
@@ -61,10 +62,15 @@ pub(crate) async fn serve(connection: &Connection, request: Request, source: Sou
 pub(crate) fn refused(connection: &Connection, version: Version, refusal: Refusal) -> LocalReply {
     tracing::debug!(%refusal, peer = %connection.ends.peer, "request refused");
     let error = ProxyError::from(RequestError::from(refusal));
-    let Connection { worker, chain, ends } = connection;
+    let Connection {
+        worker, chain, ends, ..
+    } = connection;
     let mut local = reply::plain(error.status(), error.client_message(false));
     forwarded::every_response(&mut local.response, connection);
-    let mut record = Record::new();
+    let mut record = Record {
+        peer: connection.peer.clone(),
+        ..Record::new()
+    };
     record.failed(&error);
     record.status = Some(error.status());
     record.sent = local.body.len() as u64;
@@ -87,6 +93,7 @@ impl<'c> Exchange<'c> {
     fn new(connection: &'c Connection, request: Request, source: Source<'c>, reply: Reply<'c>) -> Self {
         let record = Record {
             grpc: reply::is_grpc(&request.fields),
+            peer: connection.peer.clone(),
             ..Record::new()
         };
         Self {
@@ -348,12 +355,53 @@ impl<'c> Exchange<'c> {
 
     /// Remembers whom the request goes to, for metrics.
     pub(crate) fn goes_to(&mut self, cluster: &Cluster, endpoint: Option<&Endpoint>) {
-        let known = endpoint.and_then(|endpoint| endpoint.label.get());
+        let known = match (&self.connection.peer, endpoint) {
+            // Who called differs from connection to connection.
+            (Some(_), _) if self.connection.chain.direction == Direction::Inbound => {
+                self.label_of_connection(cluster, endpoint)
+            }
+            (_, Some(endpoint)) => endpoint.label.get(),
+            (_, None) => None,
+        };
         let label = known.unwrap_or_else(|| self.label(Some(cluster), endpoint));
         // Without a service, the label depends on the request's host and is not the endpoint's.
-        if let (Some(endpoint), Some(_)) = (endpoint, &cluster.facts.service) {
+        if let (Some(endpoint), Some(_), None) = (endpoint, &cluster.facts.service, &self.connection.peer) {
             endpoint.label.set(Some(label));
         }
+        self.record.destination = Some(label);
+    }
+
+    /// The label of requests of this connection to that cluster, if it stands for a service.
+    fn label_of_connection(&self, cluster: &Cluster, endpoint: Option<&Endpoint>) -> Option<Label> {
+        cluster.facts.service.as_ref()?;
+        let mut kept = self.connection.label.borrow_mut();
+        if let Some((facts, label)) = kept.as_ref()
+            && Arc::ptr_eq(facts, &cluster.facts)
+        {
+            return Some(*label);
+        }
+        let label = self.label(Some(cluster), endpoint);
+        *kept = Some((cluster.facts.clone(), label));
+        Some(label)
+    }
+
+    /// The endpoint has shown who it is.
+    pub(crate) fn met(&mut self, cluster: &Cluster, endpoint: &Endpoint, peer: &Arc<Peer>) {
+        self.record.upstream.peer = Some(peer.clone());
+        if self.connection.chain.direction == Direction::Inbound {
+            return;
+        }
+        let mut known = endpoint.met.borrow_mut();
+        let label = match known.as_ref() {
+            Some((met, label)) if Arc::ptr_eq(met, peer) => *label,
+            _ => {
+                let label = self.label(Some(cluster), Some(endpoint));
+                if cluster.facts.service.is_some() {
+                    *known = Some((peer.clone(), label));
+                }
+                label
+            }
+        };
         self.record.destination = Some(label);
     }
 
@@ -376,9 +424,13 @@ impl<'c> Exchange<'c> {
                 namespace: String::new(),
             },
         };
-        worker
-            .metrics
-            .label(Destination::new(chain.direction, &workload, &service))
+        let peer = match chain.direction {
+            Direction::Inbound => self.connection.peer.as_ref(),
+            Direction::Outbound => self.record.upstream.peer.as_ref(),
+        };
+        let destination = Destination::new(chain.direction, &workload, &service);
+        let parties = Parties::of(chain.direction, peer);
+        worker.metrics.label(destination.between(parties))
     }
 }
 

@@ -209,6 +209,9 @@ async fn one_try(
     exchange.goes_to(cluster, Some(&endpoint));
     let _in_flight = endpoint.pool.begin_request();
     let mut lease = connect(exchange, cluster, &endpoint).await?;
+    if let Some(peer) = lease.peer() {
+        exchange.met(cluster, &endpoint, peer);
+    }
     let Exchange {
         request,
         body,

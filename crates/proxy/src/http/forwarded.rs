@@ -9,7 +9,7 @@ use daemon::clock;
 
 use snapshot::http_options::ServerHeader;
 
-use super::edge;
+use super::{client_certificate, edge};
 use crate::http::codec::{Request, Response, Version};
 use crate::http::connection::Connection;
 
@@ -24,9 +24,8 @@ const BETWEEN_PROXIES: [&str; 4] = [
 /// On a 503 of a workload's proxy: nobody was there to process the request, so it may be sent elsewhere.
 const UNPROCESSED: &str = "x-amime-unprocessed";
 
-/// What callers cannot ask of Envoy, because it takes all of them as being outside of its own network, and what only
-/// a proxy that has checked a certificate may say.
-const NOT_FOR_CALLERS: [&str; 16] = [
+/// What callers cannot ask of Envoy, because it takes all of them as being outside of its own network.
+const NOT_FOR_CALLERS: [&str; 15] = [
     "x-envoy-expected-rq-timeout-ms",
     "x-envoy-force-trace",
     "x-envoy-hedge-on-per-try-timeout",
@@ -42,7 +41,6 @@ const NOT_FOR_CALLERS: [&str; 16] = [
     "x-envoy-upstream-rq-per-try-timeout-ms",
     "x-envoy-upstream-rq-timeout-alt-response",
     "x-envoy-upstream-rq-timeout-ms",
-    "x-forwarded-client-cert",
 ];
 
 /// Before routing.
@@ -51,6 +49,7 @@ pub(crate) fn request(request: &mut Request, connection: &Connection) {
     for name in BETWEEN_PROXIES.into_iter().chain(NOT_FOR_CALLERS) {
         request.fields.remove(name);
     }
+    client_certificate::request(request, connection);
     if let Some(edge) = options.edge {
         edge::request(request, edge, connection.ends);
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod bounds;
+mod client_certificate;
 pub(crate) mod codec;
 pub(crate) mod connection;
 pub(crate) mod date;

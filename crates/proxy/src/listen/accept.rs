@@ -1,5 +1,6 @@
 //! Accepts connections of one worker, once for each, and hands them to their chain.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::active::compile::{Chain, Listener};
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::record::Record;
+use crate::tls::peer;
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::{http, tcp};
@@ -161,7 +163,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
     };
     if let Some(tls) = chain.as_ref().and_then(Chain::tls) {
         // Boxed: of a handshake nothing stays.
-        match Box::pin(tls.accept(transport, hello)).await {
+        match Box::pin(tls.accept(transport, hello, &worker.settings.identity)).await {
             Ok(session) => (transport, ends.encrypted) = (session, true),
             Err(error) => {
                 tracing::debug!(%error, peer = %ends.peer, "no TLS session with a client");
@@ -171,9 +173,17 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
     } else {
         transport.learn_server_name(hello);
     }
+    let served = chain.is_some();
+    let _connected = served.then(|| worker.callers.connected(ends, transport.peer()));
     match chain {
         Some(Chain::Http(chain)) => {
-            let connection = http::connection::Connection { worker, chain, ends };
+            let connection = http::connection::Connection {
+                worker,
+                chain,
+                ends,
+                peer: peer::of(&transport),
+                label: RefCell::default(),
+            };
             http::connection::serve(Rc::new(connection), transport).await;
         }
         Some(Chain::Tcp(chain)) => tcp::forward::serve(&worker, &chain, ends, transport).await,

@@ -22,7 +22,7 @@ use crate::http::{hash, watch};
 use crate::listen::accept::Ends;
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
-use crate::telemetry::metrics::{Destination, Label};
+use crate::telemetry::metrics::{Destination, Label, Parties};
 use crate::telemetry::record::Record;
 use crate::transport::{DRAIN, ReadHalf, SILENCE, Transport, WriteHalf};
 use crate::upstream::circuit_breaker::Resource;
@@ -43,7 +43,10 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// Serves one connection to its end, and writes it down.
 pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, client: Transport) {
-    let mut record = Record::new();
+    let mut record = Record {
+        peer: client.peer().cloned(),
+        ..Record::new()
+    };
     let server_name = client.server_name().unwrap_or_default().to_owned();
     if let Err(error) = carry(worker, chain, ends, client, &mut record).await {
         tracing::debug!(%error, server_name, destination = %ends.destination, "connection closed");
@@ -102,8 +105,9 @@ async fn carry(
         let (endpoint, mut lease) = connect(worker, &cluster, way, record, open).await?;
         drop(pending);
         record.upstream.local = lease.local_address();
+        record.upstream.peer = lease.peer().cloned();
         let _in_flight = endpoint.pool.begin_request();
-        let label = opened(worker, &cluster, &endpoint, ends);
+        let label = opened(worker, &cluster, &endpoint, (ends, record));
         let idle = handler.idle_timeout.unwrap_or(SILENCE);
         (label, tunnel::carry(&mut lease, tunnel, client, idle).await?)
     } else {
@@ -111,8 +115,9 @@ async fn carry(
         let (endpoint, upstream) = connect(worker, &cluster, way, record, open).await?;
         drop(pending);
         record.upstream.local = upstream.local_address();
+        record.upstream.peer = upstream.peer().cloned();
         let _in_flight = endpoint.pool.begin_request();
-        let label = opened(worker, &cluster, &endpoint, ends);
+        let label = opened(worker, &cluster, &endpoint, (ends, record));
         (label, relay(client, upstream, chain).await)
     };
     worker.metrics.tcp(label, |series| {
@@ -128,8 +133,18 @@ async fn carry(
 }
 
 /// Counts a connection that came about.
-fn opened(worker: &Worker, cluster: &Cluster, endpoint: &Endpoint, ends: Ends) -> Label {
-    let label = label(worker, cluster, endpoint, ends.direction);
+fn opened(worker: &Worker, cluster: &Cluster, endpoint: &Endpoint, (ends, record): (Ends, &Record)) -> Label {
+    let peer = match ends.direction {
+        Direction::Inbound => record.peer.as_ref(),
+        Direction::Outbound => record.upstream.peer.as_ref(),
+    };
+    let label = label(
+        worker,
+        cluster,
+        endpoint,
+        Parties::of(ends.direction, peer),
+        ends.direction,
+    );
     worker.metrics.tcp(label, |series| series.opened += 1);
     label
 }
@@ -169,8 +184,14 @@ async fn connect<T>(
     }
 }
 
-fn label(worker: &Worker, cluster: &Cluster, endpoint: &Endpoint, direction: Direction) -> Label {
-    if let Some(label) = endpoint.label.get() {
+fn label(
+    worker: &Worker,
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    parties: Option<Parties>,
+    direction: Direction,
+) -> Label {
+    if let (Some(label), None) = (endpoint.label.get(), &parties) {
         return label;
     }
     let workload = match direction {
@@ -182,9 +203,8 @@ fn label(worker: &Worker, cluster: &Cluster, endpoint: &Endpoint, direction: Dir
         name: special_name(&cluster.facts.name).to_owned(),
         namespace: String::new(),
     });
-    worker
-        .metrics
-        .label(Destination::new(direction, &workload, &service))
+    let destination = Destination::new(direction, &workload, &service);
+    worker.metrics.label(destination.between(parties))
 }
 
 /// Bytes moved.

@@ -13,6 +13,7 @@ use super::record::Record;
 use crate::http::codec::{Fields, Request, Version};
 use crate::http::date::{iso8601, strftime};
 use crate::listen::accept::Ends;
+use crate::tls::peer::Peer;
 use crate::worker::Worker;
 
 /// What is known.
@@ -113,6 +114,7 @@ fn whole<'a>(operator: &Operator, facts: &Facts<'a>) -> Value<'a> {
         .or_else(|| of_outcome(operator, facts))
         .or_else(|| of_upstream(operator, facts.record))
         .or_else(|| of_downstream(operator, facts))
+        .or_else(|| of_certificates(operator, facts.record))
         .unwrap_or_else(|| of_surroundings(operator, facts))
 }
 
@@ -252,6 +254,33 @@ fn of_downstream<'a>(operator: &Operator, facts: &Facts<'a>) -> Option<Value<'a>
         Operator::DownstreamDirectRemoteAddressWithoutPort => Value::maybe(Some(canonical(peer))),
         Operator::DownstreamDirectRemotePort => Value::Number(peer.port().into()),
         Operator::ConnectionId => Value::Number(facts.ends.connection),
+        _ => return None,
+    })
+}
+
+/// What certificates said, where there were any.
+fn of_certificates<'a>(operator: &Operator, record: &'a Record) -> Option<Value<'a>> {
+    let (client, server) = (record.peer.as_deref(), record.upstream.peer.as_deref());
+    let uris = |peer: Option<&'a Peer>| {
+        let uris = peer
+            .map(|peer| peer.certificate.uris.join(","))
+            .unwrap_or_default();
+        Value::maybe(Some(uris).filter(|uris| !uris.is_empty()))
+    };
+    let text = |peer: Option<&'a Peer>, part: fn(&'a Peer) -> &'a str| {
+        peer.map_or(Value::Absent, |peer| Value::some(part(peer)))
+    };
+    let own = |peer: &'a Peer| -> &'a str { &peer.own };
+    Some(match operator {
+        Operator::DownstreamPeerUriSan => uris(client),
+        Operator::DownstreamLocalUriSan => text(client, own),
+        Operator::DownstreamPeerSubject => text(client, |peer| &peer.certificate.subject),
+        Operator::DownstreamPeerFingerprint256 => text(client, |peer| &peer.fingerprint),
+        Operator::DownstreamTlsVersion => text(client, |peer| peer.version),
+        Operator::UpstreamPeerUriSan => uris(server),
+        Operator::UpstreamLocalUriSan => text(server, own),
+        Operator::UpstreamPeerSubject => text(server, |peer| &peer.certificate.subject),
+        Operator::UpstreamTlsVersion => text(server, |peer| peer.version),
         _ => return None,
     })
 }

@@ -12,7 +12,9 @@ use snapshot::Direction;
 use snapshot::cluster::ServiceRef;
 use snapshot::endpoint::Workload;
 
+use super::callers::{Caller, Count};
 use super::flags::Flags;
+use crate::tls::peer::Peer;
 
 /// Upper bounds of Istio's histograms, for milliseconds and bytes alike.
 pub(crate) const BOUNDS: [f64; 19] = [
@@ -49,6 +51,30 @@ pub(crate) struct Destination {
     pub(crate) workload: Arc<[String; 5]>,
     /// `destination_service`, `_name`, `_namespace`.
     pub(crate) service: [String; 3],
+    /// Who the two ends are by their certificates; `None` in plain text.
+    pub(crate) parties: Option<Parties>,
+}
+
+/// The two ends of a mutual TLS session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Parties {
+    /// `source_principal`.
+    pub(crate) source: Arc<str>,
+    /// `destination_principal`.
+    pub(crate) destination: Arc<str>,
+}
+
+impl Parties {
+    /// Of the connection on which a proxy met that peer: an inbound one's peer is the source.
+    pub(crate) fn of(direction: Direction, peer: Option<&Arc<Peer>>) -> Option<Self> {
+        let peer = peer?;
+        let (theirs, own) = (Arc::from(peer.uri.as_str()), peer.own.clone());
+        let (source, destination) = match direction {
+            Direction::Inbound => (theirs, own),
+            Direction::Outbound => (own, theirs),
+        };
+        Some(Self { source, destination })
+    }
 }
 
 impl Destination {
@@ -67,7 +93,14 @@ impl Destination {
                 service.name.clone(),
                 service.namespace.clone(),
             ],
+            parties: None,
         }
+    }
+
+    /// The same between those.
+    pub(crate) fn between(mut self, parties: Option<Parties>) -> Self {
+        self.parties = parties;
+        self
     }
 }
 
@@ -162,6 +195,8 @@ pub(crate) struct Report {
     pub(crate) clusters: Vec<ClusterReport>,
     /// Lines of the access log that came faster than they could be written.
     pub(crate) dropped_lines: u64,
+    /// Who calls this workload.
+    pub(crate) callers: Vec<(Caller, Count)>,
 }
 
 /// The basic numbers of one cluster.
@@ -237,6 +272,7 @@ impl Metrics {
                 .collect(),
             clusters: Vec::new(),
             dropped_lines: 0,
+            callers: Vec::new(),
         }
     }
 }
@@ -247,6 +283,11 @@ fn overflow(destination: &Destination) -> Destination {
         inbound: destination.inbound,
         workload: Arc::new([text(), text(), text(), text(), text()]),
         service: [text(), text(), text()],
+        // Who they are is not told, but that somebody knows is.
+        parties: destination.parties.as_ref().map(|_| Parties {
+            source: "overflow".into(),
+            destination: "overflow".into(),
+        }),
     }
 }
 

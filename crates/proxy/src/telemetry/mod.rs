@@ -1,6 +1,7 @@
 //! What an exchange or connection leaves behind: metrics and lines of the access log; spans have their room here.
 
 pub(crate) mod access_log;
+pub(crate) mod callers;
 pub(crate) mod flags;
 pub(crate) mod format;
 mod json;

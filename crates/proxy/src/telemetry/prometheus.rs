@@ -211,6 +211,16 @@ fn peers(to: &Destination, own: &Workload, protocol: &'static str) -> Labels {
     let source = if to.inbound { &nobody } else { own };
     let [name, namespace, canonical, revision, cluster] = to.workload.as_ref();
     let [host, service, service_namespace] = &to.service;
+    let (source_principal, destination_principal) = match &to.parties {
+        Some(parties) => (&*parties.source, &*parties.destination),
+        None => ("", ""),
+    };
+    // A source does not say.
+    let policy = match (to.inbound, &to.parties) {
+        (false, _) => "unknown",
+        (true, Some(_)) => "mutual_tls",
+        (true, None) => "none",
+    };
     vec![
         (
             "reporter",
@@ -220,13 +230,13 @@ fn peers(to: &Destination, own: &Workload, protocol: &'static str) -> Labels {
         ("source_canonical_service", known(&source.canonical_name)),
         ("source_canonical_revision", known(&source.canonical_revision)),
         ("source_workload_namespace", known(&source.namespace)),
-        ("source_principal", known("")),
+        ("source_principal", known(source_principal)),
         ("source_app", known(&source.canonical_name)),
         ("source_version", known(&source.canonical_revision)),
         ("source_cluster", known(&source.cluster)),
         ("destination_workload", known(name)),
         ("destination_workload_namespace", known(namespace)),
-        ("destination_principal", known("")),
+        ("destination_principal", known(destination_principal)),
         ("destination_app", known(canonical)),
         ("destination_version", known(revision)),
         ("destination_service", known(host)),
@@ -236,11 +246,7 @@ fn peers(to: &Destination, own: &Workload, protocol: &'static str) -> Labels {
         ("destination_service_namespace", known(service_namespace)),
         ("destination_cluster", known(cluster)),
         ("request_protocol", protocol.to_owned()),
-        // A source does not say; until there is mTLS, a destination sees none.
-        (
-            "connection_security_policy",
-            if to.inbound { "none" } else { "unknown" }.to_owned(),
-        ),
+        ("connection_security_policy", policy.to_owned()),
     ]
 }
 

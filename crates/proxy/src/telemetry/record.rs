@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use daemon::clock::{self, Instant};
@@ -14,6 +15,7 @@ use crate::http::filters::cors::Allowed;
 use crate::http::filters::local_rate_limit::Limits;
 use crate::http::grpc_web::GrpcWeb;
 use crate::telemetry::metrics::Label;
+use crate::tls::peer::Peer;
 use crate::upstream::Cluster;
 
 /// What is known of one exchange or connection.
@@ -40,6 +42,8 @@ pub(crate) struct Record {
     pub(crate) route: String,
     /// The name that a ClientHello asked for; empty without one.
     pub(crate) server_name: String,
+    /// Who the client is, if it has shown a certificate.
+    pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) upstream: Upstream,
     pub(crate) times: Times,
     /// The response as it was sent; only kept where somebody writes it down.
@@ -64,6 +68,8 @@ pub(crate) struct Upstream {
     /// Our end of the connection, once there is one.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) version: Option<Version>,
+    /// Who it is, if it has shown a certificate.
+    pub(crate) peer: Option<Arc<Peer>>,
 }
 
 /// When things happened.
@@ -97,6 +103,7 @@ impl Record {
             attempts: 0,
             route: String::new(),
             server_name: String::new(),
+            peer: None,
             upstream: Upstream::default(),
             times: Times::default(),
             response: None,
@@ -120,6 +127,7 @@ impl Record {
         self.upstream.endpoint = Some(endpoint);
         self.upstream.local = None;
         self.upstream.version = None;
+        self.upstream.peer = None;
     }
 
     /// Remembers why it failed, in Envoy's words.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use identity::Keypair;
 use identity::tls::tokio_rustls::{TlsConnector, client::TlsStream};
-use snapshot::{CertificateFiles, ChainMatch, ServerTls, Snapshot, TransportProtocol};
+use snapshot::{Certificate, CertificateFiles, ChainMatch, ServerTls, Snapshot, TransportProtocol, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -19,14 +19,11 @@ fn server_tls(trusted: &Trusted, name: &str, protocols: &[&str]) -> ServerTls {
     trusted.certificate(&[name]).store(&chain, &key).unwrap();
     let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
     ServerTls {
-        certificate: CertificateFiles {
+        application_protocols: protocols.iter().map(|name| (*name).to_owned()).collect(),
+        ..ServerTls::new(Certificate::Files(CertificateFiles {
             chain: text(chain),
             key: text(key),
-        },
-        application_protocols: protocols.iter().map(|name| (*name).to_owned()).collect(),
-        client_trust: None,
-        require_client_certificate: false,
-        handshake_timeout: None,
+        }))
     }
 }
 
@@ -161,7 +158,7 @@ async fn certificates_of_clients_are_asked_for_and_must_be_good() {
     let issue = |by: &Trusted| by.authority.issue_client("c", "o", HOUR, now()).unwrap();
     for (required, without) in [(false, true), (true, false)] {
         let tls = ServerTls {
-            client_trust: Some(trusted.path()),
+            client_trust: Trust::File(trusted.path()),
             require_client_certificate: required,
             ..server_tls(&trusted, "a.example", &[])
         };
@@ -227,9 +224,11 @@ async fn server_names_choose_the_certificate_and_what_is_read_for_that_is_not_lo
 async fn a_chain_without_usable_files_serves_nobody_until_they_are_there() {
     let trusted = Trusted::new();
     let tls = server_tls(&trusted, "a.example", &[]);
-    let key = std::fs::read_to_string(&tls.certificate.key).unwrap();
-    std::fs::write(&tls.certificate.key, "not a key").unwrap();
-    let files = tls.certificate.clone();
+    let Certificate::Files(files) = tls.certificate.clone() else {
+        unreachable!("it is in files")
+    };
+    let key = std::fs::read_to_string(&files.key).unwrap();
+    std::fs::write(&files.key, "not a key").unwrap();
     let (world, _backend) = world(tls).await;
     assert_eq!(nobody(&trusted).call(&world, "a.example").await, None);
     std::fs::write(&files.key, key).unwrap();

@@ -252,6 +252,7 @@ async fn what_is_kept_for_one_connection_is_small() {
     let transport = crate::transport::Transport::new(stream);
     let (suspicions, _) = tokio::sync::mpsc::channel(1);
     let settings = crate::worker::Settings {
+        identity: crate::Workload::default(),
         suspicions,
         mark: None,
         address: None,
@@ -287,6 +288,8 @@ async fn what_is_kept_for_one_connection_is_small() {
         worker,
         chain: chain.clone(),
         ends,
+        peer: None,
+        label: std::cell::RefCell::default(),
     };
     let future = crate::http::connection::serve(std::rc::Rc::new(connection), transport);
     let size = std::mem::size_of_val(&future);

@@ -1,6 +1,7 @@
 //! The whole proxy in one process, on real loopback sockets, without capture and without controller.
 
 mod access_log;
+mod authority;
 mod balancing;
 mod bootstrap;
 mod conformance;
@@ -11,6 +12,7 @@ mod downstream_tls;
 mod fault;
 mod http1;
 mod http2;
+mod mesh;
 mod mirror;
 mod opaque;
 mod outcomes;

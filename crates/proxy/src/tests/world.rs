@@ -18,8 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::settings::{Capture, Discovery as Controller, Listen, Node};
-use crate::{OriginalDestination, Parts, Settings};
+use crate::settings::{Capture, Certificates, Discovery as Controller, Listen, Node};
+use crate::{OriginalDestination, Parts, Settings, Workload as Identity};
 
 /// Longest time that any step of a test may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +37,15 @@ impl World {
     }
 
     pub(super) async fn with_workers(snapshot: Snapshot, workers: usize) -> Self {
+        Self::with(snapshot, workers, None).await
+    }
+
+    /// One that is somebody in a mesh.
+    pub(super) async fn of(workload: Identity, snapshot: Snapshot) -> Self {
+        Self::with(snapshot, 1, Some(workload)).await
+    }
+
+    async fn with(snapshot: Snapshot, workers: usize, workload: Option<Identity>) -> Self {
         let (snapshots, receiver) = watch::channel(Some(Arc::new(snapshot)));
         let destination = Arc::new(Mutex::new("10.96.0.1:80".parse().unwrap()));
         let current = destination.clone();
@@ -44,6 +53,7 @@ impl World {
         let parts = Parts {
             snapshots: receiver,
             original_destination,
+            workload,
         };
         let running = crate::start_with(settings(workers), parts).await.unwrap();
         Self {
@@ -122,6 +132,7 @@ fn settings(workers: usize) -> Settings {
             token: "/".into(),
             root: "/".into(),
         },
+        certificates: Certificates::default(),
         listen: Listen {
             outbound: free,
             inbound: free,

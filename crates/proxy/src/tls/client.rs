@@ -1,34 +1,33 @@
-//! TLS to the members of a cluster: settings from files of the proxy's, and the handshake.
+//! TLS to the members of a cluster: settings from files of the proxy's or from its identity in the mesh, and the
+//! handshake.
 //!
-//! Files are read when the first connection needs them, and again when they have changed; what cannot be read leaves
-//! the last good settings in force.
+//! Settings are made when the first connection needs them, and again when files or the identity have changed; what
+//! cannot be used leaves the last good ones in force. Sessions are taken up again within the same settings, so none
+//! outlives the roots that judged it; those of a mesh by member, because only the one that gave a ticket can read it.
 
 use std::cell::RefCell;
-use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use daemon::clock::{self, Instant};
 use identity::Keypair;
 use identity::tls::Origination;
+use identity::tls::rustls::client::Resumption;
 use identity::tls::rustls::pki_types::ServerName;
 use identity::tls::rustls::{self, ClientConfig};
 use identity::tls::tokio_rustls::{TlsConnector, TlsStream};
-use snapshot::{ClientTls, Trust};
+use snapshot::{Certificate, ClientTls, Trust};
 use tokio::net::TcpStream;
 
-use super::TlsError;
 use super::files::{LOOK, Stamp, read};
+use super::workload::{Material, Workload};
+use super::{TlsError, names, trusted_file};
 use crate::http::codec::Version;
 
-/// Where systems keep the authorities that they trust; the first that exists counts.
-const SYSTEM: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
+/// Members whose sessions are kept, in each cluster of each worker; with more, all begin anew.
+const MEMBERS: usize = 128;
+/// Server names that one member is asked for.
+const NAMES: usize = 4;
 
 /// The settings of a cluster, as far as they have been needed.
 #[derive(Debug, Default)]
@@ -40,11 +39,17 @@ struct Loaded {
     named: Offers,
     /// Connections that carry no HTTP have no name of a server to verify.
     unnamed: Offers,
+    /// Who we are to servers.
+    own: Arc<str>,
     files: Vec<Stamp>,
     looked: Instant,
+    /// Of the identity that they were made of.
+    number: u64,
+    /// Sessions by member, and whether the server's name was verified.
+    sessions: foldhash::HashMap<(SocketAddr, bool), Resumption>,
 }
 
-/// Settings by what the connection is for: if nobody states what to offer, HTTP offers its version, as Envoy's does.
+/// Settings by what the connection is for; they differ in the protocols that are offered.
 #[derive(Debug)]
 struct Offers {
     opaque: Arc<ClientConfig>,
@@ -53,19 +58,17 @@ struct Offers {
 }
 
 impl Offers {
-    fn new(config: Arc<ClientConfig>) -> Self {
-        let offering = |protocol: &[u8]| {
-            if !config.alpn_protocols.is_empty() {
-                return config.clone();
-            }
+    fn new(config: &Arc<ClientConfig>, facts: &ClientTls) -> Self {
+        let offering = |http: Option<&str>| {
+            let offers = facts.offers(http);
             let mut config = config.as_ref().clone();
-            config.alpn_protocols = vec![protocol.to_owned()];
+            config.alpn_protocols = offers.into_iter().map(String::into_bytes).collect();
             Arc::new(config)
         };
         Self {
-            http1: offering(b"http/1.1"),
-            http2: offering(b"h2"),
-            opaque: config,
+            http1: offering(Some("http/1.1")),
+            http2: offering(Some("h2")),
+            opaque: offering(None),
         }
     }
 
@@ -79,99 +82,152 @@ impl Offers {
     }
 }
 
+/// What is known of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection {
+    pub(crate) member: SocketAddr,
+    /// The server's name is known.
+    pub(crate) named: bool,
+    /// Which HTTP it is for.
+    pub(crate) version: Option<Version>,
+}
+
+/// What one connection needs.
+pub(crate) struct Current {
+    pub(crate) config: Arc<ClientConfig>,
+    /// Who we are to the server; empty without a certificate.
+    pub(crate) own: Arc<str>,
+}
+
 impl Settings {
-    /// The settings for a connection now; `named` says that the server's name is known, `version` which HTTP it is for.
+    /// The settings for a connection now.
     pub(crate) fn current(
         &self,
         facts: &ClientTls,
-        named: bool,
-        version: Option<Version>,
-    ) -> Result<Arc<ClientConfig>, TlsError> {
+        workload: &Workload,
+        connection: Connection,
+    ) -> Result<Current, TlsError> {
         let mut loaded = self.0.borrow_mut();
-        let now = clock::now();
+        let (now, material) = (clock::now(), workload.now());
         if let Some(known) = loaded.as_mut().filter(|known| known.facts == *facts) {
-            if now - known.looked < LOOK {
-                return Ok(known.config(named, version));
-            }
-            known.looked = now;
-            if stamps(facts) == known.files {
-                return Ok(known.config(named, version));
-            }
-            match Loaded::load(facts, now) {
-                Ok(fresh) => *known = fresh,
-                Err(error) => {
-                    tracing::warn!(%error, "changed TLS files cannot be used: the old ones stay in force")
-                }
-            }
-            return Ok(known.config(named, version));
+            known.refresh(now, &material);
+            return Ok(known.current(connection));
         }
-        let fresh = Loaded::load(facts, now)?;
-        Ok(loaded.insert(fresh).config(named, version))
+        let fresh = Loaded::load(facts, &material, now)?;
+        Ok(loaded.insert(fresh).current(connection))
     }
 }
 
 impl Loaded {
-    fn load(facts: &ClientTls, now: Instant) -> Result<Self, TlsError> {
+    fn load(facts: &ClientTls, material: &Material, now: Instant) -> Result<Self, TlsError> {
         let files = stamps(facts);
-        let roots = trusted(&facts.trust).map(read).transpose()?;
-        let revoked = facts.revocation_list.as_deref().map(read).transpose()?;
-        let keypair = facts.certificate.as_ref().map(|certificate| {
-            Ok::<_, TlsError>(Keypair::from_pem(
-                &read(&certificate.chain)?,
-                &read(&certificate.key)?,
-            )?)
-        });
-        let keypair = keypair.transpose()?;
+        let (roots, mut revoked) = match &facts.trust {
+            Trust::Mesh => {
+                let trusted = material.trusted.as_ref().ok_or(TlsError::NoSettings)?;
+                (Some(trusted.roots.pem().to_owned()), trusted.revoked.clone())
+            }
+            other => (trusted_file(other).map(read).transpose()?, None),
+        };
+        if let Some(path) = &facts.revocation_list {
+            revoked = Some(read(path)?);
+        }
+        let keypair = match &facts.certificate {
+            None => None,
+            Some(Certificate::Files(files)) => Some(Arc::new(Keypair::from_pem(
+                &read(&files.chain)?,
+                &read(&files.key)?,
+            )?)),
+            Some(Certificate::Workload) => {
+                let own = material.own.as_ref().ok_or(TlsError::NoSettings)?;
+                Some(own.keypair.clone())
+            }
+        };
+        let own = keypair.as_ref().map(|keypair| keypair.facts()).transpose()?;
+        let own = own.and_then(|facts| facts.uris.into_iter().next());
         let mut asked = Origination {
             roots: roots.as_deref(),
             revoked: revoked.as_deref(),
-            names: facts.subject_alt_names.clone(),
+            lists_are_partial: facts.trust == Trust::Mesh,
+            names: names(&facts.subject_alt_names),
             verify_server_name: facts.verify_request_host,
-            keypair: keypair.as_ref(),
-            application_protocols: facts.application_protocols.clone(),
+            keypair: keypair.as_deref(),
+            // Offered by what the connection is for.
+            application_protocols: Vec::new(),
         };
-        let named = Offers::new(asked.config()?);
+        let named = Offers::new(&asked.config()?, facts);
         asked.verify_server_name = false;
         Ok(Self {
             facts: facts.clone(),
             named,
-            unnamed: Offers::new(asked.config()?),
+            unnamed: Offers::new(&asked.config()?, facts),
+            own: own.unwrap_or_default().into(),
             files,
             looked: now,
+            number: material.number,
+            sessions: foldhash::HashMap::default(),
         })
     }
 
-    fn config(&self, named: bool, version: Option<Version>) -> Arc<ClientConfig> {
-        let offers = if named { &self.named } else { &self.unnamed };
-        offers.of(version)
-    }
-}
-
-fn trusted(trust: &Trust) -> Option<&str> {
-    match trust {
-        Trust::Anybody => None,
-        Trust::System => {
-            let found = SYSTEM.iter().find(|path| fs::metadata(path).is_ok());
-            Some(found.unwrap_or(&SYSTEM[0]))
+    /// Makes them anew, if what they were made of has changed.
+    fn refresh(&mut self, now: Instant, material: &Material) {
+        let of_the_mesh =
+            self.facts.trust == Trust::Mesh || self.facts.certificate == Some(Certificate::Workload);
+        let mut changed = of_the_mesh && self.number != material.number;
+        if !self.files.is_empty() && now - self.looked >= LOOK {
+            self.looked = now;
+            changed |= stamps(&self.facts) != self.files;
         }
-        Trust::File(path) => Some(path),
+        if !changed {
+            return;
+        }
+        match Self::load(&self.facts, material, now) {
+            Ok(fresh) => *self = fresh,
+            Err(error) => {
+                self.number = material.number;
+                tracing::warn!(%error, "changed keys or roots cannot be used: the old ones stay in force");
+            }
+        }
+    }
+
+    fn current(&mut self, connection: Connection) -> Current {
+        let Connection {
+            member,
+            named,
+            version,
+        } = connection;
+        let offers = if named { &self.named } else { &self.unnamed };
+        let mut config = offers.of(version);
+        if self.facts.trust == Trust::Mesh {
+            if self.sessions.len() >= MEMBERS {
+                self.sessions.clear();
+            }
+            let sessions = self.sessions.entry((member, named));
+            let sessions = sessions.or_insert_with(|| Resumption::in_memory_sessions(NAMES));
+            let mut own = config.as_ref().clone();
+            own.resumption = sessions.clone();
+            config = Arc::new(own);
+        }
+        Current {
+            config,
+            own: self.own.clone(),
+        }
     }
 }
 
 /// Whether the files that TLS settings name can be used now.
 pub(crate) fn check(facts: &ClientTls) -> Result<(), TlsError> {
-    Loaded::load(facts, clock::now()).map(drop)
+    Loaded::load(facts, &Material::default(), clock::now()).map(drop)
 }
 
 fn stamps(facts: &ClientTls) -> Vec<Stamp> {
-    let certificate = facts
-        .certificate
-        .iter()
-        .flat_map(|files| [&files.chain, &files.key]);
-    let paths = trusted(&facts.trust)
+    let certificate = match &facts.certificate {
+        Some(Certificate::Files(files)) => vec![files.chain.as_str(), files.key.as_str()],
+        Some(Certificate::Workload) | None => Vec::new(),
+    };
+    let paths = trusted_file(&facts.trust)
         .into_iter()
         .chain(facts.revocation_list.as_deref())
-        .chain(certificate.map(String::as_str));
+        .chain(certificate);
     paths.map(Stamp::of).collect()
 }
 

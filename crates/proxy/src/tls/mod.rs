@@ -1,10 +1,44 @@
-//! TLS of the data path.
+//! TLS of the data path: in both directions, with files of the proxy's or with its identity in the mesh.
 
 pub(crate) mod client;
 mod files;
+pub(crate) mod peer;
+pub(crate) mod renewal;
 pub(crate) mod server;
+pub(crate) mod workload;
 
-use identity::tls::rustls;
+use identity::tls::{PeerName, rustls};
+use snapshot::{SubjectMatch, Trust};
+
+/// Where systems keep the authorities that they trust; the first that exists counts.
+const SYSTEM: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The file with the authorities that are believed, where they are in one.
+fn trusted_file(trust: &Trust) -> Option<&str> {
+    match trust {
+        Trust::Anybody | Trust::Mesh => None,
+        Trust::System => {
+            let found = SYSTEM.iter().find(|path| std::fs::metadata(path).is_ok());
+            Some(found.unwrap_or(&SYSTEM[0]))
+        }
+        Trust::File(path) => Some(path),
+    }
+}
+
+/// Names that certificates must have.
+fn names(names: &[SubjectMatch]) -> Vec<PeerName> {
+    let name = |name: &SubjectMatch| match name {
+        SubjectMatch::Exact(exact) => PeerName::Exact(exact.clone()),
+        SubjectMatch::Prefix { prefix } => PeerName::Prefix(prefix.clone()),
+    };
+    names.iter().map(name).collect()
+}
 
 /// Why a connection could not be encrypted.
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,7 @@ use super::purpose::Purpose;
 use crate::error::UpstreamError;
 use crate::random::Random;
 use crate::telemetry::metrics::Label;
+use crate::tls::peer::Peer;
 
 /// Most original destinations with a pool; beyond, the idle ones are given up.
 const MAX_DESTINATIONS: usize = 1024;
@@ -64,13 +65,20 @@ pub(crate) fn count(counter: &Cell<u64>) {
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     pub(crate) health: Health,
+    /// It takes mutual TLS of the mesh.
+    pub(crate) mutual: bool,
     pub(crate) workload: Arc<Workload>,
     pub(crate) pool: Rc<Pool>,
     /// What all workers know of it.
     pub(crate) host: Arc<Host>,
     /// Who it is in metrics, once known.
     pub(crate) label: Cell<Option<Label>>,
+    /// The same since it has shown who it is.
+    pub(crate) met: RefCell<Option<Met>>,
 }
+
+/// The label of requests that this peer answers.
+pub(crate) type Met = (Arc<Peer>, Label);
 
 impl Cluster {
     /// The cluster of a new Snapshot, with what lives on from the one before.
@@ -92,6 +100,7 @@ impl Cluster {
             before.facts.http == facts.http
                 && before.facts.source_address == facts.source_address
                 && before.facts.tls == facts.tls
+                && before.facts.auto_tls == facts.auto_tls
                 && before.facts.proxy_protocol == facts.proxy_protocol
                 && before.facts.http2 == facts.http2
                 && before.facts.tcp_keepalive == facts.tcp_keepalive
@@ -213,10 +222,12 @@ impl Cluster {
         let endpoint = Rc::new(Endpoint {
             address,
             health: Health::Healthy,
+            mutual: false,
             workload: Arc::default(),
             pool: Rc::default(),
             host: Host::alone(address),
             label: Cell::default(),
+            met: RefCell::default(),
         });
         destinations.insert(address, endpoint.clone());
         endpoint
@@ -230,10 +241,12 @@ impl Endpoint {
         Rc::new(Self {
             address: host.address,
             health: Health::Healthy,
+            mutual: false,
             workload: Arc::default(),
             pool: Rc::default(),
             host: host.clone(),
             label: Cell::default(),
+            met: RefCell::default(),
         })
     }
 
@@ -256,10 +269,12 @@ impl Endpoint {
         Rc::new(Self {
             address: self.address,
             health: self.health,
+            mutual: self.mutual,
             workload: self.workload.clone(),
             pool: self.pool.special(purpose),
             host: self.host.clone(),
             label: self.label.clone(),
+            met: RefCell::default(),
         })
     }
 
@@ -269,7 +284,9 @@ impl Endpoint {
             Some(old) if *old.workload == fact.workload => old.workload.clone(),
             _ => Arc::new(fact.workload.clone()),
         };
-        let pool: Rc<Pool> = known.map(|old| old.pool.clone()).unwrap_or_default();
+        // Connections in plain text are of no use to a member that takes mutual TLS now, nor the other way round.
+        let alike = known.filter(|old| old.mutual == fact.mutual);
+        let pool: Rc<Pool> = alike.map(|old| old.pool.clone()).unwrap_or_default();
         match fact.health {
             Health::Draining => pool.retire(),
             Health::Healthy | Health::Unhealthy => pool.revive(),
@@ -277,10 +294,12 @@ impl Endpoint {
         Self {
             address: fact.address,
             health: fact.health,
+            mutual: fact.mutual,
             workload,
             pool,
             host: host.clone(),
             label: Cell::default(),
+            met: RefCell::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use snapshot::TcpKeepalive;
+use snapshot::{ClientTls, TcpKeepalive};
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
@@ -12,6 +12,8 @@ use super::{Cluster, Endpoint, proxy_protocol};
 use crate::error::UpstreamError;
 use crate::http::codec::Version;
 use crate::tls::client;
+use crate::tls::peer::Peer;
+use crate::tls::workload::Workload;
 use crate::transport::Transport;
 
 /// How to connect.
@@ -38,7 +40,7 @@ pub(crate) async fn prepare(
     mut transport: Transport,
     cluster: &Cluster,
     endpoint: &Endpoint,
-    version: Option<Version>,
+    (workload, version): (&Workload, Option<Version>),
 ) -> Result<Transport, UpstreamError> {
     let purpose = &endpoint.pool.purpose;
     if let (Some(version), Some((client, destination))) = (cluster.facts.proxy_protocol, purpose.client) {
@@ -48,18 +50,30 @@ pub(crate) async fn prepare(
             .await
             .map_err(UpstreamError::Connect)?;
     }
-    let Some(tls) = &cluster.facts.tls else {
+    let Some(tls) = tls_to(cluster, endpoint) else {
         return Ok(transport);
     };
     let named = purpose.server_name.as_deref();
     let stated = Some(tls.server_name.as_str()).filter(|name| !name.is_empty());
-    let config = cluster.live.tls.current(tls, named.is_some(), version)?;
+    let connection = client::Connection {
+        member: endpoint.address,
+        named: named.is_some(),
+        version,
+    };
+    let current = cluster.live.tls.current(tls, workload, connection)?;
     let Some(socket) = transport.into_socket() else {
         return Err(UpstreamError::Reset);
     };
     let address = endpoint.address.ip();
-    let session = client::handshake(config, named.or(stated), address, socket).await?;
-    Ok(Transport::secured(session))
+    let session = client::handshake(current.config, named.or(stated), address, socket).await?;
+    let peer = Peer::of(session.get_ref().1, current.own);
+    Ok(Transport::secured(session, peer))
+}
+
+/// How connections to that member are encrypted: as the cluster states, or else as the member takes it.
+pub(crate) fn tls_to<'c>(cluster: &'c Cluster, endpoint: &Endpoint) -> Option<&'c ClientTls> {
+    let automatic = || cluster.facts.auto_tls.as_ref().filter(|_| endpoint.mutual);
+    cluster.facts.tls.as_ref().or_else(automatic)
 }
 
 /// Whether this process may mark its connections at all.

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::destination_rule::DestinationRuleSpec;
+use super::peer_authentication::PeerAuthenticationSpec;
 use super::structural::structural_schema;
 use super::virtual_service::VirtualServiceSpec;
 use crate::Kind;
@@ -32,6 +33,21 @@ const AGE: Column = (
 /// The CRDs of all kinds that the mesh puts to use, as objects to be applied to a cluster.
 pub fn crds() -> Vec<Value> {
     let definitions = [
+        Definition {
+            kind: Kind::PeerAuthentication,
+            short_name: "pa",
+            description: "Whether workloads take connections under mutual TLS, without it, or both.",
+            spec: structural_schema::<PeerAuthenticationSpec>(),
+            columns: &[
+                (
+                    "Mode",
+                    ".spec.mtls.mode",
+                    "string",
+                    "Whether mutual TLS is required.",
+                ),
+                AGE,
+            ],
+        },
         Definition {
             kind: Kind::DestinationRule,
             short_name: "dr",
@@ -72,9 +88,8 @@ impl Definition {
         let kind = self.kind;
         let (group, plural) = (kind.group(), kind.plural());
         let singular = kind.as_str().to_ascii_lowercase();
-        let versions: Vec<Value> = ["v1alpha3", "v1beta1", "v1"]
-            .map(|name| self.version(name))
-            .into();
+        let oldest_first = kind.versions().iter().rev();
+        let versions: Vec<Value> = oldest_first.map(|name| self.version(name)).collect();
         json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
@@ -189,12 +204,17 @@ mod tests {
             .into_iter()
             .find(|crd| crd["spec"]["names"]["kind"] == kind.as_str())
             .unwrap();
-        crd["spec"]["versions"][2]["schema"]["openAPIV3Schema"].clone()
+        let versions = crd["spec"]["versions"].as_array().unwrap();
+        versions.last().unwrap()["schema"]["openAPIV3Schema"].clone()
     }
 
     #[test]
     fn schemas_are_structural() {
-        for kind in [Kind::VirtualService, Kind::DestinationRule] {
+        for kind in [
+            Kind::VirtualService,
+            Kind::DestinationRule,
+            Kind::PeerAuthentication,
+        ] {
             walk("", &schema_of(kind), &mut |path, schema| {
                 let keywords = schema.as_object().unwrap();
                 assert!(schema["type"].is_string(), "{kind} {path}: {schema}");

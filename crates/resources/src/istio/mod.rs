@@ -6,6 +6,7 @@ pub mod crd;
 pub mod destination_rule;
 mod duration;
 mod names;
+pub mod peer_authentication;
 mod report;
 mod schema;
 mod string_match;

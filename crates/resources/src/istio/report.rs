@@ -1,6 +1,6 @@
 //! Collects findings about one object, each with the path of its field.
 
-use crate::istio::{Condition, Destination, Duration, StringMatch};
+use crate::istio::{Condition, Destination, Duration, StringMatch, WorkloadSelector};
 use crate::{Code, Key, Problem};
 
 /// Findings about one object.
@@ -138,6 +138,30 @@ impl Report {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Labels are compared whole.
+    pub(super) fn selector(&mut self, field: &str, selector: Option<&WorkloadSelector>) {
+        let Some(selector) = selector else { return };
+        for (name, value) in &selector.match_labels {
+            let label = format!("{name}={value}");
+            let field = format!("{field}.matchLabels");
+            if name.is_empty() {
+                self.error(
+                    &field,
+                    format!("empty key is not supported in selector: {label:?}"),
+                );
+            }
+            if label.contains('*') {
+                self.error(
+                    &field,
+                    format!("wildcard is not supported in selector: {label:?}"),
+                );
+            }
+        }
+        if selector.match_labels.is_empty() {
+            self.warning(field, "workload selector specified without labels");
         }
     }
 

@@ -144,6 +144,24 @@ operators! {
     ConnectionId = "CONNECTION_ID",
     /// Something that no other line has.
     UniqueId = "UNIQUE_ID",
+    /// URIs in the certificate of the client, with commas between them.
+    DownstreamPeerUriSan = "DOWNSTREAM_PEER_URI_SAN",
+    /// The URI in the certificate that the client was shown.
+    DownstreamLocalUriSan = "DOWNSTREAM_LOCAL_URI_SAN",
+    /// The subject of the certificate of the client.
+    DownstreamPeerSubject = "DOWNSTREAM_PEER_SUBJECT",
+    /// SHA-256 of the certificate of the client.
+    DownstreamPeerFingerprint256 = "DOWNSTREAM_PEER_FINGERPRINT_256",
+    /// `TLSv1.3`, where the client has shown a certificate.
+    DownstreamTlsVersion = "DOWNSTREAM_TLS_VERSION",
+    /// URIs in the certificate of the upstream, with commas between them.
+    UpstreamPeerUriSan = "UPSTREAM_PEER_URI_SAN",
+    /// The URI in the certificate that the upstream was shown.
+    UpstreamLocalUriSan = "UPSTREAM_LOCAL_URI_SAN",
+    /// The subject of the certificate of the upstream.
+    UpstreamPeerSubject = "UPSTREAM_PEER_SUBJECT",
+    /// `TLSv1.3`, where the upstream has shown a certificate.
+    UpstreamTlsVersion = "UPSTREAM_TLS_VERSION",
     /// The name that the client asked for in its TLS greeting.
     RequestedServerName = "REQUESTED_SERVER_NAME",
     /// Name of the route.
@@ -204,23 +222,23 @@ impl Operator {
                 Some("NUMBER") => GrpcStatus::Number,
                 Some(_) => return Err(FormatError::Unknown(stated())),
             }),
-            name if NOTHING.contains(&name) || about_tls(name) => Self::Nothing,
-            name if argument.is_none() => Self::plain(name).ok_or_else(|| FormatError::Unknown(stated()))?,
-            _ => return Err(FormatError::Unknown(stated())),
+            name if NOTHING.contains(&name) => Self::Nothing,
+            name => match argument.is_none().then(|| Self::plain(name)).flatten() {
+                Some(operator) => operator,
+                None if about_tls(name) => Self::Nothing,
+                None => return Err(FormatError::Unknown(stated())),
+            },
         })
     }
 }
 
-/// Certificates and TLS parameters of either side.
+/// Other parts of certificates and TLS parameters of either side.
 fn about_tls(name: &str) -> bool {
     let side = name
         .strip_prefix("DOWNSTREAM_")
         .or_else(|| name.strip_prefix("UPSTREAM_"));
     side.is_some_and(|rest| rest.starts_with("TLS_") || rest.starts_with("PEER_"))
-        || matches!(
-            name,
-            "DOWNSTREAM_LOCAL_URI_SAN" | "DOWNSTREAM_LOCAL_SUBJECT" | "UPSTREAM_LOCAL_URI_SAN"
-        )
+        || name == "DOWNSTREAM_LOCAL_SUBJECT"
 }
 
 fn header(argument: &str) -> HeaderName {

@@ -12,6 +12,24 @@ pub fn delegate_not_found(name: &str, why: &str) -> String {
     format!("Referenced delegate not found: {name:?}{why}")
 }
 
+/// IST0113, as Istio said it until 1.9: what a rule asks for, and what is taken instead.
+pub fn mtls_policy_conflict(host: &str, rule: &str, asked: &str, taken: &str) -> String {
+    format!(
+        "A DestinationRule and a PeerAuthentication are in conflict with regards to mTLS for host {host}. The \
+         DestinationRule {rule:?} specifies {asked}, but {taken}."
+    )
+}
+
+/// IST0127.
+pub fn no_matching_workloads_found(labels: &str) -> String {
+    format!("No matching workloads for this resource with the following labels: {labels}")
+}
+
+/// IST0167.
+pub fn ineffective_policy(reason: &str) -> String {
+    format!("The policy has no impact: {reason}.")
+}
+
 /// IST0130: a rule of a delegate.
 pub fn delegate_rule_conflicts(name: &str, position: usize) -> String {
     format!(

@@ -3,6 +3,7 @@
 
 mod conflicts;
 pub mod messages;
+mod mutual_tls;
 mod references;
 mod unsupported;
 
@@ -16,12 +17,14 @@ use crate::Mesh;
 /// Everything that is wrong across objects of a mesh, in the order of their keys.
 pub fn analyze(mesh: &Mesh) -> Vec<Problem> {
     let mut problems = conflicts::same_host(mesh);
+    problems.extend(mutual_tls::of_peer_authentications(mesh));
     for (key, object) in virtual_services(mesh) {
         references::of_virtual_service(mesh, &key, object, &mut problems);
         unsupported::of_virtual_service(&key, object, &mut problems);
     }
     for (key, object) in destination_rules(mesh) {
         references::of_destination_rule(mesh, &key, object, &mut problems);
+        mutual_tls::of_destination_rule(mesh, &key, object, &mut problems);
         unsupported::of_destination_rule(&key, object, &mut problems);
     }
     problems

@@ -2,7 +2,7 @@
 //! A field leaves this file in the change that makes it work.
 
 use resources::istio::ALL_GATEWAYS_MESH;
-use resources::istio::destination_rule::{ClientTls, ConsistentHash, LoadBalancer, TlsMode, TrafficPolicy};
+use resources::istio::destination_rule::{ClientTls, ConsistentHash, LoadBalancer, TrafficPolicy};
 use resources::istio::virtual_service::{Headers, HttpRedirect, HttpRoute};
 use resources::{Code, DestinationRule, Key, Problem, VirtualService};
 
@@ -207,12 +207,9 @@ fn of_sizes(notes: &mut Notes<'_>, field: &str, hash: Option<&ConsistentHash>) {
 }
 
 fn of_tls(notes: &mut Notes<'_>, field: &str, tls: &ClientTls) {
-    let unencrypted = "connections are not encrypted";
-    let mesh = tls.mode == Some(TlsMode::IstioMutual);
-    notes.note_effect_if(mesh, format!("{field}.mode"), unencrypted);
     notes.note_effect_if(
         !tls.credential_name.is_empty(),
         format!("{field}.credentialName"),
-        unencrypted,
+        "connections are not encrypted",
     );
 }

@@ -1,7 +1,7 @@
 //! Index of endpoints: who stands behind a service, with labels, place and health.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use snapshot::endpoint::Workload;
 use snapshot::{Health, Host, Locality};
 
 use super::Mesh;
+use super::peer_authentications::{Modes, Mutual};
+use super::selection::Subject;
 use super::services::service_host;
 use crate::{locality, workload_of};
 
@@ -49,6 +51,28 @@ pub struct Member {
     pub labels: BTreeMap<String, String>,
     pub workload: Workload,
     pub locality: Locality,
+    /// Whose identity it has; `None` for what is no pod.
+    pub(crate) account: Option<Account>,
+    /// What it takes; `None` for what has no proxy that speaks mutual TLS.
+    pub(crate) modes: Option<Modes>,
+}
+
+/// The service account of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Account {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// The label by which injected pods say that they speak mutual TLS, and what they say.
+const TLS_MODE: (&str, &str) = ("security.istio.io/tlsMode", "istio");
+
+impl Member {
+    /// Whether it takes mutual TLS on that port.
+    pub(crate) fn is_mutual(&self, port: u16) -> bool {
+        let mode = self.modes.as_ref().map(|modes| modes.at(port).mode);
+        mode.is_some_and(|mode| mode != Mutual::Disabled)
+    }
 }
 
 impl EndpointIndex {
@@ -103,6 +127,26 @@ impl Members {
             group.members.iter().filter_map(address)
         })
     }
+
+    /// Whose identities they have.
+    pub(crate) fn accounts(&self) -> BTreeSet<&Account> {
+        let members = self.groups.iter().flat_map(|group| &group.members);
+        members.filter_map(|member| member.account.as_ref()).collect()
+    }
+}
+
+impl Account {
+    fn of(pod: &Pod) -> Self {
+        // Pods that come from files need not say what the API would add.
+        let name = match pod.spec.service_account_name.as_str() {
+            "" => "default",
+            name => name,
+        };
+        Self {
+            namespace: pod.metadata.namespace.clone(),
+            name: name.to_owned(),
+        }
+    }
 }
 
 impl Group {
@@ -131,7 +175,14 @@ impl Group {
             let locality = place_of(pod, known, endpoint.zone.as_deref());
             let none = BTreeMap::new();
             let labels = pod.map_or(&none, |pod| &pod.metadata.labels);
+            let workload = Subject {
+                namespace: &slice.metadata.namespace,
+                labels,
+            };
+            let speaks = labels.get(TLS_MODE.0).is_some_and(|mode| mode == TLS_MODE.1);
             Some(Member {
+                account: pod.map(Account::of),
+                modes: speaks.then(|| mesh.peer_authentications.of(workload)),
                 address,
                 health: health(&endpoint.conditions)?,
                 labels: with_place(labels, &locality, node),

@@ -6,14 +6,17 @@
 //! | index | derived from |
 //! | --- | --- |
 //! | services | Service |
-//! | endpoints | EndpointSlice, Pod, Node |
+//! | endpoints | EndpointSlice, Pod, Node, PeerAuthentication |
 //! | routes | VirtualService |
 //! | policies | DestinationRule |
+//! | peer authentications | PeerAuthentication |
 
 pub(crate) mod delegate;
 pub mod endpoints;
+pub mod peer_authentications;
 pub mod policies;
 pub mod routes;
+pub mod selection;
 pub mod services;
 pub mod settings;
 #[cfg(test)]
@@ -27,6 +30,7 @@ use resources::kubernetes::{Node, Pod};
 use resources::{Key, Kind, Resource};
 
 use endpoints::EndpointIndex;
+use peer_authentications::PeerAuthentications;
 use policies::Policies;
 use routes::Routes;
 use services::Services;
@@ -66,6 +70,7 @@ pub struct Mesh {
     pub(crate) endpoints: Arc<EndpointIndex>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) peer_authentications: Arc<PeerAuthentications>,
     pub(crate) settings: Arc<MeshSettings>,
     /// The number of the Mesh that brought the settings in this form.
     pub(crate) settings_revision: u64,
@@ -92,7 +97,17 @@ impl Mesh {
         if any(&[Kind::Service]) {
             next.services = Arc::new(Services::derive(next.kind(Kind::Service)));
         }
-        if any(&[Kind::EndpointSlice, Kind::Pod, Kind::Node]) {
+        if any(&[Kind::PeerAuthentication]) {
+            let objects = next.kind(Kind::PeerAuthentication);
+            next.peer_authentications = Arc::new(PeerAuthentications::derive(objects));
+        }
+        // What a member takes is a matter of its workload's PeerAuthentication.
+        if any(&[
+            Kind::EndpointSlice,
+            Kind::Pod,
+            Kind::Node,
+            Kind::PeerAuthentication,
+        ]) {
             next.endpoints = Arc::new(EndpointIndex::derive(&next));
         }
         if any(&[Kind::VirtualService]) {

@@ -11,16 +11,22 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use snapshot::{AccessLog, Format, LogFormat, Template};
 
+use crate::mtls;
+
 /// Fields of MeshConfig that are read here.
-pub const FIELDS: [&str; 8] = [
+pub const FIELDS: [&str; 12] = [
     "accessLogEncoding",
     "accessLogFile",
     "accessLogFormat",
     "connectTimeout",
     "defaultHttpRetryPolicy",
+    "enableAutoMtls",
     "h2UpgradePolicy",
+    "meshMTLS",
     "outboundTrafficPolicy",
     "tcpKeepalive",
+    "trustDomain",
+    "trustDomainAliases",
 ];
 
 /// Limit for establishing a connection, unless settings or a DestinationRule have one.
@@ -82,6 +88,8 @@ pub struct MeshSettings {
     pub(crate) h2_upgrade: bool,
     /// Where a rule says nothing.
     pub(crate) retries: Option<HttpRetry>,
+    /// Identities and mutual TLS.
+    pub(crate) mtls: mtls::Settings,
 }
 
 impl MeshSettings {
@@ -98,6 +106,7 @@ impl MeshSettings {
             tcp_keepalive: typed(mesh, "tcpKeepalive")?,
             h2_upgrade: typed(mesh, "h2UpgradePolicy")? == Some(H2UpgradePolicy::Upgrade),
             retries: typed(mesh, "defaultHttpRetryPolicy")?,
+            mtls: mtls::Settings::read(mesh)?,
         })
     }
 
@@ -121,7 +130,7 @@ fn registry_only(mesh: &Map<String, Value>) -> Result<bool, String> {
     }
 }
 
-fn typed<T: DeserializeOwned>(mesh: &Map<String, Value>, name: &str) -> Result<Option<T>, String> {
+pub(crate) fn typed<T: DeserializeOwned>(mesh: &Map<String, Value>, name: &str) -> Result<Option<T>, String> {
     let value = mesh.get(name).filter(|value| !value.is_null());
     let read = value.map(|value| T::deserialize(value)).transpose();
     read.map_err(|error| format!("{name}: {error}"))

@@ -15,10 +15,10 @@ use crate::connection_pool;
 use crate::load_balancing::{discovery, load_balancing, slow_start};
 use crate::locality::{Group, Here, Setting};
 use crate::mesh::services::{ServicePort, TrafficDistribution, contains_all};
+use crate::mtls;
 use crate::outlier_detection::{outlier_detection, panic_percent};
 use crate::proxy_protocol::proxy_protocol;
 use crate::scope::{Scope, VisibleService};
-use crate::tls::client_tls;
 use crate::traffic_policy::Effective;
 
 /// How long an idle connection to a place that nobody declared is kept.
@@ -93,10 +93,9 @@ fn add_cluster(scope: &Scope, one: One<'_>, snapshot: &mut Snapshot) {
     };
     connection_pool::apply(&effective, Direction::Outbound, &mut cluster);
     connection_pool::complete(&effective, &scope.settings, &mut cluster);
-    cluster.tls = client_tls(effective.tls, cluster.http);
+    mtls::client::apply(scope, seen, port, effective.tls, &mut cluster);
     if cluster.discovery == Discovery::Endpoints {
-        // Who would be used in panic although nobody should is not told of.
-        let groups = one.groups(cluster.panic_percent > 0);
+        let groups = one.groups(&cluster);
         let here = Here {
             locality: &scope.locality,
             labels: &scope.labels,
@@ -135,7 +134,9 @@ impl<'a> One<'a> {
     }
 
     /// Members with the labels of the subset, by place. Places weigh as much as they have members.
-    fn groups(&self, only_healthy: bool) -> Vec<Group<'a>> {
+    fn groups(&self, cluster: &Cluster) -> Vec<Group<'a>> {
+        // Who would be used in panic although nobody should is not told of.
+        let only_healthy = cluster.panic_percent > 0;
         let mut places: BTreeMap<Locality, Vec<Labelled<'a>>> = BTreeMap::new();
         let members = self.seen.members.as_deref().into_iter();
         for (address, member) in members.flat_map(|members| members.of_port(&self.port.name)) {
@@ -146,6 +147,7 @@ impl<'a> One<'a> {
                 let endpoint = Endpoint {
                     health: member.health,
                     workload: member.workload.clone(),
+                    mutual: cluster.auto_tls.is_some() && member.is_mutual(address.port()),
                     ..Endpoint::new(address)
                 };
                 let place = places.entry(member.locality.clone()).or_default();

@@ -1,4 +1,5 @@
-//! Inbound: `virtualInbound`, with chains for each port that services declare, and passage for the other ports.
+//! Inbound: `virtualInbound`, with chains for each port that services declare, and passage for the other ports. Each port
+//! has as many chains as there are ways into it (`mtls::server`).
 //!
 //! Requests go on to the address they were sent to (the pod's own), as the application's neighbours would reach it;
 //! they leave from 127.0.0.6, by which the capture rules know them.
@@ -9,14 +10,16 @@ use std::time::Duration;
 
 use snapshot::chain::RouteSource;
 use snapshot::{
-    Action, Chain, ChainMatch, Cluster, ClusterName, Direction, Discovery, GrpcTimeout, Handler, HttpFilter,
-    HttpHandler, Listener, Retry, RouteTable, Snapshot, VirtualHost,
+    Action, Chain, ChainMatch, ClientCertificateHeader, Cluster, ClusterName, Direction, Discovery,
+    GrpcTimeout, Handler, HttpFilter, HttpHandler, Listener, Retry, RouteTable, Snapshot, VirtualHost,
 };
 
 use super::clusters::{plain, special};
-use super::{INBOUND_PORT, default_route, detected_http, tcp};
+use super::{INBOUND_PORT, default_route, tcp};
 use crate::Protocol;
 use crate::connection_pool;
+use crate::mesh::peer_authentications::Mutual;
+use crate::mtls::server::{self, Speaks, Way, ways};
 use crate::retry::inbound_retry;
 use crate::scope::{InboundPort, Scope};
 use crate::traffic_policy::Effective;
@@ -45,20 +48,23 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     }];
     for port in &scope.inbound {
         snapshot.clusters.insert(cluster(scope, port));
-        chains.extend(port_chains(port));
+        chains.extend(Door::of(scope, port).chains(scope));
     }
-    chains.push(catch_all_http());
+    let declared = |port: &u16| scope.inbound.iter().any(|declared| declared.target == *port);
+    let undeclared = scope.modes.ports.keys().filter(|port| !declared(port));
+    for port in undeclared.copied().map(Some).chain([None]) {
+        chains.extend(Door::passthrough(scope, port).chains(scope));
+    }
+    // Where TLS makes a difference, what fits no chain must not get in.
+    let tells_tls = scope.modes.any_mutual();
+    let default_chain = if tells_tls { None } else { chains.pop() };
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), INBOUND_PORT);
     snapshot.listeners.insert(Listener {
         bind: true,
         detect_http: true,
+        detect_tls: tells_tls,
         chains,
-        default_chain: Some(Chain {
-            name: "virtualInbound".into(),
-            matches: ChainMatch::default(),
-            tls: None,
-            handler: tcp(ClusterName::INBOUND_PASSTHROUGH.into()),
-        }),
+        default_chain,
         ..Listener::new("virtualInbound".into(), address, Direction::Inbound)
     });
 }
@@ -79,63 +85,97 @@ fn cluster(scope: &Scope, port: &InboundPort) -> Cluster {
     cluster
 }
 
-fn port_chains(port: &InboundPort) -> Vec<Chain> {
-    let name = format!("0.0.0.0_{}", port.target);
-    let cluster = ClusterName::inbound(port.target);
-    let host = format!("inbound|http|{}", port.service_port);
-    // gRPC and HTTP/2 tell by themselves which requests were not handled.
-    let http2 = matches!(port.protocol, Protocol::Http2 | Protocol::GrpcWeb);
-    let retry = (!http2).then(inbound_retry);
-    let matches = ChainMatch {
-        destination_port: Some(port.target),
-        ..ChainMatch::default()
-    };
-    let as_http = |matches: ChainMatch, name: String| Chain {
-        tls: None,
-        handler: Handler::Http(http(&name, &host, &cluster, retry.clone())),
-        name,
-        matches,
-    };
-    let as_tcp = |matches: ChainMatch| Chain {
-        name: name.clone(),
-        matches,
-        tls: None,
-        handler: tcp(cluster.clone()),
-    };
-    match port.protocol {
-        Protocol::Http | Protocol::Http2 => vec![as_http(matches, name.clone())],
-        Protocol::GrpcWeb => {
-            let mut handler = http(&name, &host, &cluster, retry.clone());
-            handler.filters.insert(0, HttpFilter::GrpcWeb);
-            vec![Chain {
-                name: name.clone(),
-                matches,
-                tls: None,
-                handler: Handler::Http(handler),
-            }]
-        }
-        Protocol::Unknown => {
-            let detected = ChainMatch {
-                application_protocols: detected_http(),
-                ..matches.clone()
-            };
-            vec![as_http(detected, format!("{name}-http")), as_tcp(matches)]
-        }
-        Protocol::Tcp | Protocol::Tls | Protocol::Udp => vec![as_tcp(matches)],
-    }
+/// A port with all ways into it.
+struct Door {
+    /// `None` is every port that has no door of its own.
+    port: Option<u16>,
+    /// Names of chains by what they serve; those of [`Way::suffix`] come after them.
+    http: String,
+    opaque: String,
+    /// Name of the virtual host.
+    host: String,
+    cluster: ClusterName,
+    speaks: Speaks,
+    mode: Mutual,
+    retry: Option<Retry>,
+    grpc_web: bool,
 }
 
-/// HTTP to ports that no service declares.
-fn catch_all_http() -> Chain {
-    let cluster: ClusterName = ClusterName::INBOUND_PASSTHROUGH.into();
-    Chain {
-        name: "virtualInbound-catchall-http".into(),
-        matches: ChainMatch {
-            application_protocols: detected_http(),
-            ..ChainMatch::default()
-        },
-        tls: None,
-        handler: Handler::Http(http("0.0.0.0_0", "inbound|http|0", &cluster, None)),
+impl Door {
+    /// A port that a service declares.
+    fn of(scope: &Scope, port: &InboundPort) -> Self {
+        let name = format!("0.0.0.0_{}", port.target);
+        let speaks = Speaks::of(port.protocol);
+        // gRPC and HTTP/2 tell by themselves which requests were not handled.
+        let http2 = matches!(port.protocol, Protocol::Http2 | Protocol::GrpcWeb);
+        Self {
+            port: Some(port.target),
+            http: match speaks {
+                Speaks::Either => format!("{name}-http"),
+                Speaks::Http | Speaks::Opaque => name.clone(),
+            },
+            opaque: name,
+            host: format!("inbound|http|{}", port.service_port),
+            cluster: ClusterName::inbound(port.target),
+            speaks,
+            mode: scope.modes.at(port.target).mode,
+            retry: (!http2).then(inbound_retry),
+            grpc_web: port.protocol == Protocol::GrpcWeb,
+        }
+    }
+
+    /// A port that no service declares, or all others of that sort.
+    fn passthrough(scope: &Scope, port: Option<u16>) -> Self {
+        let own = port.map(|port| format!("-{port}")).unwrap_or_default();
+        Self {
+            port,
+            http: format!("virtualInbound-catchall-http{own}"),
+            opaque: format!("virtualInbound{own}"),
+            host: "inbound|http|0".into(),
+            cluster: ClusterName::INBOUND_PASSTHROUGH.into(),
+            speaks: Speaks::Either,
+            mode: port.map_or(scope.modes.rest.mode, |port| scope.modes.at(port).mode),
+            retry: None,
+            grpc_web: false,
+        }
+    }
+
+    fn chains(&self, scope: &Scope) -> Vec<Chain> {
+        let tells_tls = scope.modes.any_mutual();
+        let ways = ways(self.speaks, self.mode, tells_tls).into_iter();
+        let http = self.handler(tells_tls);
+        let chain = |way: Way| {
+            let name = if way.http { &self.http } else { &self.opaque };
+            Chain {
+                name: format!("{name}{}", way.suffix()),
+                tls: way.mutual.then(|| server::tls(&scope.settings.mtls)),
+                handler: match way.http {
+                    true => Handler::Http(http.clone()),
+                    false => tcp(self.cluster.clone()),
+                },
+                matches: ChainMatch {
+                    destination_port: self.port,
+                    ..way.matches
+                },
+            }
+        };
+        ways.map(chain).collect()
+    }
+
+    /// Statistics are the port's, however its requests come in.
+    fn handler(&self, tells_tls: bool) -> HttpHandler {
+        let name = match self.cluster.as_str() {
+            ClusterName::INBOUND_PASSTHROUGH => "0.0.0.0_0",
+            _ => &self.http,
+        };
+        let mut handler = http(name, &self.host, &self.cluster, self.retry.clone());
+        if self.grpc_web {
+            handler.filters.insert(0, HttpFilter::GrpcWeb);
+        }
+        if tells_tls {
+            handler.options.client_certificate = ClientCertificateHeader::OF_SIDECARS;
+        }
+        handler
     }
 }
 

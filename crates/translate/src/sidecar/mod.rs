@@ -44,6 +44,8 @@ fn default_route(name: &str, cluster: ClusterName, retry: Option<snapshot::Retry
 }
 
 /// Protocols by which [`snapshot::Listener::detect_http`] tells HTTP from the rest.
+pub(crate) const DETECTED_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+
 fn detected_http() -> Vec<String> {
-    ["http/1.0", "http/1.1", "h2c"].map(String::from).into()
+    DETECTED_HTTP.map(String::from).into()
 }

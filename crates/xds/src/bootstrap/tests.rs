@@ -258,7 +258,7 @@ fn every_field_that_a_conversion_names_exists() {
 }
 
 /// Messages of which every field is read, refused, or known to change nothing that a client could see.
-const READ: [&str; 63] = [
+const READ: [&str; 66] = [
     "config.bootstrap.v3.Admin",
     "config.bootstrap.v3.Bootstrap",
     "config.bootstrap.v3.Bootstrap.DynamicResources",
@@ -275,6 +275,7 @@ const READ: [&str; 63] = [
     "config.cluster.v3.Cluster.RingHashLbConfig",
     "config.cluster.v3.Cluster.RoundRobinLbConfig",
     "config.cluster.v3.Cluster.SlowStartConfig",
+    "config.cluster.v3.Cluster.TransportSocketMatch",
     "config.cluster.v3.OutlierDetection",
     "config.cluster.v3.UpstreamConnectionOptions",
     "config.core.v3.ApiConfigSource",
@@ -321,7 +322,9 @@ const READ: [&str; 63] = [
     "extensions.filters.network.tcp_proxy.v3.TcpProxy",
     "extensions.transport_sockets.tls.v3.CertificateValidationContext",
     "extensions.transport_sockets.tls.v3.CommonTlsContext",
+    "extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext",
     "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+    "extensions.transport_sockets.tls.v3.SdsSecretConfig",
 ];
 
 /// A field that nobody has heard of is one that is let through without effect. Lines of the list: field, and why not.

@@ -51,6 +51,7 @@ pub(super) fn to_proto(cluster: &Cluster) -> pb::Cluster {
         ),
         upstream_connection_options: cluster.tcp_keepalive.map(connection_pool::keepalive_to_proto),
         transport_socket: tls::to_proto(cluster),
+        transport_socket_matches: tls::matches_to_proto(cluster),
         upstream_bind_config: cluster.source_address.map(|address| BindConfig {
             source_address: Some(socket_address(address, 0)),
             ..Default::default()
@@ -80,6 +81,7 @@ pub(super) fn from_proto(message: pb::Cluster) -> Result<Cluster, Reason> {
     let (http, http2) = http::from_proto(&message.typed_extension_protocol_options, &mut circuit_breaker)?;
     let transport = tls::from_proto(
         message.transport_socket,
+        &message.transport_socket_matches,
         &message.typed_extension_protocol_options,
     )?;
     let tcp_keepalive = connection_pool::keepalive_from_proto(message.upstream_connection_options)?;
@@ -110,6 +112,7 @@ pub(super) fn from_proto(message: pb::Cluster) -> Result<Cluster, Reason> {
         http2,
         source_address,
         tls: transport.tls,
+        auto_tls: transport.auto_tls,
         proxy_protocol: transport.proxy_protocol,
         service: metadata::service(message.metadata.as_ref()),
         origin: metadata::origin(message.metadata.as_ref()),
@@ -181,7 +184,6 @@ fn check_unsupported(message: &pb::Cluster) -> Result<(), Reason> {
         message,
         "Cluster",
         [
-            transport_socket_matches,
             transport_socket_matcher,
             health_checks,
             max_requests_per_connection,

@@ -87,7 +87,7 @@ fn endpoint_to_proto(endpoint: &Endpoint) -> pb::LbEndpoint {
     };
     pb::LbEndpoint {
         health_status: health.into(),
-        metadata: metadata::of_workload(&endpoint.workload),
+        metadata: metadata::of_endpoint(endpoint),
         load_balancing_weight: number(endpoint.weight.max(1)),
         host_identifier: Some(HostIdentifier::Endpoint(pb::Endpoint {
             address: address(endpoint.address),
@@ -116,5 +116,6 @@ fn endpoint_from_proto(message: pb::LbEndpoint) -> Result<Endpoint, Reason> {
             .map_or(1, |weight| weight.value.max(1)),
         health,
         workload: metadata::workload(message.metadata.as_ref()),
+        mutual: metadata::is_mutual(message.metadata.as_ref()),
     })
 }

@@ -6,6 +6,7 @@ use hcm::HttpConnectionManager;
 use hcm::http_connection_manager::{PathWithEscapedSlashesAction, ServerHeaderTransformation};
 use snapshot::http_options::{Edge, HttpOptions, ServerHeader};
 
+use super::client_certificate;
 use super::proto::{is, no, number, yes};
 use crate::rejected::Reason;
 
@@ -26,6 +27,7 @@ pub(super) fn to_proto(options: &HttpOptions, message: &mut HttpConnectionManage
         ServerHeader::PassThrough => ServerHeaderTransformation::PassThrough,
     };
     message.server_header_transformation = server.into();
+    client_certificate::to_proto(&options.client_certificate, message);
     message.http2_protocol_options = options.max_streams.map(|most| Http2ProtocolOptions {
         max_concurrent_streams: number(most),
         ..Default::default()
@@ -65,5 +67,6 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> Result<HttpOptions,
             ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,
             ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
         },
+        client_certificate: client_certificate::from_proto(message)?,
     })
 }

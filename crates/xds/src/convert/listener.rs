@@ -8,11 +8,12 @@ use envoy_types::pb::envoy::extensions::filters::listener::http_inspector::v3::H
 use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::google::protobuf::Any;
+use pb::FilterChainMatch;
 use pb::listener_filter::ConfigType;
 use snapshot::{Direction, Listener};
 
 use super::proto::{address, duration, is, no, pack, refuse, to_address, yes};
-use super::{Dialect, access_log, chain};
+use super::{Dialect, access_log, chain, inspection};
 use crate::rejected::Reason;
 
 const ORIGINAL_DESTINATION: &str = "envoy.filters.listener.original_dst";
@@ -23,12 +24,27 @@ pub(super) fn to_proto(listener: &Listener, dialect: Dialect) -> pb::Listener {
     // Where connections arrive captured, their destination is restored before anything looks at it.
     let original = (listener.bind && !listener.direct)
         .then(|| listener_filter(ORIGINAL_DESTINATION, pack(OriginalDst {})));
-    let inspector = listener
-        .detect_http
-        .then(|| listener_filter(HTTP_INSPECTOR, pack(HttpInspector {})));
-    let tls = listener
-        .detect_tls
-        .then(|| listener_filter(TLS_INSPECTOR, pack(TlsInspector::default())));
+    let chains: Vec<_> = listener
+        .chains
+        .iter()
+        .map(|chain| chain::to_proto(chain, dialect))
+        .collect();
+    let spared = |filter, only: fn(&FilterChainMatch) -> bool| pb::ListenerFilter {
+        filter_disabled: inspection::spared(&chains, only),
+        ..filter
+    };
+    let inspector = listener.detect_http.then(|| {
+        spared(
+            listener_filter(HTTP_INSPECTOR, pack(HttpInspector {})),
+            inspection::asks_http,
+        )
+    });
+    let tls = listener.detect_tls.then(|| {
+        spared(
+            listener_filter(TLS_INSPECTOR, pack(TlsInspector::default())),
+            inspection::asks_tls,
+        )
+    });
     let direction = match listener.direction {
         Direction::Inbound => TrafficDirection::Inbound,
         Direction::Outbound => TrafficDirection::Outbound,
@@ -47,11 +63,7 @@ pub(super) fn to_proto(listener: &Listener, dialect: Dialect) -> pb::Listener {
         // A client that waits for the server to speak first is not cut off, only not recognised.
         listener_filters_timeout: duration(Duration::ZERO),
         continue_on_listener_filters_timeout: true,
-        filter_chains: listener
-            .chains
-            .iter()
-            .map(|chain| chain::to_proto(chain, dialect))
-            .collect(),
+        filter_chains: chains,
         default_filter_chain: listener
             .default_chain
             .as_ref()
@@ -113,8 +125,19 @@ fn check_unsupported(message: &pb::Listener) -> Result<(), Reason> {
         return Err(Reason::unsupported("Listener.transparent or Listener.freebind"));
     }
     for filter in &message.listener_filters {
-        if filter.filter_disabled.is_some() {
-            return Err(Reason::unsupported("ListenerFilter.filter_disabled"));
+        let chains = &message.filter_chains;
+        let harmless = filter
+            .filter_disabled
+            .as_ref()
+            .is_none_or(|disabled| match filter.name.as_str() {
+                TLS_INSPECTOR => inspection::is_harmless(disabled, chains, inspection::asks_tls),
+                HTTP_INSPECTOR => inspection::is_harmless(disabled, chains, inspection::asks_http),
+                _ => false,
+            });
+        if !harmless {
+            return Err(Reason::unsupported(
+                "ListenerFilter.filter_disabled for ports whose chains ask",
+            ));
         }
         if ![ORIGINAL_DESTINATION, HTTP_INSPECTOR, TLS_INSPECTOR].contains(&filter.name.as_str()) {
             return Err(Reason::unsupported(format!(

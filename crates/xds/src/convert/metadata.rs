@@ -7,10 +7,13 @@ use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
 use snapshot::endpoint::Workload;
-use snapshot::{Origin, cluster::ServiceRef};
+use snapshot::{Endpoint, Origin, cluster::ServiceRef};
 
 const ISTIO: &str = "istio";
 const AMIME: &str = "amime";
+/// By this Envoy chooses the way to a member.
+const WAY: &str = "envoy.transport_socket_match";
+const TLS_MODE: &str = "tlsMode";
 
 /// The metadata of a route or cluster.
 pub(super) fn of(origin: Option<&Origin>, service: Option<&ServiceRef>) -> Option<Metadata> {
@@ -74,11 +77,31 @@ pub(super) fn service(metadata: Option<&Metadata>) -> Option<ServiceRef> {
     })
 }
 
-/// The metadata of an endpoint: `name;namespace;canonical-name;canonical-revision;cluster`.
-pub(super) fn of_workload(workload: &Workload) -> Option<Metadata> {
-    if workload.is_empty() {
-        return None;
-    }
+/// The metadata of an endpoint: who it is, and which of the ways to members fits it.
+pub(super) fn of_endpoint(endpoint: &Endpoint) -> Option<Metadata> {
+    let istio = match endpoint.workload.is_empty() {
+        true => Vec::new(),
+        false => vec![("workload", text(&joined(&endpoint.workload)))],
+    };
+    let way = match endpoint.mutual {
+        true => vec![(TLS_MODE, text(ISTIO))],
+        false => Vec::new(),
+    };
+    metadata([(ISTIO, istio), (WAY, way)])
+}
+
+/// What the metadata of members say that take mutual TLS of the mesh.
+pub(super) fn mutual() -> Struct {
+    structure([(TLS_MODE, text(ISTIO))])
+}
+
+/// Whether a member takes mutual TLS of the mesh.
+pub(super) fn is_mutual(metadata: Option<&Metadata>) -> bool {
+    field(metadata, WAY, TLS_MODE).and_then(string) == Some(ISTIO)
+}
+
+/// `name;namespace;canonical-name;canonical-revision;cluster`.
+fn joined(workload: &Workload) -> String {
     let parts = [
         &workload.name,
         &workload.namespace,
@@ -86,8 +109,7 @@ pub(super) fn of_workload(workload: &Workload) -> Option<Metadata> {
         &workload.canonical_revision,
         &workload.cluster,
     ];
-    let joined = parts.map(String::as_str).join(";");
-    metadata([(ISTIO, vec![("workload", text(&joined))])])
+    parts.map(String::as_str).join(";")
 }
 
 /// The workload behind an endpoint; parts that are not said are empty.

@@ -12,6 +12,7 @@ mod access_log;
 pub(crate) mod bootstrap;
 mod chain;
 mod circuit_breaker;
+mod client_certificate;
 mod cluster;
 mod connection_pool;
 mod cors;
@@ -22,6 +23,7 @@ mod hash;
 mod headers;
 mod http;
 mod http_options;
+mod inspection;
 mod listener;
 mod load_balancing;
 mod local_rate_limit;
@@ -41,7 +43,10 @@ mod server_tls;
 mod share;
 mod timeouts;
 mod tls;
+mod tls_context;
 
+#[cfg(test)]
+mod istio_tests;
 #[cfg(test)]
 mod tests;
 
@@ -96,7 +101,7 @@ impl Resource {
 pub fn encode_cluster(cluster: &Cluster, dialect: Dialect) -> Bytes {
     let message = cluster::to_proto(cluster);
     let message = match dialect {
-        Dialect::Grpc => proxyless::cluster(message),
+        Dialect::Grpc => proxyless::cluster(cluster, message),
         Dialect::Amime | Dialect::Envoy => message,
     };
     message.encode_to_vec().into()

@@ -5,7 +5,6 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use hcm::HttpConnectionManager;
-use hcm::http_connection_manager::ForwardClientCertDetails;
 use hcm::http_filter::ConfigType;
 
 use super::proto::{is, refuse, unpack};
@@ -18,7 +17,6 @@ pub(super) fn check(message: &HttpConnectionManager) -> Result<(), Reason> {
         "HttpConnectionManager",
         [
             internal_address_config,
-            set_current_client_cert_details,
             represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
             typed_header_validation_config,
             http3_protocol_options,
@@ -26,11 +24,6 @@ pub(super) fn check(message: &HttpConnectionManager) -> Result<(), Reason> {
             flush_access_log_on_new_request,
         ]
     );
-    if message.forward_client_cert_details() != ForwardClientCertDetails::Sanitize {
-        return Err(Reason::unsupported(
-            "HttpConnectionManager.forward_client_cert_details",
-        ));
-    }
     if is(message.stream_error_on_invalid_http_message, false) {
         return Err(Reason::unsupported(
             "HttpConnectionManager.stream_error_on_invalid_http_message",

@@ -1,31 +1,31 @@
-//! TLS of clients ⇄ the `transport_socket` of a filter chain. Keys and certificates are names of files, as for clusters.
+//! TLS of clients ⇄ the `transport_socket` of a filter chain.
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
-use pb::common_tls_context::ValidationContextType;
 use snapshot::{ServerTls, Trust};
 
 use super::proto::{is, pack, refuse, to_duration, unpack, yes};
-use super::tls::{SYSTEM, TLS, certificate, common_from_proto, file, parameters, socket};
+use super::tls::{TLS, socket};
+use super::tls_context::{Both, parameters, parameters_of_sidecars};
 use crate::rejected::Reason;
 
 const RAW_BUFFER: &str = "envoy.transport_sockets.raw_buffer";
 
 pub(super) fn to_proto(tls: &ServerTls) -> core::TransportSocket {
-    let validation = tls.client_trust.as_deref().map(|path| {
-        ValidationContextType::ValidationContext(pb::CertificateValidationContext {
-            trusted_ca: Some(file(path)),
-            ..Default::default()
-        })
-    });
+    let both = Both {
+        certificate: Some(tls.certificate.clone()),
+        trust: tls.client_trust.clone(),
+        names: tls.client_names.clone(),
+        revocation_list: None,
+        application_protocols: tls.application_protocols.clone(),
+        minimum_version: tls.minimum_version,
+    };
+    let parameters = match tls.client_trust {
+        Trust::Mesh => parameters_of_sidecars(tls.minimum_version),
+        Trust::Anybody | Trust::System | Trust::File(_) => parameters(tls.minimum_version),
+    };
     let context = pb::DownstreamTlsContext {
-        common_tls_context: Some(pb::CommonTlsContext {
-            tls_params: Some(parameters()),
-            tls_certificates: vec![certificate(&tls.certificate)],
-            alpn_protocols: tls.application_protocols.clone(),
-            validation_context_type: validation,
-            ..Default::default()
-        }),
+        common_tls_context: Some(both.to_proto(parameters)),
         require_client_certificate: if tls.require_client_certificate {
             yes()
         } else {
@@ -71,31 +71,28 @@ fn context_from_proto(message: pb::DownstreamTlsContext) -> Result<ServerTls, Re
     if is(message.require_sni, false) {
         return Err(Reason::unsupported("DownstreamTlsContext.require_sni"));
     }
-    let common = common_from_proto(message.common_tls_context.unwrap_or_default())?;
-    if !common.subject_alt_names.is_empty() {
+    let both = Both::from_proto(message.common_tls_context.unwrap_or_default())?;
+    if both.trust != Trust::Mesh && !both.names.is_empty() {
         return Err(Reason::unsupported(
             "CertificateValidationContext.match_subject_alt_names",
         ));
     }
-    if common.revocation_list.is_some() {
+    if both.revocation_list.is_some() {
         return Err(Reason::unsupported("CertificateValidationContext.crl"));
     }
-    let client_trust = match common.trust {
-        Trust::Anybody => None,
-        Trust::System => Some(SYSTEM.to_owned()),
-        Trust::File(path) => Some(path),
-    };
     let require_client_certificate = is(message.require_client_certificate, false);
-    if require_client_certificate && client_trust.is_none() {
+    if require_client_certificate && both.trust.is_anybody() {
         return Err(Reason::missing("CertificateValidationContext.trusted_ca"));
     }
+    let certificate = both
+        .certificate
+        .ok_or_else(|| Reason::missing("CommonTlsContext.tls_certificates"))?;
     Ok(ServerTls {
-        certificate: common
-            .certificate
-            .ok_or_else(|| Reason::missing("CommonTlsContext.tls_certificates"))?,
-        application_protocols: common.application_protocols,
-        client_trust,
+        application_protocols: both.application_protocols,
+        client_trust: both.trust,
+        client_names: both.names,
         require_client_certificate,
-        handshake_timeout: None,
+        minimum_version: both.minimum_version,
+        ..ServerTls::new(certificate)
     })
 }

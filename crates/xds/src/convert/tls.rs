@@ -1,38 +1,66 @@
-//! TLS and PROXY protocol of a cluster ⇄ its `transport_socket`, and the part that Envoy keeps in
-//! `HttpProtocolOptions.upstream_http_protocol_options`.
+//! TLS and PROXY protocol of a cluster ⇄ its `transport_socket` or `transport_socket_matches`, and the part that Envoy
+//! keeps in `HttpProtocolOptions.upstream_http_protocol_options`.
 //!
-//! Certificates travel as names of files. Istio has its agent serve the same files over SDS, so that they are read
-//! again when they change; our proxy does so by itself.
+//! Auto mTLS is Istio's pair of matches: TLS for members whose metadata say `tlsMode: istio`, plain text for the rest.
 
 use std::collections::HashMap;
 
+use envoy_types::pb::envoy::config::cluster::v3::cluster::TransportSocketMatch;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
-use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
-use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use envoy_types::pb::google::protobuf::Any;
-use pb::common_tls_context::ValidationContextType;
-use pb::tls_parameters::TlsProtocol;
-use snapshot::{CertificateFiles, ClientTls, Cluster, ProxyProtocol, Trust};
+use envoy_types::pb::google::protobuf::{Any, Struct};
+use snapshot::{ClientTls, Cluster, ProxyProtocol, TlsVersion};
 
-use super::http;
 use super::proto::{pack, refuse, unpack};
+use super::tls_context::{Both, parameters};
+use super::{http, metadata};
 use crate::rejected::Reason;
 
 pub(super) const TLS: &str = "envoy.transport_sockets.tls";
 const RAW_BUFFER: &str = "envoy.transport_sockets.raw_buffer";
 const PROXY_PROTOCOL: &str = "envoy.transport_sockets.upstream_proxy_protocol";
-/// What the system trusts, where Envoy's own image has it. Our proxy looks wherever its system has it.
-pub(super) const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Istio's names of the two ways.
+const MUTUAL: &str = "tlsMode-istio";
+const PLAIN: &str = "tlsMode-disabled";
 
+/// The way to all members.
 pub(super) fn to_proto(cluster: &Cluster) -> Option<core::TransportSocket> {
     let tls = cluster.tls.as_ref().map(|tls| socket(TLS, pack(context(tls))));
-    let Some(version) = cluster.proxy_protocol else {
-        return tls;
+    match (tls, cluster.proxy_protocol) {
+        (None, Some(version)) if cluster.auto_tls.is_none() => Some(announced(version, plain())),
+        (Some(tls), Some(version)) => Some(announced(version, tls)),
+        (tls, _) => tls,
+    }
+}
+
+/// The ways to members by what they take; Envoy uses the first that fits, and these before the way to all.
+pub(super) fn matches_to_proto(cluster: &Cluster) -> Vec<TransportSocketMatch> {
+    let Some(tls) = cluster.auto_tls.as_ref().filter(|_| cluster.tls.is_none()) else {
+        return Vec::new();
     };
+    let way = |name: &str, matches: Struct, inner: core::TransportSocket| TransportSocketMatch {
+        name: name.to_owned(),
+        r#match: Some(matches),
+        transport_socket: Some(match cluster.proxy_protocol {
+            Some(version) => announced(version, inner),
+            None => inner,
+        }),
+    };
+    vec![
+        way(MUTUAL, metadata::mutual(), socket(TLS, pack(context(tls)))),
+        way(PLAIN, Struct::default(), plain()),
+    ]
+}
+
+fn plain() -> core::TransportSocket {
+    socket(RAW_BUFFER, pack(RawBuffer {}))
+}
+
+/// A connection that begins with a PROXY protocol header.
+fn announced(version: ProxyProtocol, inner: core::TransportSocket) -> core::TransportSocket {
     let version = match version {
         ProxyProtocol::V1 => core::proxy_protocol_config::Version::V1,
         ProxyProtocol::V2 => core::proxy_protocol_config::Version::V2,
@@ -42,26 +70,29 @@ pub(super) fn to_proto(cluster: &Cluster) -> Option<core::TransportSocket> {
             version: version.into(),
             ..Default::default()
         }),
-        transport_socket: Some(tls.unwrap_or_else(|| socket(RAW_BUFFER, pack(RawBuffer {})))),
+        transport_socket: Some(inner),
         ..Default::default()
     };
-    Some(socket(PROXY_PROTOCOL, pack(transport)))
+    socket(PROXY_PROTOCOL, pack(transport))
 }
 
-/// What a transport socket says.
-#[derive(Default)]
+/// What transport sockets say.
+#[derive(Default, PartialEq)]
 pub(super) struct Transport {
     pub(super) tls: Option<ClientTls>,
+    pub(super) auto_tls: Option<ClientTls>,
     pub(super) proxy_protocol: Option<ProxyProtocol>,
 }
 
 pub(super) fn from_proto(
     message: Option<core::TransportSocket>,
+    matches: &[TransportSocketMatch],
     options: &HashMap<String, Any>,
 ) -> Result<Transport, Reason> {
-    let mut transport = match message {
-        None => Transport::default(),
-        Some(message) => transport_from_proto(&message)?,
+    let mut transport = match (message, matches) {
+        (None, []) => Transport::default(),
+        (Some(message), []) => transport_from_proto(&message)?,
+        (_, matches) => matches_from_proto(matches)?,
     };
     let options = options.get(http::KEY);
     let options =
@@ -108,7 +139,7 @@ fn transport_from_proto(message: &core::TransportSocket) -> Result<Transport, Re
                 config,
                 "TransportSocket.typed_config",
             )?)?),
-            proxy_protocol: None,
+            ..Transport::default()
         }),
         PROXY_PROTOCOL => {
             let outer: ProxyProtocolUpstreamTransport = unpack(config, "TransportSocket.typed_config")?;
@@ -134,47 +165,50 @@ fn transport_from_proto(message: &core::TransportSocket) -> Result<Transport, Re
     }
 }
 
-fn context(tls: &ClientTls) -> pb::UpstreamTlsContext {
-    let trusted_ca = match &tls.trust {
-        Trust::Anybody => None,
-        Trust::System => Some(file(SYSTEM)),
-        Trust::File(path) => Some(file(path)),
+/// Istio's two ways, and no others: who waits for other words in the metadata of members would get plain text.
+fn matches_from_proto(matches: &[TransportSocketMatch]) -> Result<Transport, Reason> {
+    let [mutual, plain] = matches else {
+        return Err(Reason::unsupported(
+            "Cluster.transport_socket_matches other than tlsMode istio and none",
+        ));
     };
-    let names = tls.subject_alt_names.iter().map(|name| StringMatcher {
-        match_pattern: Some(MatchPattern::Exact(name.clone())),
-        ..Default::default()
-    });
-    let validation = pb::CertificateValidationContext {
-        trusted_ca,
-        crl: tls.revocation_list.as_deref().map(file),
-        match_subject_alt_names: names.collect(),
-        ..Default::default()
+    let way = |way: &TransportSocketMatch, wanted: &Struct| {
+        let asked = way.r#match.as_ref().map(|asked| &asked.fields);
+        if asked.unwrap_or(&HashMap::new()) != &wanted.fields {
+            return Err(Reason::unsupported(format!(
+                "Cluster.transport_socket_matches {:?}",
+                way.name
+            )));
+        }
+        let message = way.transport_socket.as_ref();
+        transport_from_proto(message.ok_or_else(|| Reason::missing("TransportSocketMatch.transport_socket"))?)
+    };
+    let mutual = way(mutual, &metadata::mutual())?;
+    let plain = way(plain, &Struct::default())?;
+    if plain.tls.is_some() || plain.proxy_protocol != mutual.proxy_protocol {
+        return Err(Reason::unsupported(
+            "Cluster.transport_socket_matches with TLS for members that do not take the mesh's",
+        ));
+    }
+    Ok(Transport {
+        tls: None,
+        auto_tls: mutual.tls,
+        proxy_protocol: mutual.proxy_protocol,
+    })
+}
+
+fn context(tls: &ClientTls) -> pb::UpstreamTlsContext {
+    let both = Both {
+        certificate: tls.certificate.clone(),
+        trust: tls.trust.clone(),
+        names: tls.subject_alt_names.clone(),
+        revocation_list: tls.revocation_list.clone(),
+        application_protocols: tls.application_protocols.clone(),
+        minimum_version: TlsVersion::V12,
     };
     pb::UpstreamTlsContext {
         sni: tls.server_name.clone(),
-        common_tls_context: Some(pb::CommonTlsContext {
-            tls_params: Some(parameters()),
-            tls_certificates: tls.certificate.iter().map(certificate).collect(),
-            alpn_protocols: tls.application_protocols.clone(),
-            validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
-
-pub(super) fn parameters() -> pb::TlsParameters {
-    pb::TlsParameters {
-        tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
-        tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
-        ..Default::default()
-    }
-}
-
-pub(super) fn certificate(files: &CertificateFiles) -> pb::TlsCertificate {
-    pb::TlsCertificate {
-        certificate_chain: Some(file(&files.chain)),
-        private_key: Some(file(&files.key)),
+        common_tls_context: Some(both.to_proto(parameters(TlsVersion::V12))),
         ..Default::default()
     }
 }
@@ -185,156 +219,16 @@ fn context_from_proto(message: pb::UpstreamTlsContext) -> Result<ClientTls, Reas
         "UpstreamTlsContext",
         [auto_host_sni, auto_sni_san_validation, allow_renegotiation]
     );
-    let mut tls = common_from_proto(message.common_tls_context.unwrap_or_default())?;
-    tls.server_name = message.sni;
-    Ok(tls)
-}
-
-/// What both ends of a session have: a certificate, whom they trust, protocols.
-pub(super) fn common_from_proto(common: pb::CommonTlsContext) -> Result<ClientTls, Reason> {
-    refuse!(
-        common,
-        "CommonTlsContext",
-        [
-            tls_certificate_sds_secret_configs,
-            tls_certificate_provider_instance,
-            custom_tls_certificate_selector,
-            tls_certificate_certificate_provider,
-            tls_certificate_certificate_provider_instance,
-            custom_handshaker,
-            key_log,
-        ]
-    );
-    check_parameters(common.tls_params)?;
-    let validation = match common.validation_context_type {
-        None => pb::CertificateValidationContext::default(),
-        Some(ValidationContextType::ValidationContext(validation)) => validation,
-        Some(_) => {
-            return Err(Reason::unsupported(
-                "CommonTlsContext.validation_context_type other than validation_context",
-            ));
-        }
-    };
-    let mut certificates = common.tls_certificates.into_iter();
-    let certificate = certificates.next().map(certificate_from_proto).transpose()?;
-    if certificates.next().is_some() {
-        return Err(Reason::unsupported(
-            "CommonTlsContext.tls_certificates with several",
-        ));
-    }
-    let mut tls = validation_from_proto(validation)?;
-    tls.certificate = certificate;
-    tls.application_protocols = common.alpn_protocols;
-    Ok(tls)
-}
-
-/// Ciphers and curves are the TLS library's; of versions there are 1.2 and 1.3.
-fn check_parameters(parameters: Option<pb::TlsParameters>) -> Result<(), Reason> {
-    let Some(parameters) = parameters else {
-        return Ok(());
-    };
-    refuse!(
-        parameters,
-        "TlsParameters",
-        [
-            cipher_suites,
-            ecdh_curves,
-            signature_algorithms,
-            compliance_policies
-        ]
-    );
-    let minimum = [TlsProtocol::TlsAuto, TlsProtocol::TlSv12];
-    let maximum = [TlsProtocol::TlsAuto, TlsProtocol::TlSv13];
-    if !minimum.contains(&parameters.tls_minimum_protocol_version()) {
+    let both = Both::from_proto(message.common_tls_context.unwrap_or_default())?;
+    if both.minimum_version != TlsVersion::V12 {
         return Err(Reason::unsupported("TlsParameters.tls_minimum_protocol_version"));
     }
-    if !maximum.contains(&parameters.tls_maximum_protocol_version()) {
-        return Err(Reason::unsupported("TlsParameters.tls_maximum_protocol_version"));
-    }
-    Ok(())
-}
-
-fn validation_from_proto(message: pb::CertificateValidationContext) -> Result<ClientTls, Reason> {
-    refuse!(
-        message,
-        "CertificateValidationContext",
-        [
-            ca_certificate_provider_instance,
-            system_root_certs,
-            watched_directory,
-            verify_certificate_spki,
-            verify_certificate_hash,
-            match_typed_subject_alt_names,
-            require_signed_certificate_timestamp,
-            allow_expired_certificate,
-            trust_chain_verification,
-            custom_validator_config,
-            only_verify_leaf_cert_crl,
-            max_verify_depth,
-        ]
-    );
-    let trust = match message.trusted_ca {
-        None => Trust::Anybody,
-        Some(source) => match file_from_proto(source, "CertificateValidationContext.trusted_ca")? {
-            path if path == SYSTEM => Trust::System,
-            path => Trust::File(path),
-        },
-    };
-    let names = message
-        .match_subject_alt_names
-        .into_iter()
-        .map(|matcher| match matcher {
-            StringMatcher {
-                match_pattern: Some(MatchPattern::Exact(name)),
-                ignore_case: false,
-            } => Ok(name),
-            _ => Err(Reason::unsupported(
-                "CertificateValidationContext.match_subject_alt_names other than exact",
-            )),
-        });
-    let revocation_list = message
-        .crl
-        .map(|source| file_from_proto(source, "CertificateValidationContext.crl"));
     Ok(ClientTls {
-        subject_alt_names: names.collect::<Result<_, _>>()?,
-        revocation_list: revocation_list.transpose()?,
-        ..ClientTls::new(trust)
+        server_name: message.sni,
+        subject_alt_names: both.names,
+        revocation_list: both.revocation_list,
+        certificate: both.certificate,
+        application_protocols: both.application_protocols,
+        ..ClientTls::new(both.trust)
     })
-}
-
-fn certificate_from_proto(message: pb::TlsCertificate) -> Result<CertificateFiles, Reason> {
-    refuse!(
-        message,
-        "TlsCertificate",
-        [
-            pkcs12,
-            watched_directory,
-            private_key_provider,
-            password,
-            ocsp_staple,
-            signed_certificate_timestamp
-        ]
-    );
-    let path = |source: Option<core::DataSource>, field: &str| match source {
-        Some(source) => file_from_proto(source, field),
-        None => Err(Reason::missing(field)),
-    };
-    Ok(CertificateFiles {
-        chain: path(message.certificate_chain, "TlsCertificate.certificate_chain")?,
-        key: path(message.private_key, "TlsCertificate.private_key")?,
-    })
-}
-
-pub(super) fn file(path: &str) -> core::DataSource {
-    core::DataSource {
-        specifier: Some(core::data_source::Specifier::Filename(path.to_owned())),
-        ..Default::default()
-    }
-}
-
-fn file_from_proto(source: core::DataSource, field: &str) -> Result<String, Reason> {
-    match source.specifier {
-        Some(core::data_source::Specifier::Filename(path)) => Ok(path),
-        _ => Err(Reason::unsupported(format!("{field} other than filename"))),
-    }
 }

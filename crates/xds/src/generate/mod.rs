@@ -29,7 +29,7 @@ use access_log::access_log;
 use load_balancing::balancing;
 use local_rate_limit::local_rate_limit;
 use outlier_detection::outlier_detection;
-use tls::{client_tls, server_tls};
+use tls::{client_certificate, server_tls, ways};
 
 fn name() -> impl Strategy<Value = String> {
     "[a-z0-9|.:_-]{1,24}"
@@ -310,22 +310,22 @@ fn http_options() -> BoxedStrategy<HttpOptions> {
         Just(ServerHeader::PassThrough)
     ];
     let edge = of((0..5_u32, any::<bool>()));
-    (any::<[bool; 5]>(), edge, of(1..=u32::MAX), server)
+    let told = (server, client_certificate());
+    (any::<[bool; 5]>(), edge, of(1..=u32::MAX), told)
         .prop_map(
-            |([raw_paths, merge_slashes, no_id, keep_id, answer_id], edge, max_streams, server_header)| {
-                HttpOptions {
-                    raw_paths,
-                    merge_slashes,
-                    without_request_id: no_id,
-                    keep_external_request_id: keep_id,
-                    answer_request_id: answer_id,
-                    edge: edge.map(|(trusted_hops, without_append)| Edge {
-                        trusted_hops,
-                        without_append,
-                    }),
-                    max_streams,
-                    server_header,
-                }
+            |([raw_paths, merge_slashes, no_id, keep_id, answer_id], edge, max_streams, told)| HttpOptions {
+                raw_paths,
+                merge_slashes,
+                without_request_id: no_id,
+                keep_external_request_id: keep_id,
+                answer_request_id: answer_id,
+                edge: edge.map(|(trusted_hops, without_append)| Edge {
+                    trusted_hops,
+                    without_append,
+                }),
+                max_streams,
+                server_header: told.0,
+                client_certificate: told.1,
             },
         )
         .boxed()
@@ -550,7 +550,7 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         of(tcp_keepalive()),
     );
     let proxy_protocol = prop_oneof![Just(ProxyProtocol::V1), Just(ProxyProtocol::V2)];
-    let transport = (of(client_tls()), of(proxy_protocol));
+    let transport = (ways(), of(proxy_protocol));
     (
         name(),
         discovery,
@@ -583,7 +583,8 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
                 tcp_keepalive: facts.4,
                 http2,
                 source_address: facts.0,
-                tls: transport.0,
+                tls: transport.0.0,
+                auto_tls: transport.0.1,
                 proxy_protocol: transport.1,
                 service: facts.1,
                 origin: facts.2,
@@ -610,15 +611,15 @@ pub(crate) fn endpoints() -> impl Strategy<Value = Endpoints> {
         Just(Health::Draining),
         Just(Health::Unhealthy)
     ];
-    let endpoint =
-        (address(), 1..u32::MAX, health, workload()).prop_map(|(address, weight, health, workload)| {
-            Endpoint {
-                address,
-                weight,
-                health,
-                workload,
-            }
-        });
+    let endpoint = (address(), 1..u32::MAX, health, workload(), any::<bool>()).prop_map(
+        |(address, weight, health, workload, mutual)| Endpoint {
+            address,
+            weight,
+            health,
+            workload,
+            mutual,
+        },
+    );
     let locality = (name(), name(), name()).prop_map(|(region, zone, sub_zone)| Locality {
         region,
         zone,

@@ -16,6 +16,7 @@ use super::dial::chain;
 use super::stream::Stream;
 use crate::client::{Fixed, Step};
 use crate::message::Response;
+use crate::secrets::{self, Trusted};
 use crate::whole::Known;
 use crate::{Client, Node, Rejected};
 
@@ -67,7 +68,26 @@ pub async fn follow(
     events: mpsc::Sender<Event>,
 ) {
     let client = Client::new(settings.node.clone());
-    keep_following(settings, client, snapshots, events).await;
+    let outlets = Outlets {
+        snapshots,
+        trusted: None,
+    };
+    keep_following(settings, client, outlets, events).await;
+}
+
+/// The same for a proxy of the mesh: it also follows whom to believe.
+pub async fn follow_trusting(
+    settings: Settings,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    trusted: watch::Sender<Option<Arc<Trusted>>>,
+    events: mpsc::Sender<Event>,
+) {
+    let client = Client::new(settings.node.clone());
+    let outlets = Outlets {
+        snapshots,
+        trusted: Some(trusted),
+    };
+    keep_following(settings, client, outlets, events).await;
 }
 
 /// The same for a proxy that has resources of its own beside those of the controller.
@@ -81,18 +101,25 @@ pub async fn follow_beside(
     if let Some(beginning) = client.beginning() {
         snapshots.send_replace(Some(beginning));
     }
-    keep_following(settings, client, snapshots, events).await;
+    let outlets = Outlets {
+        snapshots,
+        trusted: None,
+    };
+    keep_following(settings, client, outlets, events).await;
 }
 
-async fn keep_following(
-    settings: Settings,
-    client: Client,
+/// Where goes what the controller tells.
+struct Outlets {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
-    events: mpsc::Sender<Event>,
-) {
+    /// Whom to believe, if anybody wants to know.
+    trusted: Option<watch::Sender<Option<Arc<Trusted>>>>,
+}
+
+async fn keep_following(settings: Settings, client: Client, outlets: Outlets, events: mpsc::Sender<Event>) {
     let mut session = Session {
         client,
-        snapshots,
+        snapshots: outlets.snapshots,
+        trusted: outlets.trusted,
         events,
         backoff: Backoff::default(),
         known: Known::default(),
@@ -112,6 +139,8 @@ async fn keep_following(
 struct Session {
     client: Client,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Told whom to believe, if anybody wants to know.
+    trusted: Option<watch::Sender<Option<Arc<Trusted>>>>,
     events: mpsc::Sender<Event>,
     backoff: Backoff,
     /// What state-of-the-world discovery has told.
@@ -121,7 +150,9 @@ struct Session {
 impl Session {
     /// One stream from opening to end.
     async fn run(&mut self, settings: &Settings) -> io::Result<()> {
-        let mut stream = Stream::open(settings, self.client.open(), &mut self.known).await?;
+        let mut opening = self.client.open();
+        opening.extend(self.trusted.is_some().then(secrets::question));
+        let mut stream = Stream::open(settings, opening, &mut self.known).await?;
         self.tell(Event::Connected);
         let mut deadline = None;
         loop {
@@ -155,7 +186,24 @@ impl Session {
         let message = message.map_err(|status| io::Error::other(chain(&status)))?;
         // Only a controller that answers is worth coming back to at once.
         self.backoff.reset();
-        Ok(message.map(|response| self.client.response(&response)))
+        Ok(
+            message.map(|response| match response.type_url == secrets::TYPE_URL {
+                true => self.learn(&response),
+                false => self.client.response(&response),
+            }),
+        )
+    }
+
+    /// Whom to believe.
+    fn learn(&mut self, response: &Response) -> Step {
+        let (said, trusted) = secrets::answer(response);
+        if let (Some(told), Some(trusted)) = (&self.trusted, trusted) {
+            told.send_replace(Some(Arc::new(trusted)));
+        }
+        Step {
+            send: vec![said],
+            ..Step::default()
+        }
     }
 
     fn publish(&self, snapshot: Option<Arc<Snapshot>>) {

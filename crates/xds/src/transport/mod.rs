@@ -1,6 +1,7 @@
 //! The gRPC shell around the two state machines: sockets, TLS, tokens, deadlines and back-off; no decisions.
 
 mod backoff;
+pub mod certificates;
 mod client;
 mod dial;
 mod server;
@@ -11,7 +12,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use client::{Event, Settings, follow, follow_beside};
+pub use client::{Event, Settings, follow, follow_beside, follow_trusting};
 pub use server::{DeltaService, Requests, Session};
 
 const SERVICE: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";

@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Status, Streaming};
 
 use super::client::Settings;
@@ -28,6 +28,19 @@ pub(super) enum Stream {
 pub(super) struct Pair<Q, A> {
     requests: mpsc::Sender<Q>,
     responses: Streaming<A>,
+}
+
+/// What proves who we are, read anew each time: tokens are short-lived.
+pub(super) async fn authorization(settings: &Settings) -> io::Result<Option<MetadataValue<Ascii>>> {
+    let Some(file) = &settings.token else {
+        return Ok(None);
+    };
+    let token = tokio::fs::read_to_string(file)
+        .await
+        .map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
+    let value = MetadataValue::try_from(format!("Bearer {}", token.trim()))
+        .map_err(|_| io::Error::other(format!("{} holds no token", file.display())))?;
+    Ok(Some(value))
 }
 
 impl Stream {
@@ -84,16 +97,11 @@ where
         for request in opening {
             requests
                 .try_send(request)
-                .expect("four opening messages fit into the channel");
+                .expect("a handful of opening messages fits into the channel");
         }
         let mut request = tonic::Request::new(ReceiverStream::new(receiver));
-        if let Some(file) = &settings.token {
-            let token = tokio::fs::read_to_string(file)
-                .await
-                .map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
-            let value = MetadataValue::try_from(format!("Bearer {}", token.trim()))
-                .map_err(|_| io::Error::other(format!("{} holds no token", file.display())))?;
-            request.metadata_mut().insert("authorization", value);
+        if let Some(token) = authorization(settings).await? {
+            request.metadata_mut().insert("authorization", token);
         }
         let codec = tonic_prost::ProstCodec::<Q, A>::default();
         let path = PathAndQuery::from_static(method);

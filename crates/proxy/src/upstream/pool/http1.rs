@@ -1,6 +1,7 @@
 //! HTTP/1.1: one request at a time on each connection.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use daemon::clock::{self, Instant};
 use snapshot::CircuitBreaker;
@@ -8,6 +9,7 @@ use snapshot::CircuitBreaker;
 use super::{Handed, Idle, Pool, Slot, has_aged, open};
 use crate::error::UpstreamError;
 use crate::http::codec::{Version, h1};
+use crate::tls::peer::Peer;
 use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::{Cluster, Endpoint};
 use crate::worker::Worker;
@@ -20,6 +22,7 @@ pub(super) struct Http1 {
     pub(super) served: u32,
     pub(super) born: Instant,
     pub(super) local: Option<SocketAddr>,
+    pub(super) peer: Option<Arc<Peer>>,
     _slot: Slot,
 }
 
@@ -103,7 +106,7 @@ async fn connect(
 ) -> Result<Http1, UpstreamError> {
     let transport = open(worker, cluster, endpoint, Some(Version::Http1)).await;
     let transport = transport.inspect_err(|error| endpoint.pool.fail(error))?;
-    let local = transport.local_address();
+    let (local, peer) = (transport.local_address(), transport.peer().cloned());
     let (read, write, already_read) = transport.split();
     Ok(Http1 {
         reader: h1::Reader::new(read, already_read),
@@ -111,6 +114,7 @@ async fn connect(
         served: 0,
         born: clock::now(),
         local,
+        peer,
         _slot: slot,
     })
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ::h2::client::SendRequest;
 use ::h2::{Ping, PingPong};
@@ -13,6 +14,7 @@ use snapshot::{CircuitBreaker, Http2Keepalive, Http2Options};
 use super::{Handed, Pool, Slot, has_aged, idle_limit, open};
 use crate::error::UpstreamError;
 use crate::http::codec::{Version, h2};
+use crate::tls::peer::Peer;
 use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::{Cluster, Endpoint};
 use crate::worker::Worker;
@@ -29,6 +31,7 @@ pub(super) struct Shared {
     idle_since: Cell<Instant>,
     born: Instant,
     local: Option<SocketAddr>,
+    peer: Option<Arc<Peer>>,
 }
 
 impl Shared {
@@ -63,6 +66,10 @@ pub(super) struct StreamOf {
 impl StreamOf {
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
         self.shared.local
+    }
+
+    pub(super) fn peer(&self) -> Option<&Arc<Peer>> {
+        self.shared.peer.as_ref()
     }
 
     /// The right to open the stream, once.
@@ -185,7 +192,7 @@ async fn connect(
     slot: Slot,
 ) -> Result<Rc<Shared>, UpstreamError> {
     let transport = open(worker, cluster, endpoint, Some(Version::Http2)).await?;
-    let local = transport.local_address();
+    let (local, peer) = (transport.local_address(), transport.peer().cloned());
     let handshake = clock::timeout(cluster.facts.connect_timeout, h2::connect(transport)).await;
     let (send, mut connection) = handshake
         .map_err(|_| UpstreamError::ConnectTimeout)?
@@ -200,6 +207,7 @@ async fn connect(
         idle_since: Cell::new(now),
         born: now,
         local,
+        peer,
     });
     let (watched, keepalive) = (Rc::downgrade(&shared), cluster.facts.http2.keepalive);
     worker.tasks.spawn_local("upstream http/2", async move {

@@ -14,6 +14,7 @@ mod http2;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::clock::{self, Instant};
@@ -26,6 +27,7 @@ use super::queue::Queue;
 use super::{Cluster, Endpoint, cluster};
 use crate::error::UpstreamError;
 use crate::http::codec::{Answer, CodecError, Request, Sink, Version, h1, h2};
+use crate::tls::peer::Peer;
 use crate::worker::Worker;
 use http1::Http1;
 use http2::{Shared, StreamOf};
@@ -286,6 +288,14 @@ impl Lease {
         }
     }
 
+    /// Who is at the other end, if it has shown a certificate.
+    pub(crate) fn peer(&self) -> Option<&Arc<Peer>> {
+        match &self.connection {
+            Connection::Http1(connection) => connection.peer.as_ref(),
+            Connection::Http2(stream) => stream.peer(),
+        }
+    }
+
     /// Sends the head of a request. The body follows into the sink while the answer is awaited.
     pub(crate) fn send<'c>(&'c mut self, request: &'c Request) -> Result<(Sink<'c>, Answer<'c>), CodecError> {
         match &mut self.connection {
@@ -346,12 +356,17 @@ pub(crate) async fn open(
     let begun = clock::now();
     let opened = async {
         let transport = connect::connect(endpoint.address, way).await?;
-        if cluster.facts.tls.is_none() && cluster.facts.proxy_protocol.is_none() {
+        if connect::tls_to(cluster, endpoint).is_none() && cluster.facts.proxy_protocol.is_none() {
             return Ok(transport);
         }
         let left = way.timeout.saturating_sub(clock::now() - begun);
         // Boxed: every request would have room for a handshake that few need.
-        let prepare = Box::pin(connect::prepare(transport, cluster, endpoint, version));
+        let prepare = Box::pin(connect::prepare(
+            transport,
+            cluster,
+            endpoint,
+            (&worker.settings.identity, version),
+        ));
         let prepared = clock::timeout(left, prepare).await;
         prepared.unwrap_or(Err(UpstreamError::ConnectTimeout))
     };

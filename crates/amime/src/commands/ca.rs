@@ -1,0 +1,222 @@
+//! `amime ca status` and `amime ca rotate`: the certificate authority of the mesh, as its controller tells in ConfigMap
+//! `amime-ca`. Neither reads a key: what is asked for is an annotation, and the controller does the rest.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use daemon::clock;
+use serde_json::{Value, json};
+
+use crate::cli::Target;
+use crate::cluster::{Cluster, text};
+use crate::connect;
+
+const MAP: &str = "amime-ca";
+/// Asks for a rotation; each value once.
+const ROTATE: &str = "amime.io/rotate";
+const LOOK: Duration = Duration::from_secs(1);
+/// For the controller to see that something is asked of it.
+const HEARD: Duration = Duration::from_secs(30);
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+    /// Namespace of the control plane
+    #[arg(short, long, global = true, default_value = "istio-system")]
+    istio_namespace: String,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Who signs, who is believed, and how far a rotation is
+    Status,
+    /// Replace the root: believe the new one, wait for every proxy, let it sign, wait for every certificate, remove the old one
+    Rotate {
+        /// Stay until the old root is removed
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let cluster = connect::connect(target).await?;
+    let authority = Authority {
+        cluster: &cluster,
+        path: format!("/api/v1/namespaces/{}/configmaps", arguments.istio_namespace),
+    };
+    match arguments.action {
+        Action::Status => print!("{}", written(&authority.status().await?)),
+        Action::Rotate { wait } => authority.rotate(wait).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Authority<'a> {
+    cluster: &'a Cluster,
+    path: String,
+}
+
+impl Authority<'_> {
+    async fn map(&self) -> anyhow::Result<Value> {
+        let found = self.cluster.get(&format!("{}/{MAP}", self.path)).await;
+        match found {
+            Err(error) if error.is_not_found() => {
+                bail!(
+                    "the controller has not said anything of its certificate authority yet: is the mesh installed?"
+                )
+            }
+            found => Ok(found?),
+        }
+    }
+
+    async fn status(&self) -> anyhow::Result<Value> {
+        let map = self.map().await?;
+        serde_json::from_str(text(&map, "/data/status")).context("the controller's words are not understood")
+    }
+
+    async fn rotate(&self, wait: bool) -> anyhow::Result<()> {
+        // Whatever differs from the last request is a new one.
+        let request = format!("{}-{}", clock::unix_seconds(), std::process::id());
+        self.map().await?;
+        let patch = json!({"metadata": {"annotations": {ROTATE: request}}});
+        let path = format!("{}/{MAP}", self.path);
+        self.cluster
+            .patch(&path, "application/merge-patch+json", &patch)
+            .await?;
+        let deadline = clock::now() + HEARD;
+        loop {
+            let map = self.map().await?;
+            if text(&map, "/data/answered") == request {
+                break;
+            }
+            if clock::now() >= deadline {
+                bail!("the controller does not answer: is it running?");
+            }
+            clock::sleep(LOOK).await;
+        }
+        let status = self.status().await?;
+        let refused = text(&status, "/refused");
+        if !refused.is_empty() {
+            bail!("{refused}");
+        }
+        println!("The root is being replaced; see `amime ca status`.");
+        if wait { self.watch().await } else { Ok(()) }
+    }
+
+    /// Says what happens until it is over.
+    async fn watch(&self) -> anyhow::Result<()> {
+        let mut said = String::new();
+        loop {
+            let status = self.status().await?;
+            let Some(now) = progress(&status) else {
+                println!("The old root is removed.");
+                return Ok(());
+            };
+            if now != said {
+                println!("{now}");
+                said = now;
+            }
+            clock::sleep(LOOK).await;
+        }
+    }
+}
+
+/// What a rotation waits for, in one line; `None` when there is none.
+fn progress(status: &Value) -> Option<String> {
+    let rotation = status.get("rotation").filter(|rotation| rotation.is_object())?;
+    let phase = match text(rotation, "/phase") {
+        "trusting" => "both roots are believed, the old one signs",
+        "renewing" => "both roots are believed, the new one signs",
+        other => other,
+    };
+    let reasons = rotation["waitingFor"].as_array().into_iter().flatten();
+    let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
+    Some(match reasons.is_empty() {
+        true => phase.to_owned(),
+        false => format!("{phase}; waiting: {}", reasons.join("; ")),
+    })
+}
+
+fn written(status: &Value) -> String {
+    let signer = text(status, "/signer");
+    let mut lines = vec![
+        format!("Secret    {}", text(status, "/source")),
+        format!("Expires   {}", date(status["expires"].as_u64().unwrap_or(0))),
+    ];
+    for root in status["roots"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        let signs = if root == signer { "  (signs)" } else { "" };
+        lines.push(format!("Root      {root}{signs}"));
+    }
+    if status["revocationLists"] == true {
+        lines.push("Revoked   by the lists in ca-crl.pem".to_owned());
+    }
+    lines.push(format!(
+        "Rotation  {}",
+        progress(status).unwrap_or_else(|| "none under way".to_owned())
+    ));
+    let refused = text(status, "/refused");
+    if !refused.is_empty() {
+        lines.push(format!("Refused   {refused}"));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The day in UTC, from the seconds since 1970 (Howard Hinnant's algorithm for civil dates).
+fn date(seconds: u64) -> String {
+    let days = i64::try_from(seconds / 86_400).unwrap_or(0) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_written_for_people() {
+        let status = json!({
+            "source": "istio-ca-secret", "signer": "aa", "expires": 2_100_000_000_u64, "roots": ["aa", "bb"],
+            "revocationLists": false, "refused": null,
+            "rotation": {"phase": "renewing", "waitingFor": ["shop/a has a certificate of the old root"]},
+        });
+        assert_eq!(
+            written(&status),
+            "Secret    istio-ca-secret\n\
+             Expires   2036-07-18\n\
+             Root      aa  (signs)\n\
+             Root      bb\n\
+             Rotation  both roots are believed, the new one signs; waiting: shop/a has a certificate of the old root\n"
+        );
+    }
+
+    #[test]
+    fn a_rotation_that_is_over_is_none() {
+        assert_eq!(progress(&json!({"rotation": null})), None);
+        let begun = json!({"rotation": {"phase": "trusting", "waitingFor": []}});
+        assert_eq!(
+            progress(&begun).as_deref(),
+            Some("both roots are believed, the old one signs")
+        );
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(951_782_400), "2000-02-29");
+        assert_eq!(date(4_102_444_800), "2100-01-01");
+    }
+}
