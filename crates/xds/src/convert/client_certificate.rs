@@ -37,10 +37,7 @@ pub(super) fn from_proto(message: &HttpConnectionManager) -> Result<ClientCertif
         ForwardClientCertDetails::SanitizeSet => CertificatePolicy::SanitizeSet,
         ForwardClientCertDetails::AlwaysForwardOnly => CertificatePolicy::AlwaysForwardOnly,
     };
-    let details = message
-        .set_current_client_cert_details
-        .clone()
-        .unwrap_or_default();
+    let details = message.set_current_client_cert_details.unwrap_or_default();
     refuse!(details, "SetCurrentClientCertDetails", [format, issuer]);
     Ok(ClientCertificateHeader {
         policy,

@@ -279,16 +279,18 @@ pub(super) fn name(name: &SubjectMatch) -> StringMatcher {
     }
 }
 
-fn name_from_proto(matcher: StringMatcher) -> Result<SubjectMatch, Reason> {
+fn name_from_proto(matcher: &StringMatcher) -> Result<SubjectMatch, Reason> {
     match matcher {
         StringMatcher {
             match_pattern: Some(MatchPattern::Exact(name)),
             ignore_case: false,
-        } => Ok(SubjectMatch::Exact(name)),
+        } => Ok(SubjectMatch::Exact(name.clone())),
         StringMatcher {
             match_pattern: Some(MatchPattern::Prefix(prefix)),
             ignore_case: false,
-        } => Ok(SubjectMatch::Prefix { prefix }),
+        } => Ok(SubjectMatch::Prefix {
+            prefix: prefix.clone(),
+        }),
         _ => Err(Reason::unsupported(
             "CertificateValidationContext.match_subject_alt_names other than exact and prefix",
         )),
@@ -321,7 +323,7 @@ fn validation_from_proto(message: pb::CertificateValidationContext) -> Result<Bo
             path => Trust::File(path),
         },
     };
-    let names = message.match_subject_alt_names.into_iter().map(name_from_proto);
+    let names = message.match_subject_alt_names.iter().map(name_from_proto);
     let revocation_list = message
         .crl
         .map(|source| file_from_proto(source, "CertificateValidationContext.crl"));
