@@ -11,6 +11,7 @@
 
 mod envoy;
 mod namespace;
+mod secrets;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use xds::transport::{DeltaService, Session};
 use xds::{Dialect, Encoded, Kind, Rejected, Server};
 
 use envoy::Envoy;
+use secrets::Secrets;
 
 /// For Envoy to start and connect.
 const START: Duration = Duration::from_secs(30);
@@ -62,6 +64,7 @@ async fn push_all(mut sessions: mpsc::Receiver<Session>) -> Result<String, Strin
     let mut conversation = Conversation {
         session: session.expect("the service holds the sender"),
         server: Server::new(),
+        secrets: Secrets::new(),
         under_way: 0,
         accepted: 0,
     };
@@ -97,6 +100,7 @@ fn encoded(case: &Path, before: Option<&Encoded>) -> Encoded {
 struct Conversation {
     session: Session,
     server: Server,
+    secrets: Secrets,
     /// Resources in the push that Envoy has not answered yet.
     under_way: usize,
     accepted: usize,
@@ -116,6 +120,11 @@ impl Conversation {
             let request = self.session.requests.message().await;
             let request = request.map_err(|status| format!("the stream broke: {status}"))?;
             let request = request.ok_or("Envoy ended the stream")?;
+            if let Some(response) = self.secrets.answer(&request) {
+                let sent = self.session.responses.send(Ok(response)).await;
+                sent.map_err(|_| "Envoy closed the stream".to_owned())?;
+                continue;
+            }
             let Some(answer) = self.server.request(&request) else {
                 continue;
             };
