@@ -12,11 +12,11 @@ use envoy_types::pb::google::protobuf::Struct;
 use pb::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
 use pb::tls_parameters::TlsProtocol;
 use prost::Message;
-use snapshot::{Certificate, CertificateFiles, SubjectMatch, Trust};
+use snapshot::{Certificate, CertificateFiles, ClientTls, SubjectMatch, Trust};
 
 use super::proto::{pack, yes};
 use super::tls::{TLS, socket};
-use super::{Resource, cluster, decode, metadata, server_tls};
+use super::{Dialect, Resource, cluster, decode, encode_cluster, metadata, server_tls};
 use crate::Kind;
 
 /// A secret that the agent serves.
@@ -196,7 +196,7 @@ fn a_listener_that_spares_ports_which_do_not_ask_is_understood() {
             transport_protocol: transport.into(),
             ..Default::default()
         }),
-        ..super::chain::to_proto(&black_hole(), super::Dialect::Envoy)
+        ..super::chain::to_proto(&black_hole(), Dialect::Envoy)
     };
     let listener = |spared: u16| {
         let range = envoy_types::pb::envoy::r#type::v3::Int32Range {
@@ -227,6 +227,34 @@ fn a_listener_that_spares_ports_which_do_not_ask_is_understood() {
     assert_eq!(
         refused.reason.field,
         "ListenerFilter.filter_disabled for ports whose chains ask"
+    );
+}
+
+#[test]
+fn a_grpc_client_takes_certificates_from_its_own_provider() {
+    let tls = ClientTls {
+        certificate: Some(Certificate::Workload),
+        application_protocols: vec!["istio".into()],
+        ..ClientTls::new(Trust::Mesh)
+    };
+    let cluster = snapshot::Cluster {
+        tls: Some(tls),
+        ..snapshot::Cluster::new("x".into(), snapshot::Discovery::Endpoints)
+    };
+    let body = encode_cluster(&cluster, Dialect::Grpc);
+    let message = clusters::Cluster::decode(&*body).unwrap();
+    let Some(core::transport_socket::ConfigType::TypedConfig(any)) =
+        message.transport_socket.unwrap().config_type
+    else {
+        panic!("a socket without settings")
+    };
+    let context: pb::UpstreamTlsContext = super::proto::unpack(&any, "socket").unwrap();
+    let common = context.common_tls_context.unwrap();
+    assert!(common.tls_certificate_sds_secret_configs.is_empty());
+    let given = common.tls_certificate_certificate_provider_instance.unwrap();
+    assert_eq!(
+        (given.instance_name.as_str(), given.certificate_name.as_str()),
+        ("default", "default")
     );
 }
 
