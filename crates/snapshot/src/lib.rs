@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 pub mod access_log;
+pub mod authorization;
 pub mod chain;
 pub mod chain_table;
 pub mod circuit_breaker;
@@ -37,6 +38,7 @@ pub mod timeouts;
 pub mod tls;
 
 pub use access_log::{AccessLog, LogFormat, Template};
+pub use authorization::Authorization;
 pub use chain::{
     Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler, TcpTarget, TransportProtocol, Tunnel,
     WeightedCluster,
@@ -48,7 +50,7 @@ pub use connection_pool::{Http2Keepalive, Http2Options, TcpKeepalive};
 pub use cors::Cors;
 pub use endpoint::{Endpoint, Endpoints, Health, Locality, LocalityEndpoints};
 pub use fault::Fault;
-pub use filter::HttpFilter;
+pub use filter::{HttpFilter, NetworkFilter};
 pub use format::Format;
 pub use headers::{HeaderField, HeaderOperations, HeaderProblem};
 pub use http_options::HttpOptions;

@@ -15,6 +15,8 @@ use super::codec::{self, CodecError, Reply, Source, Version, h1, h2};
 use super::exchange;
 use crate::active::compile::HttpChain;
 use crate::listen::accept::Ends;
+use crate::tcp::authorization::Caller;
+use crate::tls::peer::Peer;
 use crate::transport::{DRAIN, SILENCE, Transport};
 use crate::worker::Worker;
 
@@ -30,6 +32,10 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) chain: Arc<HttpChain>,
     pub(crate) ends: Ends,
+    /// Who the client is, as its certificate says.
+    pub(crate) peer: Option<Arc<Peer>>,
+    /// The server name of the client's TLS; empty without one.
+    pub(crate) server_name: Box<str>,
 }
 
 impl Connection {
@@ -42,6 +48,15 @@ impl Connection {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(connection: Rc<Connection>, mut transport: Transport) {
+    let caller = Caller {
+        peer: connection.peer.as_deref(),
+        server_name: &connection.server_name,
+    };
+    let Connection { worker, chain, ends, .. } = &*connection;
+    if let Some(reason) = chain.network.refuse(ends, caller, &worker.metrics) {
+        tracing::debug!(reason, peer = %ends.peer, "connection refused");
+        return;
+    }
     match speaks_http2(&mut transport).await {
         Some(true) => http2(&connection, transport).await,
         Some(false) => http1(&connection, transport).await,

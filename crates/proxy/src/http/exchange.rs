@@ -61,7 +61,7 @@ pub(crate) async fn serve(connection: &Connection, request: Request, source: Sou
 pub(crate) fn refused(connection: &Connection, version: Version, refusal: Refusal) -> LocalReply {
     tracing::debug!(%refusal, peer = %connection.ends.peer, "request refused");
     let error = ProxyError::from(RequestError::from(refusal));
-    let Connection { worker, chain, ends } = connection;
+    let Connection { worker, chain, ends, .. } = connection;
     let mut local = reply::plain(error.status(), error.client_message(false));
     forwarded::every_response(&mut local.response, connection);
     let mut record = Record::new();
@@ -119,8 +119,12 @@ impl<'c> Exchange<'c> {
             *route = Some(found.route);
         }
         self.check_upgrade()?;
-        let found = found?;
         self.translate();
+        // Whoever may not ask does not learn what there is to be asked for.
+        if let Some(answer) = filters::of_chain(self) {
+            return Ok(self.respond(answer, *route).await?);
+        }
+        let found = found?;
         match filters::request(self, active, &found).await? {
             Some(filters::Answer::Local(answer)) => return Ok(self.respond(answer, *route).await?),
             Some(filters::Answer::AsItIs(answer)) => return Ok(self.respond(answer, None).await?),

@@ -18,6 +18,7 @@ use crate::active::compile::{Chain, Listener};
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::record::Record;
+use crate::tls::peer;
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::{http, tcp};
@@ -173,7 +174,13 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
     }
     match chain {
         Some(Chain::Http(chain)) => {
-            let connection = http::connection::Connection { worker, chain, ends };
+            let connection = http::connection::Connection {
+                worker,
+                chain,
+                ends,
+                peer: peer::of(&transport),
+                server_name: transport.server_name().unwrap_or_default().into(),
+            };
             http::connection::serve(Rc::new(connection), transport).await;
         }
         Some(Chain::Tcp(chain)) => tcp::forward::serve(&worker, &chain, ends, transport).await,

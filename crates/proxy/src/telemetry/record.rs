@@ -10,6 +10,7 @@ use daemon::clock::{self, Instant};
 use super::flags::{Flag, Flags};
 use crate::error::ProxyError;
 use crate::http::codec::{Fields, Version};
+use crate::http::filters::authorization::Shadow;
 use crate::http::filters::cors::Allowed;
 use crate::http::filters::local_rate_limit::Limits;
 use crate::http::grpc_web::GrpcWeb;
@@ -25,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) flags: Flags,
     /// Envoy's `response_code_details`; empty while there is nothing to say.
     pub(crate) details: Cow<'static, str>,
+    /// Envoy's `connection_termination_details`: why a connection was refused.
+    pub(crate) termination: Option<String>,
     /// Why no connection to the upstream came about.
     pub(crate) transport_failure: Option<String>,
     pub(crate) grpc: bool,
@@ -51,6 +54,10 @@ pub(crate) struct Record {
     pub(crate) cors: Option<Allowed>,
     /// What responses say of a limit on requests.
     pub(crate) limits: Option<Limits>,
+    /// What rules that are tried out would have done.
+    pub(crate) shadows: Vec<Shadow>,
+    /// Whether an audit asks for a line, where one looks at the request.
+    pub(crate) log_hint: Option<bool>,
     /// The caller speaks gRPC-Web.
     pub(crate) web: Option<GrpcWeb>,
     pub(crate) destination: Option<Label>,
@@ -87,6 +94,7 @@ impl Record {
             status: None,
             flags: Flags::default(),
             details: Cow::Borrowed(""),
+            termination: None,
             transport_failure: None,
             grpc: false,
             grpc_status: None,
@@ -104,6 +112,8 @@ impl Record {
             local_body: None,
             cors: None,
             limits: None,
+            shadows: Vec::new(),
+            log_hint: None,
             web: None,
             destination: None,
         }

@@ -205,6 +205,8 @@ async fn server_names_choose_the_certificate_and_what_is_read_for_that_is_not_lo
                 ..ChainMatch::default()
             },
             tls: Some(server_tls(&trusted, name, &[])),
+            filters: Vec::new(),
+            filters: Vec::new(),
             ..plain.clone()
         });
     }

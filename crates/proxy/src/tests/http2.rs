@@ -287,6 +287,8 @@ async fn what_is_kept_for_one_connection_is_small() {
         worker,
         chain: chain.clone(),
         ends,
+        peer: None,
+        server_name: "".into(),
     };
     let future = crate::http::connection::serve(std::rc::Rc::new(connection), transport);
     let size = std::mem::size_of_val(&future);

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod files;
+pub(crate) mod peer;
 pub(crate) mod server;
 
 use identity::tls::rustls;

@@ -41,6 +41,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
             ..ChainMatch::default()
         },
         tls: None,
+        filters: Vec::new(),
         handler: tcp(ClusterName::BLACK_HOLE.into()),
     }];
     for port in &scope.inbound {
@@ -57,6 +58,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
             name: "virtualInbound".into(),
             matches: ChainMatch::default(),
             tls: None,
+            filters: Vec::new(),
             handler: tcp(ClusterName::INBOUND_PASSTHROUGH.into()),
         }),
         ..Listener::new("virtualInbound".into(), address, Direction::Inbound)
@@ -92,6 +94,7 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
     };
     let as_http = |matches: ChainMatch, name: String| Chain {
         tls: None,
+        filters: Vec::new(),
         handler: Handler::Http(http(&name, &host, &cluster, retry.clone())),
         name,
         matches,
@@ -100,6 +103,7 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
         name: name.clone(),
         matches,
         tls: None,
+        filters: Vec::new(),
         handler: tcp(cluster.clone()),
     };
     match port.protocol {
@@ -111,6 +115,7 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
                 name: name.clone(),
                 matches,
                 tls: None,
+                filters: Vec::new(),
                 handler: Handler::Http(handler),
             }]
         }
@@ -135,6 +140,7 @@ fn catch_all_http() -> Chain {
             ..ChainMatch::default()
         },
         tls: None,
+        filters: Vec::new(),
         handler: Handler::Http(http("0.0.0.0_0", "inbound|http|0", &cluster, None)),
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod access_log;
+mod authorization;
 pub(crate) mod bootstrap;
 mod chain;
 mod circuit_breaker;

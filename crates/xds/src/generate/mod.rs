@@ -1,6 +1,7 @@
 //! Arbitrary snapshot data for the tests of this crate. Only what has one canonical form on the wire: a limit of
 //! zero means none, `/` as a prefix means any path, the largest number means unlimited.
 
+mod authorization;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ use snapshot::route::{
 };
 use snapshot::*;
 
+use authorization::{authorization, network_filter};
 use tls::{client_tls, server_tls};
 
 fn name() -> impl Strategy<Value = String> {
@@ -410,7 +412,8 @@ fn handler() -> impl Strategy<Value = Handler> {
     let filter = prop_oneof![
         Just(HttpFilter::Stats),
         Just(HttpFilter::GrpcWeb),
-        of(local_rate_limit().prop_map(Box::new)).prop_map(HttpFilter::LocalRateLimit)
+        of(local_rate_limit().prop_map(Box::new)).prop_map(HttpFilter::LocalRateLimit),
+        authorization().prop_map(|filter| HttpFilter::Authorization(Arc::new(filter))),
     ];
     let http = (
         name(),
@@ -499,10 +502,10 @@ fn chain() -> impl Strategy<Value = Chain> {
         of_tls,
         protocols,
         of(server_tls()),
-        handler(),
+        (vec(network_filter(), 0..2), handler()),
     )
         .prop_map(
-            |(name, destination_port, of_tls, application_protocols, tls, handler)| Chain {
+            |(name, destination_port, of_tls, application_protocols, tls, (filters, handler))| Chain {
                 name,
                 matches: ChainMatch {
                     destination_port,
@@ -512,6 +515,7 @@ fn chain() -> impl Strategy<Value = Chain> {
                     application_protocols,
                 },
                 tls,
+                filters,
                 handler,
             },
         )

@@ -1,12 +1,15 @@
-//! What happens to a request between its route and what the route does: faults made on purpose, then the rules for
-//! other origins, in Istio's order; before them a limit of our own. A filter lets a request pass, or answers it.
+//! What happens to a request before what its route does. First the filters of the chain, in its order: who may send
+//! what. Then those that routes have a say in: faults made on purpose, then the rules for other origins, in Istio's
+//! order; before them a limit of our own. A filter lets a request pass, or answers it.
 
+pub(crate) mod authorization;
 pub(crate) mod cors;
 mod fault;
 pub(crate) mod local_rate_limit;
 
-use snapshot::Action;
+use authorization::Authorization;
 use snapshot::route::Found;
+use snapshot::{Action, HttpFilter};
 
 use crate::active::Active;
 use crate::error::RequestError;
@@ -19,6 +22,30 @@ pub(crate) enum Answer {
     Local(LocalReply),
     /// It leaves as it is: for Envoy, a preflight's answer is no local reply.
     AsItIs(LocalReply),
+}
+
+/// A filter of a chain, ready to run.
+#[derive(Debug)]
+pub(crate) enum ChainFilter {
+    Authorization(Authorization),
+}
+
+impl ChainFilter {
+    /// `None` for filters that are asked elsewhere.
+    pub(crate) fn new(facts: &HttpFilter) -> Option<Self> {
+        match facts {
+            HttpFilter::Authorization(facts) => Some(Self::Authorization(Authorization::new(facts))),
+            HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) => None,
+        }
+    }
+}
+
+/// Asks the filters of the chain, also about requests that no route takes; `None` lets the request pass.
+pub(crate) fn of_chain(exchange: &mut Exchange<'_>) -> Option<LocalReply> {
+    let connection = exchange.connection;
+    connection.chain.filters.iter().find_map(|filter| match filter {
+        ChainFilter::Authorization(filter) => authorization::check(exchange, filter),
+    })
 }
 
 /// Asks every filter that the route names; `None` lets the request pass.
