@@ -11,6 +11,7 @@
 //! | what would happen to a call | [`explain`] |
 
 pub mod analyze;
+pub mod authorization;
 mod circuit_breaker;
 mod connection_pool;
 mod destination;

@@ -13,9 +13,11 @@ use snapshot::cluster::ServiceRef;
 use snapshot::{Host, Locality};
 
 use crate::locality::Setting;
+use crate::mesh::authorization_policies::IndexedPolicy;
 use crate::mesh::endpoints::{Members, place_of, with_place};
 use crate::mesh::policies::{Client, Policy};
 use crate::mesh::routes::IndexedRoutes;
+use crate::mesh::selection::Subject;
 use crate::mesh::services::{Service, ServicePort};
 use crate::mesh::settings::MeshSettings;
 use crate::traffic_policy::Effective;
@@ -40,6 +42,8 @@ pub struct Scope {
     pub(crate) inbound: Vec<InboundPort>,
     /// Policies of the services of this workload, by host, as the workload's own proxy applies them.
     pub(crate) inbound_policies: BTreeMap<String, Arc<Policy>>,
+    /// Who may do what with this workload.
+    pub(crate) authorization: Vec<IndexedPolicy>,
     pub(crate) settings: Arc<MeshSettings>,
     settings_revision: u64,
     hash: u64,
@@ -98,8 +102,13 @@ impl Scope {
                 .flat_map(|routes| routes.asked_labels.iter().cloned()),
         );
         let inbound = inbound_ports(mesh, &node.namespace, labels, pod.map(Arc::as_ref));
+        let workload = Subject {
+            namespace: &node.namespace,
+            labels,
+        };
         let mut scope = Self {
             inbound_policies: inbound_policies(mesh, &node.namespace, &inbound),
+            authorization: mesh.authorization_policies.of(workload).cloned().collect(),
             role: node.role,
             namespace: node.namespace.clone(),
             labels: asked_only(&place.labels, &asked),
@@ -135,6 +144,10 @@ impl Scope {
         (self.role, &self.namespace, &self.labels, &self.inbound).hash(&mut hasher);
         for (host, policy) in &self.inbound_policies {
             (host, &policy.sources).hash(&mut hasher);
+        }
+        for policy in &self.authorization {
+            let meta = &policy.object.metadata;
+            (&meta.namespace, &meta.name, policy.revision).hash(&mut hasher);
         }
         self.locality.hash(&mut hasher);
         for seen in &self.services {

@@ -119,12 +119,12 @@ impl<'c> Exchange<'c> {
             *route = Some(found.route);
         }
         self.check_upgrade()?;
-        self.translate();
         // Whoever may not ask does not learn what there is to be asked for.
         if let Some(answer) = filters::of_chain(self) {
             return Ok(self.respond(answer, *route).await?);
         }
         let found = found?;
+        self.translate();
         match filters::request(self, active, &found).await? {
             Some(filters::Answer::Local(answer)) => return Ok(self.respond(answer, *route).await?),
             Some(filters::Answer::AsItIs(answer)) => return Ok(self.respond(answer, None).await?),

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::authorization_policy::AuthorizationPolicySpec;
 use super::destination_rule::DestinationRuleSpec;
 use super::structural::structural_schema;
 use super::virtual_service::VirtualServiceSpec;
@@ -32,6 +33,13 @@ const AGE: Column = (
 /// The CRDs of all kinds that the mesh puts to use, as objects to be applied to a cluster.
 pub fn crds() -> Vec<Value> {
     let definitions = [
+        Definition {
+            kind: Kind::AuthorizationPolicy,
+            short_name: "ap",
+            description: "Who may do what with workloads.",
+            spec: structural_schema::<AuthorizationPolicySpec>(),
+            columns: &[("Action", ".spec.action", "string", "The operation to take."), AGE],
+        },
         Definition {
             kind: Kind::DestinationRule,
             short_name: "dr",
@@ -72,9 +80,13 @@ impl Definition {
         let kind = self.kind;
         let (group, plural) = (kind.group(), kind.plural());
         let singular = kind.as_str().to_ascii_lowercase();
-        let versions: Vec<Value> = ["v1alpha3", "v1beta1", "v1"]
+        // Oldest first, as Istio lists them.
+        let versions: Vec<Value> = kind
+            .versions()
+            .iter()
+            .rev()
             .map(|name| self.version(name))
-            .into();
+            .collect();
         json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
@@ -189,12 +201,12 @@ mod tests {
             .into_iter()
             .find(|crd| crd["spec"]["names"]["kind"] == kind.as_str())
             .unwrap();
-        crd["spec"]["versions"][2]["schema"]["openAPIV3Schema"].clone()
+        crd["spec"]["versions"].as_array().unwrap().last().unwrap()["schema"]["openAPIV3Schema"].clone()
     }
 
     #[test]
     fn schemas_are_structural() {
-        for kind in [Kind::VirtualService, Kind::DestinationRule] {
+        for kind in [Kind::VirtualService, Kind::DestinationRule, Kind::AuthorizationPolicy] {
             walk("", &schema_of(kind), &mut |path, schema| {
                 let keywords = schema.as_object().unwrap();
                 assert!(schema["type"].is_string(), "{kind} {path}: {schema}");

@@ -9,11 +9,14 @@
 //! | endpoints | EndpointSlice, Pod, Node |
 //! | routes | VirtualService |
 //! | policies | DestinationRule |
+//! | authorization policies | AuthorizationPolicy |
 
+pub mod authorization_policies;
 pub(crate) mod delegate;
 pub mod endpoints;
 pub mod policies;
 pub mod routes;
+pub mod selection;
 pub mod services;
 pub mod settings;
 #[cfg(test)]
@@ -26,6 +29,7 @@ use std::sync::Arc;
 use resources::kubernetes::{Node, Pod};
 use resources::{Key, Kind, Resource};
 
+use authorization_policies::AuthorizationPolicies;
 use endpoints::EndpointIndex;
 use policies::Policies;
 use routes::Routes;
@@ -66,6 +70,7 @@ pub struct Mesh {
     pub(crate) endpoints: Arc<EndpointIndex>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) authorization_policies: Arc<AuthorizationPolicies>,
     pub(crate) settings: Arc<MeshSettings>,
     /// The number of the Mesh that brought the settings in this form.
     pub(crate) settings_revision: u64,
@@ -100,6 +105,10 @@ impl Mesh {
         }
         if any(&[Kind::DestinationRule]) {
             next.policies = Arc::new(Policies::derive(next.kind(Kind::DestinationRule)));
+        }
+        if any(&[Kind::AuthorizationPolicy]) {
+            let objects = next.kind(Kind::AuthorizationPolicy);
+            next.authorization_policies = Arc::new(AuthorizationPolicies::derive(objects));
         }
         next
     }

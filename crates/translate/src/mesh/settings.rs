@@ -11,8 +11,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use snapshot::{AccessLog, Format, LogFormat, Template};
 
+use crate::DOMAIN;
+
 /// Fields of MeshConfig that are read here.
-pub const FIELDS: [&str; 8] = [
+pub const FIELDS: [&str; 10] = [
     "accessLogEncoding",
     "accessLogFile",
     "accessLogFormat",
@@ -21,6 +23,8 @@ pub const FIELDS: [&str; 8] = [
     "h2UpgradePolicy",
     "outboundTrafficPolicy",
     "tcpKeepalive",
+    "trustDomain",
+    "trustDomainAliases",
 ];
 
 /// Limit for establishing a connection, unless settings or a DestinationRule have one.
@@ -82,6 +86,8 @@ pub struct MeshSettings {
     pub(crate) h2_upgrade: bool,
     /// Where a rule says nothing.
     pub(crate) retries: Option<HttpRetry>,
+    trust_domain: Option<String>,
+    trust_domain_aliases: Vec<String>,
 }
 
 impl MeshSettings {
@@ -98,7 +104,20 @@ impl MeshSettings {
             tcp_keepalive: typed(mesh, "tcpKeepalive")?,
             h2_upgrade: typed(mesh, "h2UpgradePolicy")? == Some(H2UpgradePolicy::Upgrade),
             retries: typed(mesh, "defaultHttpRetryPolicy")?,
+            trust_domain: typed::<String>(mesh, "trustDomain")?.filter(|domain| !domain.is_empty()),
+            trust_domain_aliases: typed(mesh, "trustDomainAliases")?.unwrap_or_default(),
         })
+    }
+
+    /// The trust domain of the mesh, and others whose identities count as its own, without repetitions.
+    pub(crate) fn trust_domains(&self) -> Vec<String> {
+        let mut domains = vec![self.trust_domain.clone().unwrap_or_else(|| DOMAIN.to_owned())];
+        for alias in &self.trust_domain_aliases {
+            if !alias.is_empty() && !domains.contains(alias) {
+                domains.push(alias.clone());
+            }
+        }
+        domains
     }
 
     /// Limit for establishing a connection, unless a DestinationRule has one.

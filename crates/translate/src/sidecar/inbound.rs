@@ -16,6 +16,7 @@ use snapshot::{
 use super::clusters::{plain, special};
 use super::{INBOUND_PORT, default_route, detected_http, tcp};
 use crate::Protocol;
+use crate::authorization;
 use crate::connection_pool;
 use crate::retry::inbound_retry;
 use crate::scope::{InboundPort, Scope};
@@ -49,20 +50,38 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         chains.extend(port_chains(port));
     }
     chains.push(catch_all_http());
+    let mut default_chain = Chain {
+        name: "virtualInbound".into(),
+        matches: ChainMatch::default(),
+        tls: None,
+        filters: Vec::new(),
+        handler: tcp(ClusterName::INBOUND_PASSTHROUGH.into()),
+    };
+    // The first chain leads nowhere.
+    let doors = chains.iter_mut().skip(1).chain([&mut default_chain]);
+    guard(scope, doors);
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), INBOUND_PORT);
     snapshot.listeners.insert(Listener {
         bind: true,
         detect_http: true,
         chains,
-        default_chain: Some(Chain {
-            name: "virtualInbound".into(),
-            matches: ChainMatch::default(),
-            tls: None,
-            filters: Vec::new(),
-            handler: tcp(ClusterName::INBOUND_PASSTHROUGH.into()),
-        }),
+        default_chain: Some(default_chain),
         ..Listener::new("virtualInbound".into(), address, Direction::Inbound)
     });
+}
+
+/// Has everybody asked who decides about requests and connections, before anything else is done for them.
+fn guard<'c>(scope: &Scope, chains: impl Iterator<Item = &'c mut Chain>) {
+    let mut http = authorization::custom_for_requests(scope);
+    http.extend(authorization::for_requests(scope));
+    let mut network = authorization::custom_for_connections(scope);
+    network.extend(authorization::for_connections(scope));
+    for chain in chains {
+        match &mut chain.handler {
+            Handler::Http(handler) => drop(handler.filters.splice(0..0, http.iter().cloned())),
+            Handler::Tcp(_) => chain.filters.clone_from(&network),
+        }
+    }
 }
 
 fn cluster(scope: &Scope, port: &InboundPort) -> Cluster {
