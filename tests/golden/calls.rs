@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::Deserialize;
 use snapshot::Direction;
 use translate::Call;
-use translate::explain::{Answer, Outcome, Request, Target};
+use translate::explain::{Answer, Caller, Outcome, Request, Target};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,12 +35,24 @@ pub(crate) struct OneCall {
     sni: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    /// The address that the call comes from.
+    #[serde(default)]
+    peer: Option<IpAddr>,
+    /// The name in the caller's certificate.
+    #[serde(default)]
+    identity: Option<String>,
+    /// The content of the caller's token.
+    #[serde(default)]
+    claims: Option<serde_json::Value>,
     /// See [`outcome_text`].
     pub(crate) expect: String,
     #[serde(default)]
     pub(crate) route: Option<String>,
     #[serde(default)]
     pub(crate) listener: Option<String>,
+    /// The policy that refuses, and the line of its rule in `input.yaml`: `shop/viewers:7`; `none`.
+    #[serde(default)]
+    pub(crate) denied_by: Option<String>,
 }
 
 impl OneCall {
@@ -66,6 +78,11 @@ impl OneCall {
             destination: self.to.unwrap_or(SocketAddr::new(address, port)),
             server_name: (method == "TLS").then(|| self.sni.clone()),
             request: (!["TCP", "TLS"].contains(&method)).then_some(request),
+            caller: Caller {
+                address: self.peer.unwrap_or(Caller::default().address),
+                identity: self.identity.clone(),
+                claims: self.claims.clone(),
+            },
         }
     }
 }

@@ -19,10 +19,11 @@ mod calls;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use resources::yaml;
+use resources::{Key, Kind, yaml};
 use similar::TextDiff;
 use snapshot::Snapshot;
 use tests::text_of;
+use translate::explain::Denied;
 use translate::{Mesh, Node, Scope, analyze, explain};
 
 use calls::{Calls, outcome_text};
@@ -84,6 +85,8 @@ fn run(root: &Path, case: &Path, bless: bool) -> Failures {
     );
 
     let mut failures = check_calls(&name, &snapshot, &calls);
+    let input = std::fs::read_to_string(case.join("input.yaml")).unwrap_or_default();
+    failures += &check_denials(&name, &snapshot, &calls, &input);
     failures += &compare(&name, &case.join("snapshot.yaml"), &written, bless);
     failures += &compare(&name, &case.join("messages.txt"), &messages, bless);
     failures
@@ -128,6 +131,32 @@ fn check_calls(case: &str, snapshot: &Snapshot, calls: &Calls) -> Failures {
         }
     }
     failures
+}
+
+/// Who refuses a call is told by object and line.
+fn check_denials(case: &str, snapshot: &Snapshot, calls: &Calls, input: &str) -> Failures {
+    let mut failures = String::new();
+    for call in calls.calls.iter().filter(|call| call.denied_by.is_some()) {
+        let outcome = explain(snapshot, &call.to_call()).expect("a sidecar listens in both directions");
+        let denied = outcome.denied.as_ref().map(|denied| denial_text(denied, input));
+        if denied != call.denied_by {
+            writeln!(failures, "{case}: {}\n  was denied by {denied:?}", call.call).unwrap();
+        }
+    }
+    failures
+}
+
+fn denial_text(denied: &Denied, input: &str) -> String {
+    let Some(origin) = &denied.origin else {
+        return "none".into();
+    };
+    let steps: Vec<_> = origin.resource.split('/').collect();
+    let [.., namespace, _, name] = steps[..] else {
+        panic!("{origin:?}")
+    };
+    let key = Key::new(Kind::AuthorizationPolicy, namespace, name);
+    let line = yaml::line_of(input, &key, &origin.field).unwrap_or_default();
+    format!("{namespace}/{name}:{line}")
 }
 
 /// An empty text is an absent file.

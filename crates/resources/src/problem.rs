@@ -65,6 +65,7 @@ codes! {
     SchemaValidationError "IST0106" Error,
     ConflictingMeshGatewayVirtualServiceHosts "IST0109" Error,
     VirtualServiceDestinationPortSelectorRequired "IST0112" Error,
+    NoMatchingWorkloadsFound "IST0127" Warning,
     VirtualServiceUnreachableRule "IST0130" Warning,
     VirtualServiceIneffectiveMatch "IST0131" Info,
     SchemaWarning "IST0133" Warning,

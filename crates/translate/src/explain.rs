@@ -4,16 +4,21 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use resources::{Key, Kind};
 use serde::Serialize;
+use serde_json::Value;
+use snapshot::authorization::{CompiledRules, RequestFacts, Subject};
 use snapshot::chain::RouteSource;
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
-    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health, Listener,
-    Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
+    Action, Arrival, Authorization, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health,
+    HttpFilter, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
 };
 
+use crate::authorization::RuleReference;
+
 /// A call, as the proxy would see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     pub direction: Direction,
     /// Where the connection was going before it was captured. Without a known address, an unspecified one with the
@@ -23,6 +28,30 @@ pub struct Call {
     pub server_name: Option<String>,
     /// The request; `None` for a connection that does not speak HTTP.
     pub request: Option<Request>,
+    /// Who calls.
+    pub caller: Caller,
+}
+
+/// Who calls, as far as policies ask for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caller {
+    /// The address that the connection comes from.
+    pub address: IpAddr,
+    /// The name in its certificate; `None` in plain text.
+    pub identity: Option<String>,
+    /// The content of the token that it shows.
+    pub claims: Option<Value>,
+}
+
+impl Default for Caller {
+    /// Somebody without a name, from nowhere.
+    fn default() -> Self {
+        Self {
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            identity: None,
+            claims: None,
+        }
+    }
 }
 
 /// The head of a request.
@@ -58,7 +87,20 @@ pub struct Outcome {
     /// Who gets a copy of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
+    /// Why the call is refused, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied: Option<Denied>,
     pub answer: Answer,
+}
+
+/// Why a policy refuses a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Denied {
+    /// Envoy's details, as access logs have them.
+    pub details: String,
+    /// The rule that refuses; `None` where none allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// Who answers.
@@ -128,12 +170,24 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         path: None,
         fault: None,
         mirrors: Vec::new(),
+        denied: None,
         answer: Answer::Close,
     };
     let Some(chain) = find_chain(listener, call) else {
         return Some(outcome);
     };
     outcome.chain = chain.name.clone();
+    outcome.denied = denied(chain, call);
+    if outcome.denied.is_some() {
+        if let (Handler::Http(_), Some(_)) = (&chain.handler, &call.request) {
+            outcome.answer = Answer::Respond {
+                status: 403,
+                flag: "-".into(),
+                body: "RBAC: access denied".into(),
+            };
+        }
+        return Some(outcome);
+    }
     match (&chain.handler, &call.request) {
         (Handler::Tcp(tcp), _) => {
             let targets = tcp.target.weighted().filter(|(_, weight)| *weight > 0);
@@ -158,6 +212,60 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         }
     }
     Some(outcome)
+}
+
+/// Asks every filter that decides who may do what, in their order.
+fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
+    let of_requests = match &chain.handler {
+        Handler::Http(http) => http.filters.as_slice(),
+        Handler::Tcp(_) => &[],
+    };
+    let of_connections = chain.filters.iter().map(|filter| match filter {
+        NetworkFilter::Authorization(filter) => (filter, false),
+    });
+    let of_requests = of_requests.iter().filter_map(|filter| match filter {
+        HttpFilter::Authorization(filter) => Some((filter, true)),
+        HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) => None,
+    });
+    of_connections
+        .chain(of_requests)
+        .find_map(|(filter, of_requests)| denied_by(filter, of_requests, call))
+}
+
+fn denied_by(filter: &Authorization, of_requests: bool, call: &Call) -> Option<Denied> {
+    let request = call.request.as_ref().filter(|_| of_requests);
+    let Caller { address, identity, claims } = &call.caller;
+    let forwarded = request.and_then(|request| {
+        let said = request.headers.iter().find(|(name, _)| name == "x-forwarded-for");
+        said?.1.rsplit(',').next()?.trim().parse().ok()
+    });
+    let subject = Subject {
+        request: request.map(|request| RequestFacts::new(request)),
+        identity: identity.as_deref(),
+        peer: *address,
+        client: forwarded.unwrap_or(*address),
+        destination: call.destination,
+        server_name: call.server_name.as_deref().unwrap_or_default(),
+        claims: claims.as_ref(),
+    };
+    let (rules, _) = CompiledRules::new(filter.rules.as_ref()?);
+    let verdict = rules.judge(&subject);
+    if verdict.allowed {
+        return None;
+    }
+    let origin = verdict.policy.and_then(RuleReference::parse).map(|rule| Origin {
+        resource: Key::new(Kind::AuthorizationPolicy, &rule.namespace, &rule.policy)
+            .path()
+            .into(),
+        field: format!("spec.rules[{}]", rule.rule).into(),
+    });
+    Some(Denied {
+        details: format!(
+            "rbac_access_denied_matched_policy[{}]",
+            verdict.policy.unwrap_or("none")
+        ),
+        origin,
+    })
 }
 
 /// The virtual listener of the original destination, else that of its port, else the one that captured it.
