@@ -178,7 +178,9 @@ impl Node {
         condition: &Condition<T>,
         leaf: &dyn Fn(&T) -> Result<Leaf, String>,
     ) -> Result<Self, String> {
-        let several = |all: &[Condition<T>]| all.iter().map(|one| Self::new(one, leaf)).collect();
+        let several = |all: &[Condition<T>]| -> Result<Vec<Self>, String> {
+            all.iter().map(|one| Self::new(one, leaf)).collect()
+        };
         Ok(match condition {
             Condition::Any => Self::All(Vec::new()),
             Condition::All(all) => Self::all(several(all)?),

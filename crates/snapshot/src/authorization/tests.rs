@@ -80,9 +80,9 @@ fn text(words: &'static [&'static str], expressions: &'static [&'static str]) ->
     let pattern = prop_oneof![
         4 => word().prop_map(Pattern::Exact),
         2 => word().prop_map(Pattern::Prefix),
-        word().prop_map(Pattern::Suffix),
-        word().prop_map(Pattern::Contains),
-        pick(expressions).prop_map(|expression| Pattern::Regex(expression.to_owned())),
+        1 => word().prop_map(Pattern::Suffix),
+        1 => word().prop_map(Pattern::Contains),
+        1 => pick(expressions).prop_map(|expression| Pattern::Regex(expression.to_owned())),
     ];
     (pattern, prop::bool::weighted(0.2))
         .prop_map(|(pattern, ignore_case)| TextMatch { pattern, ignore_case })
@@ -96,9 +96,9 @@ fn path() -> BoxedStrategy<TextMatch> {
 fn header() -> impl Strategy<Value = HeaderCondition> {
     let text = text(&["", "a", "GET", "a.b", "A.B", "5"], &[".+", "a|b"]);
     let test = prop_oneof![
-        Just(HeaderTest::Present),
+        1 => Just(HeaderTest::Present),
         4 => text.prop_map(HeaderTest::Text),
-        Just(HeaderTest::Range(3, 6)),
+        1 => Just(HeaderTest::Range(3, 6)),
     ];
     let name = pick(&["x-a", "x-b", ":method", ":authority", "host", ":path"]);
     (name, test, any::<bool>(), any::<bool>()).prop_map(|(name, test, invert, missing_is_empty)| HeaderCondition {
@@ -150,14 +150,14 @@ fn tree<T: Clone + std::fmt::Debug + 'static>(leaf: BoxedStrategy<T>) -> BoxedSt
 
 fn permission() -> BoxedStrategy<Permission> {
     let leaf = prop_oneof![
-        header().prop_map(Target::Header),
+        1 => header().prop_map(Target::Header),
         3 => path().prop_map(Target::Path),
-        pick(&["/*/b", "/a/**", "/{x}"]).prop_map(|template| Target::PathTemplate(template.to_owned())),
-        subnet().prop_map(Target::Address),
-        (80_u16..83).prop_map(Target::Port),
-        Just(Target::Ports(80, 82)),
-        text(&["", "a.b"], &[".+"]).prop_map(Target::ServerName),
-        metadata().prop_map(Target::Metadata),
+        1 => pick(&["/*/b", "/a/**", "/{x}"]).prop_map(|template| Target::PathTemplate(template.to_owned())),
+        1 => subnet().prop_map(Target::Address),
+        1 => (80_u16..83).prop_map(Target::Port),
+        1 => Just(Target::Ports(80, 82)),
+        1 => text(&["", "a.b"], &[".+"]).prop_map(Target::ServerName),
+        1 => metadata().prop_map(Target::Metadata),
     ];
     tree(leaf.boxed())
 }
@@ -170,15 +170,15 @@ fn principal() -> BoxedStrategy<Principal> {
         )
     };
     let leaf = prop_oneof![
-        Just(Source::Authenticated(None)),
+        1 => Just(Source::Authenticated(None)),
         4 => identity().prop_map(|text| Source::Authenticated(Some(text))),
-        identity().prop_map(Source::Told),
-        subnet().prop_map(Source::DirectAddress),
-        subnet().prop_map(Source::ConnectionAddress),
-        subnet().prop_map(Source::Address),
-        header().prop_map(Source::Header),
-        path().prop_map(Source::Path),
-        metadata().prop_map(Source::Metadata),
+        1 => identity().prop_map(Source::Told),
+        1 => subnet().prop_map(Source::DirectAddress),
+        1 => subnet().prop_map(Source::ConnectionAddress),
+        1 => subnet().prop_map(Source::Address),
+        1 => header().prop_map(Source::Header),
+        1 => path().prop_map(Source::Path),
+        1 => metadata().prop_map(Source::Metadata),
     ];
     tree(leaf.boxed())
 }
