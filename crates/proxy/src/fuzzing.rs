@@ -26,6 +26,7 @@ pub fn target(name: &str) -> Option<Target> {
         "xds" => xds_decode,
         "sniff" => first_bytes,
         "bootstrap" => bootstrap,
+        "policy" => crate::policy_fuzzing::decide_alike,
         _ => return None,
     })
 }
@@ -235,6 +236,7 @@ mod tests {
             "xds",
             "sniff",
             "bootstrap",
+            "policy",
         ] {
             let target = super::target(name).expect("a target");
             let files = std::fs::read_dir(format!("{CORPUS}/{name}"))

@@ -12,6 +12,8 @@ mod error;
 pub mod fuzzing;
 mod http;
 mod listen;
+#[cfg(any(test, fuzzing))]
+mod policy_fuzzing;
 mod probe;
 mod random;
 pub mod redirect;
