@@ -206,7 +206,6 @@ async fn server_names_choose_the_certificate_and_what_is_read_for_that_is_not_lo
             },
             tls: Some(server_tls(&trusted, name, &[])),
             filters: Vec::new(),
-            filters: Vec::new(),
             ..plain.clone()
         });
     }

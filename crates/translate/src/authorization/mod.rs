@@ -26,7 +26,7 @@ use trust_domain::TrustDomains;
 const SHADOW_ALLOW: &str = "istio_dry_run_allow_";
 const SHADOW_DENY: &str = "istio_dry_run_deny_";
 /// Where it is told whether somebody else has to be asked, and what the names of such rules begin with.
-pub(crate) const SHADOW_CUSTOM: &str = "istio_ext_authz_";
+pub const SHADOW_CUSTOM: &str = "istio_ext_authz_";
 const CUSTOM: &str = "istio-ext-authz";
 /// What the names of rules end with that would ask somebody whom nobody knows.
 const BAD_CUSTOM: &str = "-deny-due-to-bad-CUSTOM-action";
@@ -34,20 +34,20 @@ const TCP: &str = "tcp.";
 
 /// What is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Of {
+pub enum Of {
     Requests,
     Connections,
 }
 
 /// Rules of which somebody else has to be asked, for one provider.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Custom {
+pub struct Custom {
     /// Name of an extension provider.
-    pub(crate) provider: String,
+    pub provider: String,
     /// As a shadow: when one holds, its name is told under [`SHADOW_CUSTOM`].
-    pub(crate) rules: Rules,
+    pub rules: Rules,
     /// Those that are tried out.
-    pub(crate) dry_run: Option<Rules>,
+    pub dry_run: Option<Rules>,
 }
 
 /// Filters for requests, after tokens have been verified.
@@ -85,7 +85,7 @@ pub(crate) fn custom_for_connections(scope: &Scope) -> Vec<NetworkFilter> {
 
 /// What somebody else has to be asked about, by provider. Istio knows several for one workload only behind a flag:
 /// where there is more than one, nobody is asked, and all is refused.
-pub(crate) fn custom(scope: &Scope, of: Of) -> Vec<Custom> {
+pub fn custom(scope: &Scope, of: Of) -> Vec<Custom> {
     let writer = Writer::new(&scope.settings, of);
     let mut providers: BTreeMap<&str, Vec<&AuthorizationPolicy>> = BTreeMap::new();
     for policy in policies(scope, Action::Custom) {
@@ -108,7 +108,7 @@ pub(crate) fn custom(scope: &Scope, of: Of) -> Vec<Custom> {
 
 impl Custom {
     /// Refuses what it would ask about: the provider is none that can be asked.
-    pub(crate) fn refused(self) -> Authorization {
+    pub fn refused(self) -> Authorization {
         let policies = self.rules.policies.into_iter();
         let named = policies.map(|(name, policy)| (format!("{name}{BAD_CUSTOM}"), policy));
         Authorization {
@@ -121,7 +121,7 @@ impl Custom {
     }
 
     /// Finds out whether the provider has to be asked.
-    pub(crate) fn asked(self) -> Authorization {
+    pub fn asked(self) -> Authorization {
         Authorization {
             rules: self.dry_run,
             shadow: Some(self.rules),
