@@ -165,11 +165,19 @@ async fn grpc_callers_are_told_permission_denied() {
 #[tokio::test]
 async fn requests_that_no_route_takes_are_judged_too() {
     let backend = Backend::saying("hi").await;
+    let nowhere = |filter| {
+        let mut snapshot = guarded(&backend, &[filter]);
+        let mut table = (**snapshot.routes.get("80").unwrap()).clone();
+        table.hosts.clear();
+        snapshot.routes.insert(table);
+        snapshot
+    };
     let options = "OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n";
-    let world = World::start(guarded(&backend, &[deny("all", Condition::Any)])).await;
-    assert_eq!(world.call(options).await.status, 403);
-    let world = World::start(guarded(&backend, &[allow("all", Condition::Any)])).await;
-    assert_eq!(world.call(options).await.status, 404);
+    let world = World::start(nowhere(deny("all", Condition::Any))).await;
+    assert_eq!(world.call(GET).await.status, 403);
+    assert_eq!(world.call(options).await.status, 404, "what is no path is nobody's");
+    let world = World::start(nowhere(allow("all", Condition::Any))).await;
+    assert_eq!(world.call(GET).await.status, 404);
 }
 
 #[tokio::test]

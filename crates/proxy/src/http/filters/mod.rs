@@ -42,6 +42,10 @@ impl ChainFilter {
 
 /// Asks the filters of the chain, also about requests that no route takes; `None` lets the request pass.
 pub(crate) fn of_chain(exchange: &mut Exchange<'_>) -> Option<LocalReply> {
+    // As in Envoy, what is no path (`OPTIONS *`) is not found, whoever asks for it.
+    if exchange.request.path.starts_with('*') {
+        return None;
+    }
     let connection = exchange.connection;
     connection.chain.filters.iter().find_map(|filter| match filter {
         ChainFilter::Authorization(filter) => authorization::check(exchange, filter),
