@@ -144,6 +144,14 @@ impl CompiledRules {
         }
     }
 
+    /// How many policies are looked at for a subject that none of them holds for.
+    #[cfg(test)]
+    pub(super) fn looked_at(&self, subject: &Subject<'_>) -> usize {
+        let mut count = 0;
+        self.index.candidates(subject, &mut |list| count += list.len());
+        count
+    }
+
     /// The first policy that holds. Each list of candidates is in order, so that one that comes after what was found
     /// already ends its list.
     fn first(&self, subject: &Subject<'_>) -> Option<usize> {

@@ -317,3 +317,56 @@ fn never_is_never() {
     let (compiled, _) = CompiledRules::new(&rules);
     assert_eq!(compiled.judge(&get("/").subject()).policy, None);
 }
+
+/// A thousand policies that are alike in everything but who may do what.
+fn thousand(policy: impl Fn(usize) -> Policy) -> CompiledRules {
+    let policies = (0..1000).map(|number| (format!("{number:04}"), policy(number)));
+    let rules = Rules {
+        action: RuleAction::Allow,
+        policies: policies.collect(),
+    };
+    CompiledRules::new(&rules).0
+}
+
+#[test]
+fn policies_that_cannot_hold_are_not_looked_at() {
+    let identity = |pattern: Pattern| Condition::Is(Source::Authenticated(Some(pattern.into())));
+    let method = || Condition::Is(Target::Header(HeaderCondition::text(":method", TextMatch::exact("PUT"))));
+    let path = |pattern: Pattern| Condition::Is(Target::Path(pattern.into()));
+    // All ask for a method; twenty groups ask for a namespace each.
+    let of_namespaces = thousand(|number| Policy {
+        permissions: vec![Condition::All(vec![method(), path(Pattern::Prefix("/".into()))])],
+        principals: vec![Condition::All(vec![Condition::OneOf(vec![identity(Pattern::Regex(format!(
+            ".*/ns/{}/.*",
+            number % 20
+        )))])])],
+    });
+    let mut call = get("/x");
+    call.identity = Some("spiffe://td/ns/7/sa/x".into());
+    assert_eq!(of_namespaces.looked_at(&call.subject()), 50);
+    // Each asks for a path of its own, and all for the same identity.
+    let of_paths = thousand(|number| Policy {
+        permissions: vec![path(Pattern::Exact(format!("/{number}"))), path(Pattern::Prefix(format!("/{number}/")))],
+        principals: vec![identity(Pattern::Exact("spiffe://td/ns/7/sa/x".into()))],
+    });
+    let looked_at = |path: &str| {
+        let mut call = get(path);
+        call.identity = Some("spiffe://td/ns/7/sa/x".into());
+        of_paths.looked_at(&call.subject())
+    };
+    assert_eq!((looked_at("/17"), looked_at("/17/x"), looked_at("/x")), (1, 1, 0));
+    // Ports, hosts and headers are found, too.
+    let of_hosts = thousand(|number| Policy {
+        permissions: vec![Condition::Is(Target::Header(HeaderCondition {
+            test: HeaderTest::Text(TextMatch {
+                pattern: Pattern::Exact(format!("H{number}.example")),
+                ignore_case: true,
+            }),
+            ..HeaderCondition::present(":authority")
+        }))],
+        principals: vec![Condition::Any],
+    });
+    let mut call = get("/");
+    call.request.as_mut().unwrap().authority = "h3.EXAMPLE".into();
+    assert_eq!(of_hosts.looked_at(&call.subject()), 1);
+}
