@@ -21,7 +21,7 @@ pub struct Chain {
     /// They are encrypted, and what is under that is handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
-    /// What is asked, in order, before a connection is handled; only where the handler is no HTTP.
+    /// What is asked, in order, before a connection is handled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<NetworkFilter>,
     /// What happens to them.

@@ -63,11 +63,13 @@ pub(super) fn to_proto(chain: &Chain, dialect: Dialect) -> pb::FilterChain {
 
 pub(super) fn from_proto(message: pb::FilterChain) -> Result<Chain, Reason> {
     refuse!(message, "FilterChain", [use_proxy_proto]);
+    let matches = match_from_proto(message.filter_chain_match.unwrap_or_default())?;
+    let tls = server_tls::from_proto(message.transport_socket, message.transport_socket_connect_timeout)?;
     let (filters, handler) = filters_from_proto(message.filters)?;
     Ok(Chain {
         name: message.name,
-        matches: match_from_proto(message.filter_chain_match.unwrap_or_default())?,
-        tls: server_tls::from_proto(message.transport_socket, message.transport_socket_connect_timeout)?,
+        matches,
+        tls,
         filters,
         handler,
     })
@@ -147,8 +149,7 @@ fn network_to_proto(filter: &NetworkFilter) -> pb::Filter {
     }
 }
 
-/// The last filter handles the connection. Those before it decide about connections, and then the last may not be the
-/// one for HTTP, whose own filters do; or they are Istio's bookkeeping.
+/// The last filter handles the connection. Those before it decide about it, or are Istio's bookkeeping.
 fn filters_from_proto(mut messages: Vec<pb::Filter>) -> Result<(Vec<NetworkFilter>, Handler), Reason> {
     let last = messages
         .pop()
