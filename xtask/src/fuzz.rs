@@ -17,7 +17,10 @@ const TARGETS: &[(&str, &str)] = &[
     ("sniff", "the first bytes of a connection"),
     ("xds", "resources from a control plane"),
     ("bootstrap", "Envoy bootstrap files"),
-    ("policy", "who may do what: the compiled form of rules against their definition"),
+    (
+        "policy",
+        "who may do what: the compiled form of rules against their definition",
+    ),
     ("yaml", "what users apply"),
 ];
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use snapshot::authorization::{
-    CompiledRules, Condition, HeaderCondition, HeaderTest, JWT_METADATA, JWT_PAYLOAD, MetadataMatch, Pattern, Policy,
-    RequestFacts, RuleAction, Rules, Source, Subject, Target, TextMatch, ValueMatch,
+    CompiledRules, Condition, HeaderCondition, HeaderTest, JWT_METADATA, JWT_PAYLOAD, MetadataMatch, Pattern,
+    Policy, RequestFacts, RuleAction, Rules, Source, Subject, Target, TextMatch, ValueMatch,
 };
 use snapshot::route::RequestView;
 
@@ -166,9 +166,19 @@ impl Choices<'_> {
         let action = [RuleAction::Allow, RuleAction::Deny, RuleAction::Log][usize::from(self.of(3))];
         let mut policies = BTreeMap::new();
         for number in 0..self.of(9) {
-            let permissions = (0..self.of(3)).map(|_| self.condition(DEPTH, Self::target)).collect();
-            let principals = (0..self.of(3)).map(|_| self.condition(DEPTH, Self::source)).collect();
-            policies.insert(format!("{number}"), Policy { permissions, principals });
+            let permissions = (0..self.of(3))
+                .map(|_| self.condition(DEPTH, Self::target))
+                .collect();
+            let principals = (0..self.of(3))
+                .map(|_| self.condition(DEPTH, Self::source))
+                .collect();
+            policies.insert(
+                format!("{number}"),
+                Policy {
+                    permissions,
+                    principals,
+                },
+            );
         }
         Rules { action, policies }
     }
@@ -208,7 +218,11 @@ pub(crate) fn decide_alike(bytes: &[u8]) {
         method: choices.text(),
         path: choices.text(),
         authority: choices.text(),
-        headers: vec![("x-a", choices.text()), ("x-a", choices.text()), ("x-b", choices.text())],
+        headers: vec![
+            ("x-a", choices.text()),
+            ("x-a", choices.text()),
+            ("x-b", choices.text()),
+        ],
     };
     let identity = (choices.of(2) == 1).then(|| choices.text());
     let claims: Value = json!({"iss": choices.text(), "aud": [choices.text(), choices.byte()]});
@@ -223,5 +237,9 @@ pub(crate) fn decide_alike(bytes: &[u8]) {
     };
     let (compiled, problems) = CompiledRules::new(&rules);
     assert!(problems.is_empty(), "{problems:?}");
-    assert_eq!(compiled.judge(&subject), rules.judge_plainly(&subject), "{rules:?} {subject:?}");
+    assert_eq!(
+        compiled.judge(&subject),
+        rules.judge_plainly(&subject),
+        "{rules:?} {subject:?}"
+    );
 }

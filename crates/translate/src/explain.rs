@@ -11,8 +11,9 @@ use snapshot::authorization::{CompiledRules, RequestFacts, Subject};
 use snapshot::chain::RouteSource;
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
-    Action, Arrival, Authorization, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health,
-    HttpFilter, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
+    Action, Arrival, Authorization, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler,
+    Health, HttpFilter, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot, TransportProtocol,
+    Weighted,
 };
 
 use crate::authorization::RuleReference;
@@ -234,7 +235,11 @@ fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
 
 fn denied_by(filter: &Authorization, of_requests: bool, call: &Call) -> Option<Denied> {
     let request = call.request.as_ref().filter(|_| of_requests);
-    let Caller { address, identity, claims } = &call.caller;
+    let Caller {
+        address,
+        identity,
+        claims,
+    } = &call.caller;
     let forwarded = request.and_then(|request| {
         let said = request.headers.iter().find(|(name, _)| name == "x-forwarded-for");
         said?.1.rsplit(',').next()?.trim().parse().ok()

@@ -52,7 +52,9 @@ pub(crate) async fn serve(connection: Rc<Connection>, mut transport: Transport) 
         peer: connection.peer.as_deref(),
         server_name: &connection.server_name,
     };
-    let Connection { worker, chain, ends, .. } = &*connection;
+    let Connection {
+        worker, chain, ends, ..
+    } = &*connection;
     if let Some(reason) = chain.network.refuse(ends, caller, &worker.metrics) {
         tracing::debug!(reason, peer = %ends.peer, "connection refused");
         return;

@@ -61,7 +61,9 @@ pub(crate) async fn serve(connection: &Connection, request: Request, source: Sou
 pub(crate) fn refused(connection: &Connection, version: Version, refusal: Refusal) -> LocalReply {
     tracing::debug!(%refusal, peer = %connection.ends.peer, "request refused");
     let error = ProxyError::from(RequestError::from(refusal));
-    let Connection { worker, chain, ends, .. } = connection;
+    let Connection {
+        worker, chain, ends, ..
+    } = connection;
     let mut local = reply::plain(error.status(), error.client_message(false));
     forwarded::every_response(&mut local.response, connection);
     let mut record = Record::new();

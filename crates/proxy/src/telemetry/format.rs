@@ -198,7 +198,9 @@ fn of_outcome<'a>(operator: &Operator, facts: &Facts<'a>) -> Option<Value<'a>> {
         Operator::ResponseFlags => Value::text(record.flags.to_string()),
         Operator::ResponseFlagsLong => Value::text(record.flags.long()),
         Operator::LocalReplyBody => Value::bytes(Some(record.local_body.as_deref().unwrap_or_default())),
-        Operator::ConnectionTerminationDetails => Value::some(record.termination.as_deref().unwrap_or_default()),
+        Operator::ConnectionTerminationDetails => {
+            Value::some(record.termination.as_deref().unwrap_or_default())
+        }
         Operator::DynamicMetadata(argument) => of_filters(argument, record),
         Operator::RouteName => Value::some(facts.route),
         Operator::RequestedServerName => Value::some(&record.server_name),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use daemon::metrics::{Kind, Spread as Buckets, Text};
 use snapshot::endpoint::Workload;
 
-use super::metrics::{BOUNDS, ClusterReport, Denials, Destination, HttpSeries, Outcome, Report, Spread, TcpSeries};
+use super::metrics::{
+    BOUNDS, ClusterReport, Denials, Destination, HttpSeries, Outcome, Report, Spread, TcpSeries,
+};
 
 type Labels = Vec<(&'static str, String)>;
 /// Name, help text, and where the value is found.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use snapshot::authorization::{
-    Authorization, Condition, HeaderCondition, Pattern, Permission, Policy, Principal, RuleAction, Rules, Source,
-    Target, TextMatch,
+    Authorization, Condition, HeaderCondition, Pattern, Permission, Policy, Principal, RuleAction, Rules,
+    Source, Target, TextMatch,
 };
 use snapshot::{AccessLog, Chain, Format, Handler, HttpFilter, LogFormat, NetworkFilter, Snapshot};
 
@@ -64,7 +64,11 @@ fn guarded(backend: &Backend, filters: &[Authorization]) -> Snapshot {
             handler.filters.splice(0..0, before);
         }
         Handler::Tcp(_) => {
-            chain.filters = filters.iter().cloned().map(NetworkFilter::Authorization).collect();
+            chain.filters = filters
+                .iter()
+                .cloned()
+                .map(NetworkFilter::Authorization)
+                .collect();
         }
     })
 }
@@ -97,10 +101,16 @@ async fn logged(snapshot: Snapshot, line: &str, requests: &[&str]) -> Vec<String
 #[tokio::test]
 async fn what_a_policy_denies_is_answered_403_and_counted_by_its_name() {
     let backend = Backend::saying("hi").await;
-    let filters = [deny("ns[shop]-policy[a]-rule[0]", path(Pattern::Prefix("/a".into())))];
+    let filters = [deny(
+        "ns[shop]-policy[a]-rule[0]",
+        path(Pattern::Prefix("/a".into())),
+    )];
     let world = World::start(guarded(&backend, &filters)).await;
     let answer = world.call(GET).await;
-    assert_eq!((answer.status, answer.body.as_str()), (403, "RBAC: access denied"));
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (403, "RBAC: access denied")
+    );
     assert_eq!(answer.header("content-type"), Some("text/plain"));
     assert_eq!(answer.header("server"), Some("envoy"));
     assert_eq!(backend.requests(), 0);
@@ -115,12 +125,28 @@ async fn what_a_policy_denies_is_answered_403_and_counted_by_its_name() {
 #[tokio::test]
 async fn what_no_policy_allows_is_denied_and_the_connection_stays() {
     let backend = Backend::saying("hi").await;
-    let world = World::start(guarded(&backend, &[allow("only", path(Pattern::Exact("/b".into())))])).await;
+    let world = World::start(guarded(
+        &backend,
+        &[allow("only", path(Pattern::Exact("/b".into())))],
+    ))
+    .await;
     let mut client = world.connect().await;
     assert_eq!(client.call(GET).await.status, 403);
-    assert_eq!(client.call("GET /b?a=/a HTTP/1.1\r\nhost: x\r\n\r\n").await.body, "hi");
-    assert_eq!(client.call("GET /%62/../b HTTP/1.1\r\nhost: x\r\n\r\n").await.body, "hi");
-    assert_eq!(client.call("GET /b/ HTTP/1.1\r\nhost: x\r\n\r\n").await.status, 403);
+    assert_eq!(
+        client.call("GET /b?a=/a HTTP/1.1\r\nhost: x\r\n\r\n").await.body,
+        "hi"
+    );
+    assert_eq!(
+        client
+            .call("GET /%62/../b HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .body,
+        "hi"
+    );
+    assert_eq!(
+        client.call("GET /b/ HTTP/1.1\r\nhost: x\r\n\r\n").await.status,
+        403
+    );
 }
 
 #[tokio::test]
@@ -137,7 +163,12 @@ async fn filters_are_asked_in_order_and_the_first_that_refuses_answers() {
         "GET /b HTTP/1.1\r\nhost: x\r\n\r\n",
         "GET /c HTTP/1.1\r\nhost: x\r\n\r\n",
     ];
-    let lines = logged(snapshot, "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n", &requests).await;
+    let lines = logged(
+        snapshot,
+        "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n",
+        &requests,
+    )
+    .await;
     assert_eq!(
         lines,
         [
@@ -175,7 +206,11 @@ async fn requests_that_no_route_takes_are_judged_too() {
     let options = "OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n";
     let world = World::start(nowhere(deny("all", Condition::Any))).await;
     assert_eq!(world.call(GET).await.status, 403);
-    assert_eq!(world.call(options).await.status, 404, "what is no path is nobody's");
+    assert_eq!(
+        world.call(options).await.status,
+        404,
+        "what is no path is nobody's"
+    );
     let world = World::start(nowhere(allow("all", Condition::Any))).await;
     assert_eq!(world.call(GET).await.status, 404);
 }
@@ -183,7 +218,8 @@ async fn requests_that_no_route_takes_are_judged_too() {
 #[tokio::test]
 async fn headers_methods_hosts_and_ports_are_conditions() {
     let backend = Backend::saying("hi").await;
-    let header = |name: &str, text: TextMatch| Condition::Is(Target::Header(HeaderCondition::text(name, text)));
+    let header =
+        |name: &str, text: TextMatch| Condition::Is(Target::Header(HeaderCondition::text(name, text)));
     let host = TextMatch {
         pattern: Pattern::Suffix(".X".into()),
         ignore_case: true,
@@ -197,23 +233,51 @@ async fn headers_methods_hosts_and_ports_are_conditions() {
     let world = World::start(guarded(&backend, &[allow("all", all)])).await;
     world.going_to("10.96.0.1:80");
     let status = async |request: &str| world.call(request).await.status;
-    assert_eq!(status("GET / HTTP/1.1\r\nhost: A.x\r\nx-role: admin\r\n\r\n").await, 200);
+    assert_eq!(
+        status("GET / HTTP/1.1\r\nhost: A.x\r\nx-role: admin\r\n\r\n").await,
+        200
+    );
     // One of several values has to do, and each is looked at for itself.
-    assert_eq!(status("GET / HTTP/1.1\r\nhost: a.x\r\nx-role: a\r\nx-role: admin\r\n\r\n").await, 200);
-    assert_eq!(status("GET / HTTP/1.1\r\nhost: a.x\r\nx-role: a,admin\r\n\r\n").await, 403);
-    assert_eq!(status("GET / HTTP/1.1\r\nhost: a.x:80\r\nx-role: admin\r\n\r\n").await, 403);
-    assert_eq!(status("HEAD / HTTP/1.1\r\nhost: a.x\r\nx-role: admin\r\n\r\n").await, 403);
+    assert_eq!(
+        status("GET / HTTP/1.1\r\nhost: a.x\r\nx-role: a\r\nx-role: admin\r\n\r\n").await,
+        200
+    );
+    assert_eq!(
+        status("GET / HTTP/1.1\r\nhost: a.x\r\nx-role: a,admin\r\n\r\n").await,
+        403
+    );
+    assert_eq!(
+        status("GET / HTTP/1.1\r\nhost: a.x:80\r\nx-role: admin\r\n\r\n").await,
+        403
+    );
+    assert_eq!(
+        status("HEAD / HTTP/1.1\r\nhost: a.x\r\nx-role: admin\r\n\r\n").await,
+        403
+    );
 }
 
 #[tokio::test]
 async fn the_peer_is_who_connected_and_the_client_is_who_proxies_say() {
     let backend = Backend::saying("hi").await;
     let from = |source: Source| Authorization {
-        rules: Some(rules(RuleAction::Allow, "from", Condition::Any, Condition::Is(source))),
+        rules: Some(rules(
+            RuleAction::Allow,
+            "from",
+            Condition::Any,
+            Condition::Is(source),
+        )),
         ..Authorization::default()
     };
-    let direct = World::start(guarded(&backend, &[from(Source::DirectAddress("127.0.0.0/8".parse().unwrap()))])).await;
-    let client = World::start(guarded(&backend, &[from(Source::Address("10.0.0.0/8".parse().unwrap()))])).await;
+    let direct = World::start(guarded(
+        &backend,
+        &[from(Source::DirectAddress("127.0.0.0/8".parse().unwrap()))],
+    ))
+    .await;
+    let client = World::start(guarded(
+        &backend,
+        &[from(Source::Address("10.0.0.0/8".parse().unwrap()))],
+    ))
+    .await;
     let forwarded = |list: &str| format!("GET / HTTP/1.1\r\nhost: x\r\nx-forwarded-for: {list}\r\n\r\n");
     assert_eq!(direct.call(GET).await.status, 200);
     assert_eq!(direct.call(&forwarded("10.1.1.1")).await.status, 200);
@@ -228,7 +292,12 @@ async fn nobody_has_an_identity_in_plain_text() {
     let backend = Backend::saying("hi").await;
     let anybody = Source::Authenticated(Some(Pattern::Regex(".*".into()).into()));
     let filter = Authorization {
-        rules: Some(rules(RuleAction::Allow, "known", Condition::Any, Condition::Is(anybody))),
+        rules: Some(rules(
+            RuleAction::Allow,
+            "known",
+            Condition::Any,
+            Condition::Is(anybody),
+        )),
         ..Authorization::default()
     };
     let world = World::start(guarded(&backend, &[filter])).await;
@@ -276,7 +345,11 @@ async fn a_connection_that_is_refused_is_closed_before_anybody_hears_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("log");
     let closed = deny("ns[shop]-policy[a b]-rule[0]", Condition::Is(Target::Port(5432)));
-    let snapshot = logging(guarded(&backend, &[closed]), &file, "%CONNECTION_TERMINATION_DETAILS%\n");
+    let snapshot = logging(
+        guarded(&backend, &[closed]),
+        &file,
+        "%CONNECTION_TERMINATION_DETAILS%\n",
+    );
     let world = World::start(snapshot).await;
     world.going_to("10.96.0.1:5432");
     assert_eq!(world.connect().await.rest().await, "");
@@ -290,7 +363,11 @@ async fn a_connection_that_is_refused_is_closed_before_anybody_hears_of_it() {
 #[tokio::test]
 async fn conditions_on_requests_never_hold_for_connections() {
     let backend = Backend::saying("hi").await;
-    let world = World::start(guarded(&backend, &[deny("path", path(Pattern::Prefix("/".into())))])).await;
+    let world = World::start(guarded(
+        &backend,
+        &[deny("path", path(Pattern::Prefix("/".into())))],
+    ))
+    .await;
     world.going_to("10.96.0.1:5432");
     let mut client = world.connect().await;
     assert_eq!(client.call(GET).await.body, "hi");
@@ -304,5 +381,7 @@ async fn a_new_policy_holds_for_new_requests() {
     let closed = guarded(&backend, &[deny("all", Condition::Any)]);
     world.snapshots.send_replace(Some(Arc::new(closed)));
     let refused = async { while world.call(GET).await.status != 403 {} };
-    daemon::clock::timeout(super::world::PATIENCE, refused).await.unwrap();
+    daemon::clock::timeout(super::world::PATIENCE, refused)
+        .await
+        .unwrap();
 }

@@ -38,7 +38,10 @@ pub fn crds() -> Vec<Value> {
             short_name: "ap",
             description: "Who may do what with workloads.",
             spec: structural_schema::<AuthorizationPolicySpec>(),
-            columns: &[("Action", ".spec.action", "string", "The operation to take."), AGE],
+            columns: &[
+                ("Action", ".spec.action", "string", "The operation to take."),
+                AGE,
+            ],
         },
         Definition {
             kind: Kind::DestinationRule,
@@ -206,7 +209,11 @@ mod tests {
 
     #[test]
     fn schemas_are_structural() {
-        for kind in [Kind::VirtualService, Kind::DestinationRule, Kind::AuthorizationPolicy] {
+        for kind in [
+            Kind::VirtualService,
+            Kind::DestinationRule,
+            Kind::AuthorizationPolicy,
+        ] {
             walk("", &schema_of(kind), &mut |path, schema| {
                 let keywords = schema.as_object().unwrap();
                 assert!(schema["type"].is_string(), "{kind} {path}: {schema}");

@@ -74,7 +74,12 @@ pub fn line_of(text: &str, key: &Key, field: &str) -> Option<u64> {
 
 fn is_called(tree: &Tree, key: &Key) -> bool {
     let object = tree.to_value();
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     Kind::from_object(text("/apiVersion"), text("/kind")) == Some(key.kind)
         && text("/metadata/namespace") == &*key.namespace
         && text("/metadata/name") == &*key.name

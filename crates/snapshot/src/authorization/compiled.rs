@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::index::Index;
 use super::text::Text;
 use super::{
-    Condition, HeaderCondition, HeaderTest, MetadataMatch, Policy, RuleAction, Rules, Source, Subject, Target,
-    ValueMatch, Verdict, compile_template, template,
+    Condition, HeaderCondition, HeaderTest, MetadataMatch, Policy, RuleAction, Rules, Source, Subject,
+    Target, ValueMatch, Verdict, compile_template, template,
 };
 use crate::Subnet;
 
@@ -174,18 +174,21 @@ impl CompiledRules {
 
 impl Node {
     fn of_policy(policy: &Policy) -> Result<Self, String> {
-        let permissions = policy.permissions.iter().map(|one| Self::new(one, &Leaf::of_target));
-        let principals = policy.principals.iter().map(|one| Self::new(one, &Leaf::of_source));
+        let permissions = policy
+            .permissions
+            .iter()
+            .map(|one| Self::new(one, &Leaf::of_target));
+        let principals = policy
+            .principals
+            .iter()
+            .map(|one| Self::new(one, &Leaf::of_source));
         Ok(Self::all(vec![
             Self::one_of(permissions.collect::<Result<_, _>>()?),
             Self::one_of(principals.collect::<Result<_, _>>()?),
         ]))
     }
 
-    fn new<T>(
-        condition: &Condition<T>,
-        leaf: &dyn Fn(&T) -> Result<Leaf, String>,
-    ) -> Result<Self, String> {
+    fn new<T>(condition: &Condition<T>, leaf: &dyn Fn(&T) -> Result<Leaf, String>) -> Result<Self, String> {
         let several = |all: &[Condition<T>]| -> Result<Vec<Self>, String> {
             all.iter().map(|one| Self::new(one, leaf)).collect()
         };
@@ -266,9 +269,10 @@ impl Leaf {
         Ok(match target {
             Target::Header(condition) => Self::Header(Header::new(condition)?),
             Target::Path(condition) => Self::Path(Text::new(condition)?),
-            Target::PathTemplate(pattern) => {
-                Self::Template(template::literal_prefix(pattern).into(), compile_template(pattern)?)
-            }
+            Target::PathTemplate(pattern) => Self::Template(
+                template::literal_prefix(pattern).into(),
+                compile_template(pattern)?,
+            ),
             Target::Address(subnet) => Self::DestinationAddress(*subnet),
             Target::Port(port) => Self::DestinationPort(u32::from(*port), u32::from(*port) + 1),
             Target::Ports(first, end) => Self::DestinationPort(*first, *end),
@@ -429,9 +433,9 @@ impl ValueTest {
             (Self::OneOf(some), found) => some.iter().any(|one| one.holds(found)),
             (Self::Null, Some(Value::Null)) => true,
             (Self::Number(wanted), Some(Value::Number(number))) => number.as_f64() == Some(*wanted),
-            (Self::Numbers(first, end), Some(Value::Number(number))) => {
-                number.as_f64().is_some_and(|number| (*first..*end).contains(&number))
-            }
+            (Self::Numbers(first, end), Some(Value::Number(number))) => number
+                .as_f64()
+                .is_some_and(|number| (*first..*end).contains(&number)),
             (Self::Text(text), Some(Value::String(found))) => text.matches(found),
             (Self::Bool(wanted), Some(Value::Bool(found))) => wanted == found,
             (Self::Member(one), Some(Value::Array(members))) => {

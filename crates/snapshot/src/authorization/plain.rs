@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::{
-    Condition, HeaderCondition, HeaderTest, MetadataMatch, Pattern, Rules, Source, Subject, Target, TextMatch,
-    ValueMatch, Verdict, compile_template,
+    Condition, HeaderCondition, HeaderTest, MetadataMatch, Pattern, Rules, Source, Subject, Target,
+    TextMatch, ValueMatch, Verdict, compile_template,
 };
 use crate::route::compile_regex;
 
@@ -101,9 +101,12 @@ fn header(condition: &HeaderCondition, subject: &Subject<'_>) -> bool {
     let holds = match &condition.test {
         HeaderTest::Present => !values.is_empty(),
         HeaderTest::Text(wanted) => values.iter().any(|value| text(wanted, value)),
-        HeaderTest::Range(first, end) => values
-            .iter()
-            .any(|value| value.trim().parse().is_ok_and(|number: i64| (*first..*end).contains(&number))),
+        HeaderTest::Range(first, end) => values.iter().any(|value| {
+            value
+                .trim()
+                .parse()
+                .is_ok_and(|number: i64| (*first..*end).contains(&number))
+        }),
     };
     // A value that is not there is neither like something nor unlike it.
     match (&condition.test, values.is_empty()) {
@@ -121,9 +124,9 @@ fn value(condition: &ValueMatch, found: Option<&Value>) -> bool {
     match (condition, found) {
         (ValueMatch::Null, Some(Value::Null)) => true,
         (ValueMatch::Number(wanted), Some(Value::Number(number))) => number.as_f64() == Some(*wanted),
-        (ValueMatch::Numbers(first, end), Some(Value::Number(number))) => {
-            number.as_f64().is_some_and(|number| (*first..*end).contains(&number))
-        }
+        (ValueMatch::Numbers(first, end), Some(Value::Number(number))) => number
+            .as_f64()
+            .is_some_and(|number| (*first..*end).contains(&number)),
         (ValueMatch::Text(condition), Some(Value::String(found))) => text(condition, found),
         (ValueMatch::Bool(wanted), Some(Value::Bool(found))) => wanted == found,
         (ValueMatch::Present(wanted), found) => *wanted && found.is_some(),

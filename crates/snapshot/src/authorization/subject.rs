@@ -89,6 +89,7 @@ impl<'a> Subject<'a> {
             return None;
         }
         let claims = self.claims?;
-        rest.iter().try_fold(claims, |value, name| value.get(name.as_str()))
+        rest.iter()
+            .try_fold(claims, |value, name| value.get(name.as_str()))
     }
 }

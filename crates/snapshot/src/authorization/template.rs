@@ -46,14 +46,17 @@ fn expression(template: &str) -> Result<String, String> {
             if position > 0 {
                 out.push('/');
             }
-            push(part, &mut out, &mut open_end).map_err(|problem| format!("path template {template:?} {problem}"))?;
+            push(part, &mut out, &mut open_end)
+                .map_err(|problem| format!("path template {template:?} {problem}"))?;
         }
         rest = after;
         if let Some(after) = rest.strip_prefix('/') {
             out.push('/');
             rest = after;
         } else if rest.contains(['/', '*', '{']) {
-            return Err(format!("path template {template:?} has more than a suffix behind a star"));
+            return Err(format!(
+                "path template {template:?} has more than a suffix behind a star"
+            ));
         }
     }
     Ok(out)
@@ -83,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_star_is_one_segment_and_two_are_the_rest() {
-        let matches = |template: &str, path: &str| compile_template(template).unwrap().is_match(path.as_bytes());
+        let matches =
+            |template: &str, path: &str| compile_template(template).unwrap().is_match(path.as_bytes());
         assert!(matches("/a/*/c", "/a/b/c") && matches("/a/{name}/c", "/a/b/c"));
         assert!(!matches("/a/*/c", "/a//c") && !matches("/a/*/c", "/a/b/b/c"));
         assert!(matches("/a/**", "/a/") && matches("/a/**", "/a/b/c") && !matches("/a/**", "/a"));

@@ -101,11 +101,13 @@ fn header() -> impl Strategy<Value = HeaderCondition> {
         1 => Just(HeaderTest::Range(3, 6)),
     ];
     let name = pick(&["x-a", "x-b", ":method", ":authority", "host", ":path"]);
-    (name, test, any::<bool>(), any::<bool>()).prop_map(|(name, test, invert, missing_is_empty)| HeaderCondition {
-        name: name.to_owned(),
-        test,
-        invert,
-        missing_is_empty,
+    (name, test, any::<bool>(), any::<bool>()).prop_map(|(name, test, invert, missing_is_empty)| {
+        HeaderCondition {
+            name: name.to_owned(),
+            test,
+            invert,
+            missing_is_empty,
+        }
     })
 }
 
@@ -120,19 +122,23 @@ fn metadata() -> impl Strategy<Value = MetadataMatch> {
         Just(ValueMatch::Numbers(1.0, 3.0)),
         Just(ValueMatch::Bool(true)),
     ];
-    let place = (pick(&["payload", "other"]), pick(&["iss", "aud", "nested", "none"]));
-    (pick(&[JWT_METADATA, "other"]), place, value, any::<bool>()).prop_map(|(filter, place, value, invert)| {
-        MetadataMatch {
+    let place = (
+        pick(&["payload", "other"]),
+        pick(&["iss", "aud", "nested", "none"]),
+    );
+    (pick(&[JWT_METADATA, "other"]), place, value, any::<bool>()).prop_map(
+        |(filter, place, value, invert)| MetadataMatch {
             filter: filter.to_owned(),
             path: vec![place.0.to_owned(), place.1.to_owned()],
             value,
             invert,
-        }
-    })
+        },
+    )
 }
 
 fn subnet() -> impl Strategy<Value = Subnet> {
-    pick(&["10.0.0.1", "10.0.1.0/24", "10.0.0.0/30", "0.0.0.0/0", "::/0"]).prop_map(|text| text.parse().unwrap())
+    pick(&["10.0.0.1", "10.0.1.0/24", "10.0.0.0/30", "0.0.0.0/0", "::/0"])
+        .prop_map(|text| text.parse().unwrap())
 }
 
 fn tree<T: Clone + std::fmt::Debug + 'static>(leaf: BoxedStrategy<T>) -> BoxedStrategy<Condition<T>> {
@@ -165,8 +171,20 @@ fn permission() -> BoxedStrategy<Permission> {
 fn principal() -> BoxedStrategy<Principal> {
     let identity = || {
         text(
-            &["spiffe://td/ns/a/sa/x", "spiffe://td/", "/ns/b/", "/ns/a/sa/x", ""],
-            &[".*/ns/a/.*", ".*/ns/.*/.*", ".+", "spiffe://.+/ns/a/(.+/|)sa/x(/.+)?", "spiffe://td[^/]*/.*"],
+            &[
+                "spiffe://td/ns/a/sa/x",
+                "spiffe://td/",
+                "/ns/b/",
+                "/ns/a/sa/x",
+                "",
+            ],
+            &[
+                ".*/ns/a/.*",
+                ".*/ns/.*/.*",
+                ".+",
+                "spiffe://.+/ns/a/(.+/|)sa/x(/.+)?",
+                "spiffe://td[^/]*/.*",
+            ],
         )
     };
     let leaf = prop_oneof![
@@ -188,7 +206,10 @@ fn rules() -> impl Strategy<Value = Rules> {
         prop::collection::vec(permission(), 0..3),
         prop::collection::vec(principal(), 0..3),
     )
-        .prop_map(|(permissions, principals)| Policy { permissions, principals });
+        .prop_map(|(permissions, principals)| Policy {
+            permissions,
+            principals,
+        });
     let action = pick(&[RuleAction::Allow, RuleAction::Deny, RuleAction::Log]);
     (action, prop::collection::btree_map("[a-z]{1,2}", policy, 0..8))
         .prop_map(|(action, policies)| Rules { action, policies })
@@ -198,12 +219,15 @@ fn call() -> impl Strategy<Value = Call> {
     let value = || pick(&["", "a", "b", "5", "a,b"]).prop_map(str::to_owned);
     let headers = prop::collection::vec((pick(&["x-a", "x-b"]), value()), 0..3);
     let path = (pick(&PATHS), pick(&["", "?a", "#b"])).prop_map(|(path, query)| format!("{path}{query}"));
-    let request = (pick(&["GET", "POST"]), path, pick(&HOSTS), headers).prop_map(|(method, path, host, headers)| Asked {
-        method,
-        path,
-        authority: host.to_owned(),
-        headers,
-    });
+    let request =
+        (pick(&["GET", "POST"]), path, pick(&HOSTS), headers).prop_map(|(method, path, host, headers)| {
+            Asked {
+                method,
+                path,
+                authority: host.to_owned(),
+                headers,
+            }
+        });
     let claims = prop_oneof![
         Just(json!({"iss": "a", "aud": ["a", "b"], "nested": {"x": 1}})),
         Just(json!({"iss": 1, "aud": "a", "nested": true})),
@@ -216,15 +240,17 @@ fn call() -> impl Strategy<Value = Call> {
         pick(&["", "a.b"]),
         prop::option::of(claims),
     )
-        .prop_map(|(request, identity, (peer, client, port), server_name, claims)| Call {
-            request,
-            identity,
-            peer,
-            client,
-            port,
-            server_name,
-            claims,
-        })
+        .prop_map(
+            |(request, identity, (peer, client, port), server_name, claims)| Call {
+                request,
+                identity,
+                peer,
+                client,
+                port,
+                server_name,
+                claims,
+            },
+        )
 }
 
 proptest! {
@@ -331,22 +357,29 @@ fn thousand(policy: impl Fn(usize) -> Policy) -> CompiledRules {
 #[test]
 fn policies_that_cannot_hold_are_not_looked_at() {
     let identity = |pattern: Pattern| Condition::Is(Source::Authenticated(Some(pattern.into())));
-    let method = || Condition::Is(Target::Header(HeaderCondition::text(":method", TextMatch::exact("PUT"))));
+    let method = || {
+        Condition::Is(Target::Header(HeaderCondition::text(
+            ":method",
+            TextMatch::exact("PUT"),
+        )))
+    };
     let path = |pattern: Pattern| Condition::Is(Target::Path(pattern.into()));
     // All ask for a method; twenty groups ask for a namespace each.
     let of_namespaces = thousand(|number| Policy {
         permissions: vec![Condition::All(vec![method(), path(Pattern::Prefix("/".into()))])],
-        principals: vec![Condition::All(vec![Condition::OneOf(vec![identity(Pattern::Regex(format!(
-            ".*/ns/{}/.*",
-            number % 20
-        )))])])],
+        principals: vec![Condition::All(vec![Condition::OneOf(vec![identity(
+            Pattern::Regex(format!(".*/ns/{}/.*", number % 20)),
+        )])])],
     });
     let mut call = get("/x");
     call.identity = Some("spiffe://td/ns/7/sa/x".into());
     assert_eq!(of_namespaces.looked_at(&call.subject()), 50);
     // Each asks for a path of its own, and all for the same identity.
     let of_paths = thousand(|number| Policy {
-        permissions: vec![path(Pattern::Exact(format!("/{number}"))), path(Pattern::Prefix(format!("/{number}/")))],
+        permissions: vec![
+            path(Pattern::Exact(format!("/{number}"))),
+            path(Pattern::Prefix(format!("/{number}/"))),
+        ],
         principals: vec![identity(Pattern::Exact("spiffe://td/ns/7/sa/x".into()))],
     });
     let looked_at = |path: &str| {

@@ -123,7 +123,10 @@ fn in_order(pieces: &[Box<str>], text: &str) -> bool {
     let [first, middle @ .., last] = pieces else {
         return false;
     };
-    let Some(mut rest) = text.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last)) else {
+    let Some(mut rest) = text
+        .strip_prefix(&**first)
+        .and_then(|rest| rest.strip_suffix(&**last))
+    else {
         return false;
     };
     middle.iter().all(|piece| {
@@ -218,7 +221,10 @@ mod tests {
         assert!(matches!(regex(".+"), Text::Something));
         assert!(matches!(regex(".*/ns/shop/.*"), Text::Pieces(_)));
         assert!(matches!(regex(r"spiffe://.*/sa/a\.b"), Text::Pieces(_)));
-        assert!(matches!(regex("spiffe://.+/ns/shop/(.+/|)sa/web(/.+)?"), Text::Account(_)));
+        assert!(matches!(
+            regex("spiffe://.+/ns/shop/(.+/|)sa/web(/.+)?"),
+            Text::Account(_)
+        ));
         for other in [".*a+", "a.b", ".*.*?", "a|b", "[ab].*", ".*+", r"\d.*", "(?i).*a"] {
             assert!(!matches!(regex(other), Text::Pieces(_)), "{other}");
         }
@@ -228,7 +234,10 @@ mod tests {
     fn the_namespace_in_a_condition_is_known() {
         assert_eq!(regex(".*/ns/shop/.*").namespace(), Some("shop"));
         assert_eq!(regex(".*/ns/shop.*/.*").namespace(), None);
-        assert_eq!(regex("spiffe://.+/ns/shop/(.+/|)sa/web(/.+)?").namespace(), Some("shop"));
+        assert_eq!(
+            regex("spiffe://.+/ns/shop/(.+/|)sa/web(/.+)?").namespace(),
+            Some("shop")
+        );
         let prefix = Text::new(&Pattern::Prefix("spiffe://a/ns/b/".into()).into()).unwrap();
         assert_eq!(prefix.namespace(), Some("b"));
     }

@@ -17,7 +17,11 @@ pub(super) fn of_policy(mesh: &Mesh, key: &Key, object: &AuthorizationPolicy, pr
         let message = messages::not_supported_yet(&field, "no gateway or waypoint applies this policy");
         add(Code::NotSupportedYet, field, message);
     }
-    if let Some(selector) = spec.selector.as_ref().filter(|selector| !selector.match_labels.is_empty()) {
+    if let Some(selector) = spec
+        .selector
+        .as_ref()
+        .filter(|selector| !selector.match_labels.is_empty())
+    {
         let mut pods = mesh.kind(Kind::Pod).filter_map(|stored| match &stored.resource {
             Resource::Pod(pod) => Some(pod),
             _ => None,
@@ -30,12 +34,20 @@ pub(super) fn of_policy(mesh: &Mesh, key: &Key, object: &AuthorizationPolicy, pr
             let labels = selector.match_labels.iter();
             let labels: Vec<_> = labels.map(|(name, value)| format!("{name}={value}")).collect();
             let message = messages::no_matching_workloads(&labels.join(","));
-            add(Code::NoMatchingWorkloadsFound, "spec.selector".to_owned(), message);
+            add(
+                Code::NoMatchingWorkloadsFound,
+                "spec.selector".to_owned(),
+                message,
+            );
         }
     }
     // No provider is known yet.
     if spec.action() == Action::Custom {
         let message = messages::provider_not_found(spec.provider_name());
-        add(Code::ReferencedResourceNotFound, "spec.provider.name".to_owned(), message);
+        add(
+            Code::ReferencedResourceNotFound,
+            "spec.provider.name".to_owned(),
+            message,
+        );
     }
 }

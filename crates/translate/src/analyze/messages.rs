@@ -43,7 +43,9 @@ pub fn unknown_destination_rule_host(host: &str) -> String {
 
 /// IST0101: somebody else who decides.
 pub fn provider_not_found(name: &str) -> String {
-    format!("Referenced provider not found: {name:?}; requests and connections that the rules apply to are refused")
+    format!(
+        "Referenced provider not found: {name:?}; requests and connections that the rules apply to are refused"
+    )
 }
 
 /// IST0127.

@@ -3,8 +3,8 @@
 use resources::istio::authorization_policy::Attribute;
 use snapshot::Subnet;
 use snapshot::authorization::{
-    Condition, HeaderCondition, JWT_METADATA, JWT_PAYLOAD, MetadataMatch, Pattern, Permission, Principal, Source,
-    Target, TextMatch, ValueMatch,
+    Condition, HeaderCondition, JWT_METADATA, JWT_PAYLOAD, MetadataMatch, Pattern, Permission, Principal,
+    Source, Target, TextMatch, ValueMatch,
 };
 
 const SPIFFE: &str = "spiffe://";
@@ -87,9 +87,7 @@ pub(super) fn trust_domain(value: &str) -> Principal {
     identity(match value.split_once('*') {
         _ if value == "*" => Pattern::Prefix(SPIFFE.to_owned()),
         None => Pattern::Prefix(format!("{SPIFFE}{value}/")),
-        Some((start, end)) => {
-            Pattern::Regex(format!("{SPIFFE}{}[^/]*{}/.*", quoted(start), quoted(end)))
-        }
+        Some((start, end)) => Pattern::Regex(format!("{SPIFFE}{}[^/]*{}/.*", quoted(start), quoted(end))),
     })
 }
 
@@ -131,7 +129,9 @@ fn request_principal(value: &str) -> Principal {
     let (issuer, subject) = match (value, parts) {
         ("*", _) => (any(), any()),
         (_, Some(("*", subject))) => (any(), TextMatch::exact(subject)),
-        (_, Some((issuer, subject))) if value.starts_with('*') => (suffix(&issuer[1..]), TextMatch::exact(subject)),
+        (_, Some((issuer, subject))) if value.starts_with('*') => {
+            (suffix(&issuer[1..]), TextMatch::exact(subject))
+        }
         (_, None) if value.starts_with('*') => (any(), suffix(&value[1..])),
         (_, Some((issuer, "*"))) => (TextMatch::exact(issuer), any()),
         (_, Some((issuer, subject))) => match subject.strip_suffix('*') {
@@ -235,7 +235,10 @@ pub(super) fn server_name(value: &str) -> Permission {
 pub(super) fn is_of_target(attribute: Attribute<'_>) -> bool {
     matches!(
         attribute,
-        Attribute::DestinationIp | Attribute::DestinationPort | Attribute::ConnectionSni | Attribute::Metadata(_)
+        Attribute::DestinationIp
+            | Attribute::DestinationPort
+            | Attribute::ConnectionSni
+            | Attribute::Metadata(_)
     )
 }
 
@@ -260,8 +263,14 @@ mod tests {
             (principal("td/ns/*"), prefix("spiffe://td/ns/")),
             (namespace("a-b"), regex(".*/ns/a-b/.*")),
             (namespace("a*b*"), regex(".*/ns/a.*b.*/.*")),
-            (service_account("shop", "web"), regex("spiffe://.+/ns/shop/(.+/|)sa/web(/.+)?")),
-            (service_account("shop", "far/web"), regex("spiffe://.+/ns/far/(.+/|)sa/web(/.+)?")),
+            (
+                service_account("shop", "web"),
+                regex("spiffe://.+/ns/shop/(.+/|)sa/web(/.+)?"),
+            ),
+            (
+                service_account("shop", "far/web"),
+                regex("spiffe://.+/ns/far/(.+/|)sa/web(/.+)?"),
+            ),
             (trust_domain("*"), prefix("spiffe://")),
             (trust_domain("td"), prefix("spiffe://td/")),
             (trust_domain("*.td"), regex(r"spiffe://[^/]*\.td/.*")),

@@ -89,14 +89,18 @@ pub fn custom(scope: &Scope, of: Of) -> Vec<Custom> {
     let writer = Writer::new(&scope.settings, of);
     let mut providers: BTreeMap<&str, Vec<&AuthorizationPolicy>> = BTreeMap::new();
     for policy in policies(scope, Action::Custom) {
-        providers.entry(policy.spec.provider_name()).or_default().push(policy);
+        providers
+            .entry(policy.spec.provider_name())
+            .or_default()
+            .push(policy);
     }
     let providers = providers.into_iter().map(|(provider, policies)| {
         let prefix = match provider {
             "" => format!("{CUSTOM}-"),
             provider => format!("{CUSTOM}-{provider}-"),
         };
-        let (tried, enforced): (Vec<_>, Vec<_>) = policies.into_iter().partition(|policy| policy.is_dry_run());
+        let (tried, enforced): (Vec<_>, Vec<_>) =
+            policies.into_iter().partition(|policy| policy.is_dry_run());
         Custom {
             provider: provider.to_owned(),
             rules: writer.rules(RuleAction::Deny, &prefix, &enforced),

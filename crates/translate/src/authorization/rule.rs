@@ -97,7 +97,14 @@ impl Place<'_> {
     fn operation(self, operation: &Operation) -> Permissions {
         let http = |value: fn(&str) -> Permission| move |text: &str| self.http(|| Ok(value(text)));
         let Operation {
-            hosts, not_hosts, methods, not_methods, paths, not_paths, ports, not_ports,
+            hosts,
+            not_hosts,
+            methods,
+            not_methods,
+            paths,
+            not_paths,
+            ports,
+            not_ports,
         } = operation;
         let mut conditions = self.each((hosts, not_hosts), &http(condition::host))?;
         conditions.extend(self.each((methods, not_methods), &http(condition::method))?);
@@ -118,12 +125,30 @@ impl Place<'_> {
 
     fn source(self, source: &Source) -> Principals {
         let each: [(Attribute<'_>, Values<'_>); 7] = [
-            (Attribute::SourcePrincipal, (&source.principals, &source.not_principals)),
-            (Attribute::RequestPrincipal, (&source.request_principals, &source.not_request_principals)),
-            (Attribute::SourceServiceAccount, (&source.service_accounts, &source.not_service_accounts)),
-            (Attribute::SourceTrustDomain, (&source.trust_domains, &source.not_trust_domains)),
-            (Attribute::SourceNamespace, (&source.namespaces, &source.not_namespaces)),
-            (Attribute::RemoteIp, (&source.remote_ip_blocks, &source.not_remote_ip_blocks)),
+            (
+                Attribute::SourcePrincipal,
+                (&source.principals, &source.not_principals),
+            ),
+            (
+                Attribute::RequestPrincipal,
+                (&source.request_principals, &source.not_request_principals),
+            ),
+            (
+                Attribute::SourceServiceAccount,
+                (&source.service_accounts, &source.not_service_accounts),
+            ),
+            (
+                Attribute::SourceTrustDomain,
+                (&source.trust_domains, &source.not_trust_domains),
+            ),
+            (
+                Attribute::SourceNamespace,
+                (&source.namespaces, &source.not_namespaces),
+            ),
+            (
+                Attribute::RemoteIp,
+                (&source.remote_ip_blocks, &source.not_remote_ip_blocks),
+            ),
             (Attribute::SourceIp, (&source.ip_blocks, &source.not_ip_blocks)),
         ];
         let mut conditions = Vec::new();
@@ -145,14 +170,14 @@ impl Place<'_> {
                 self.each((&yes, &no), &|value| Ok(condition::trust_domain(value)))
             }
             Attribute::SourceNamespace => self.each(values, &|value| Ok(condition::namespace(value))),
-            Attribute::SourceServiceAccount => {
-                self.each(values, &|value| Ok(condition::service_account(self.namespace, value)))
-            }
+            Attribute::SourceServiceAccount => self.each(values, &|value| {
+                Ok(condition::service_account(self.namespace, value))
+            }),
             Attribute::SourceIp => self.each(values, &condition::source_ip),
             Attribute::RemoteIp => self.each(values, &condition::remote_ip),
-            Attribute::RequestHeader(name) => {
-                self.each(values, &|value| self.http(|| condition::request_header(name, value)))
-            }
+            Attribute::RequestHeader(name) => self.each(values, &|value| {
+                self.http(|| condition::request_header(name, value))
+            }),
             Attribute::RequestPrincipal => self.together(values, &|values| {
                 self.http(|| Ok(condition::request_principals(values)))
             }),
@@ -164,7 +189,9 @@ impl Place<'_> {
     }
 
     fn claim(self, values: Values<'_>, name: &str) -> Principals {
-        self.together(values, &|values| self.http(|| condition::request_claim(name, values)))
+        self.together(values, &|values| {
+            self.http(|| condition::request_claim(name, values))
+        })
     }
 
     /// What only requests have.
@@ -176,7 +203,11 @@ impl Place<'_> {
     }
 
     /// One of the values, and none of the others; each value is a condition of its own.
-    fn each<T>(self, (yes, no): Values<'_>, make: &dyn Fn(&str) -> Result<Condition<T>, Meaningless>) -> All<T> {
+    fn each<T>(
+        self,
+        (yes, no): Values<'_>,
+        make: &dyn Fn(&str) -> Result<Condition<T>, Meaningless>,
+    ) -> All<T> {
         let several = |values: &[String]| -> All<T> {
             let made = values.iter().map(|value| self.checked(make(value)));
             made.filter_map(Result::transpose).collect()

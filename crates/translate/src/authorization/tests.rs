@@ -49,7 +49,10 @@ fn actions_have_a_filter_each_and_audits_come_first() {
         .collect();
     assert_eq!(actions, [RuleAction::Log, RuleAction::Deny, RuleAction::Allow]);
     let denies = names(filters[1].rules.as_ref());
-    assert_eq!(denies, ["ns[shop]-policy[b]-rule[0]", "ns[shop]-policy[b]-rule[1]"]);
+    assert_eq!(
+        denies,
+        ["ns[shop]-policy[b]-rule[0]", "ns[shop]-policy[b]-rule[1]"]
+    );
 }
 
 #[test]
@@ -69,7 +72,10 @@ fn what_is_only_tried_out_leaves_no_rules_in_force() {
 
 #[test]
 fn identities_of_aliases_count_as_the_meshs_own() {
-    let policies = policy("a", "{rules: [{from: [{source: {principals: [cluster.local/ns/a/sa/b]}}]}]}");
+    let policies = policy(
+        "a",
+        "{rules: [{from: [{source: {principals: [cluster.local/ns/a/sa/b]}}]}]}",
+    );
     let settings = json!({"trustDomain": "new", "trustDomainAliases": ["old", "new"]});
     let filters = filters(&scope(&policies, settings), Of::Requests);
     let written = format!("{:?}", filters[0].rules);
@@ -86,13 +92,19 @@ fn somebody_else_is_asked_by_the_name_of_the_rule() {
     assert_eq!((one.provider.as_str(), asked.len()), ("opa", 0));
     let filter = one.clone().asked();
     assert_eq!(filter.rules, None);
-    assert_eq!(names(filter.shadow.as_ref()), ["istio-ext-authz-opa-ns[shop]-policy[a]-rule[0]"]);
+    assert_eq!(
+        names(filter.shadow.as_ref()),
+        ["istio-ext-authz-opa-ns[shop]-policy[a]-rule[0]"]
+    );
     assert_eq!(filter.shadow_prefix, SHADOW_CUSTOM);
     let refused = one.refused();
     let name = "istio-ext-authz-opa-ns[shop]-policy[a]-rule[0]-deny-due-to-bad-CUSTOM-action";
     assert_eq!(names(refused.rules.as_ref()), [name]);
     let rule = RuleReference::parse(name).unwrap();
-    assert_eq!((rule.namespace.as_str(), rule.policy.as_str(), rule.rule), ("shop", "a", 0));
+    assert_eq!(
+        (rule.namespace.as_str(), rule.policy.as_str(), rule.rule),
+        ("shop", "a", 0)
+    );
     // Nobody is known yet.
     assert_eq!(custom_for_requests(&scope).len(), 1);
 }

@@ -75,7 +75,9 @@ mod tests {
     fn policies_of_the_mesh_of_the_namespace_and_of_the_workload_add_up() {
         let labels = |labels: &[(&str, &str)]| -> BTreeMap<String, String> {
             let labels = labels.iter();
-            labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+            labels
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
         };
         let policy = |namespace: &str, name: &str, selector: &[(&str, &str)], target: bool| {
             let mut policy = AuthorizationPolicy {

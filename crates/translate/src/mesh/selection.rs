@@ -55,7 +55,9 @@ mod tests {
             labels: &labels,
         };
         let level = |namespace: &str, selector: &[(&str, &str)]| {
-            let selector = selector.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+            let selector = selector
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()));
             applies(namespace, Some(&selector.collect()), workload, "istio-system")
         };
         assert_eq!(level("istio-system", &[]), Some(Level::Mesh));

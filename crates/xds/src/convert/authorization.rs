@@ -17,8 +17,8 @@ use pb::principal::{Authenticated, Identifier};
 use route::header_matcher::HeaderMatchSpecifier;
 use snapshot::Subnet;
 use snapshot::authorization::{
-    Authorization, Condition, HeaderCondition, HeaderTest, MetadataMatch, Pattern, Permission, Policy, Principal,
-    RuleAction, Rules, Source, Target, TextMatch, ValueMatch, compile_template,
+    Authorization, Condition, HeaderCondition, HeaderTest, MetadataMatch, Pattern, Permission, Policy,
+    Principal, RuleAction, Rules, Source, Target, TextMatch, ValueMatch, compile_template,
 };
 
 use super::proto::{number, pack, refuse, unpack};
@@ -248,7 +248,9 @@ fn source_to_proto(source: &Source) -> Identifier {
         }),
         Source::Told(name) => Identifier::FilterState(matcher::FilterStateMatcher {
             key: PEER_PRINCIPAL.to_owned(),
-            matcher: Some(matcher::filter_state_matcher::Matcher::StringMatch(text_to_proto(name))),
+            matcher: Some(matcher::filter_state_matcher::Matcher::StringMatch(
+                text_to_proto(name),
+            )),
         }),
         Source::DirectAddress(subnet) => Identifier::DirectRemoteIp(range_to_proto(*subnet)),
         Source::ConnectionAddress(subnet) => Identifier::SourceIp(range_to_proto(*subnet)),
@@ -264,7 +266,10 @@ fn told_from_proto(message: matcher::FilterStateMatcher) -> Result<Source, Reaso
         Some(matcher::filter_state_matcher::Matcher::StringMatch(text)) if message.key == PEER_PRINCIPAL => {
             Ok(Source::Told(text_from_proto(text)?))
         }
-        _ => Err(Reason::unsupported(format!("Principal.filter_state {:?}", message.key))),
+        _ => Err(Reason::unsupported(format!(
+            "Principal.filter_state {:?}",
+            message.key
+        ))),
     }
 }
 
@@ -372,7 +377,9 @@ fn header_from_proto(message: route::HeaderMatcher) -> Result<HeaderCondition, R
     let (test, inverted) = match message.header_match_specifier {
         None | Some(HeaderMatchSpecifier::PresentMatch(true)) => (HeaderTest::Present, false),
         Some(HeaderMatchSpecifier::PresentMatch(false)) => (HeaderTest::Present, true),
-        Some(HeaderMatchSpecifier::StringMatch(message)) => (HeaderTest::Text(text_from_proto(message)?), false),
+        Some(HeaderMatchSpecifier::StringMatch(message)) => {
+            (HeaderTest::Text(text_from_proto(message)?), false)
+        }
         Some(HeaderMatchSpecifier::ExactMatch(value)) => (text(Pattern::Exact(value)), false),
         Some(HeaderMatchSpecifier::PrefixMatch(value)) => (text(Pattern::Prefix(value)), false),
         Some(HeaderMatchSpecifier::SuffixMatch(value)) => (text(Pattern::Suffix(value)), false),
@@ -416,7 +423,9 @@ fn metadata_from_proto(message: matcher::MetadataMatcher) -> Result<MetadataMatc
         Some(Segment::Key(key)) => Ok(key),
         None => Err(Reason::missing("MetadataMatcher.path")),
     });
-    let value = message.value.ok_or_else(|| Reason::missing("MetadataMatcher.value"))?;
+    let value = message
+        .value
+        .ok_or_else(|| Reason::missing("MetadataMatcher.value"))?;
     Ok(MetadataMatch {
         filter: message.filter,
         path: path.collect::<Result<_, _>>()?,
@@ -443,7 +452,9 @@ fn value_to_proto(condition: &ValueMatch) -> matcher::ValueMatcher {
         ValueMatch::Bool(wanted) => ValuePattern::BoolMatch(*wanted),
         ValueMatch::Present(wanted) => ValuePattern::PresentMatch(*wanted),
         ValueMatch::Member(one) => ValuePattern::ListMatch(Box::new(matcher::ListMatcher {
-            match_pattern: Some(matcher::list_matcher::MatchPattern::OneOf(Box::new(value_to_proto(one)))),
+            match_pattern: Some(matcher::list_matcher::MatchPattern::OneOf(Box::new(
+                value_to_proto(one),
+            ))),
         })),
         ValueMatch::OneOf(some) => ValuePattern::OrMatch(matcher::OrMatcher {
             value_matchers: some.iter().map(value_to_proto).collect(),
@@ -473,8 +484,10 @@ fn value_from_proto(message: matcher::ValueMatcher) -> Result<ValueMatch, Reason
             }
             None => return Err(Reason::missing("ListMatcher.match_pattern")),
         },
-        ValuePattern::OrMatch(or) => {
-            ValueMatch::OneOf(some(or.value_matchers, value_from_proto, "OrMatcher.value_matchers")?)
-        }
+        ValuePattern::OrMatch(or) => ValueMatch::OneOf(some(
+            or.value_matchers,
+            value_from_proto,
+            "OrMatcher.value_matchers",
+        )?),
     })
 }

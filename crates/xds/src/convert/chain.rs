@@ -21,7 +21,9 @@ use tcp::tcp_proxy::{ClusterSpecifier, TunnelingConfig};
 use super::proto::{
     aggregated, check_aggregated, duration, limit, number, pack, refuse, to_duration, to_limit, unpack,
 };
-use super::{Dialect, access_log, authorization, filter, hash, http_options, protocol, route, server_tls, timeouts};
+use super::{
+    Dialect, access_log, authorization, filter, hash, http_options, protocol, route, server_tls, timeouts,
+};
 use crate::rejected::Reason;
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
@@ -164,10 +166,9 @@ fn filters_from_proto(mut messages: Vec<pb::Filter>) -> Result<(Vec<NetworkFilte
 
 fn network_from_proto(message: pb::Filter) -> Result<Option<NetworkFilter>, Reason> {
     match (message.name.as_str(), &message.config_type) {
-        (
-            "istio.stats" | "istio.metadata_exchange" | "envoy.filters.network.metadata_exchange",
-            _,
-        ) => Ok(None),
+        ("istio.stats" | "istio.metadata_exchange" | "envoy.filters.network.metadata_exchange", _) => {
+            Ok(None)
+        }
         (authorization::NETWORK_FILTER, Some(ConfigType::TypedConfig(any))) => {
             let filter = authorization::network_from_proto(unpack(any, "Filter.typed_config")?)?;
             Ok(Some(NetworkFilter::Authorization(Arc::new(filter))))

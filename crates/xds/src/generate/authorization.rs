@@ -33,11 +33,16 @@ pub(super) fn network_filter() -> BoxedStrategy<NetworkFilter> {
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
-    let action = prop_oneof![Just(RuleAction::Allow), Just(RuleAction::Deny), Just(RuleAction::Log)];
-    let policy = (vec(tree(target()), 1..3), vec(tree(source()), 1..3)).prop_map(|(permissions, principals)| Policy {
-        permissions,
-        principals,
-    });
+    let action = prop_oneof![
+        Just(RuleAction::Allow),
+        Just(RuleAction::Deny),
+        Just(RuleAction::Log)
+    ];
+    let policy =
+        (vec(tree(target()), 1..3), vec(tree(source()), 1..3)).prop_map(|(permissions, principals)| Policy {
+            permissions,
+            principals,
+        });
     (action, btree_map("[a-z\\[\\]-]{1,12}", policy, 0..3))
         .prop_map(|(action, policies)| Rules { action, policies })
 }
@@ -129,14 +134,18 @@ fn metadata() -> impl Strategy<Value = MetadataMatch> {
     ];
     let value = value.prop_recursive(2, 4, 2, |inner| {
         prop_oneof![
-            inner.clone().prop_map(|inner| ValueMatch::Member(Box::new(inner))),
+            inner
+                .clone()
+                .prop_map(|inner| ValueMatch::Member(Box::new(inner))),
             vec(inner, 1..3).prop_map(ValueMatch::OneOf),
         ]
     });
-    (name(), vec(name(), 1..3), value, any::<bool>()).prop_map(|(filter, path, value, invert)| MetadataMatch {
-        filter,
-        path,
-        value,
-        invert,
+    (name(), vec(name(), 1..3), value, any::<bool>()).prop_map(|(filter, path, value, invert)| {
+        MetadataMatch {
+            filter,
+            path,
+            value,
+            invert,
+        }
     })
 }

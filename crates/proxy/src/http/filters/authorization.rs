@@ -113,7 +113,9 @@ fn details(policy: Option<&str>) -> String {
 /// Lets the request pass, or answers it.
 pub(super) fn check(exchange: &mut Exchange<'_>, filter: &Authorization) -> Option<LocalReply> {
     let metrics = &exchange.connection.worker.metrics;
-    let decision = filter.decide(&subject(exchange), |denial, policy| metrics.denied(denial, policy));
+    let decision = filter.decide(&subject(exchange), |denial, policy| {
+        metrics.denied(denial, policy)
+    });
     let record = &mut exchange.record;
     record.log_hint = decision.log_hint.or(record.log_hint);
     record.shadows.extend(decision.shadow);

@@ -57,8 +57,16 @@ fn actions_that_could_never_happen_are_refused() {
     let words = "action without `rules` is meaningless as it will never be triggered, add an empty rule `{}` if you want it \
                  be triggered for every request";
     refused(json!({"action": "DENY"}), "spec.rules", &format!("DENY {words}"));
-    refused(json!({"action": "CUSTOM"}), "spec.rules", &format!("CUSTOM {words}"));
-    refused(json!({"action": "CUSTOM", "rules": [{}]}), "spec.provider", "`provider.name` must not be empty");
+    refused(
+        json!({"action": "CUSTOM"}),
+        "spec.rules",
+        &format!("CUSTOM {words}"),
+    );
+    refused(
+        json!({"action": "CUSTOM", "rules": [{}]}),
+        "spec.provider",
+        "`provider.name` must not be empty",
+    );
     let message = "`provider` must not be with non CUSTOM action, found DENY";
     let with_provider = json!({"action": "DENY", "provider": {"name": "a"}, "rules": [{}]});
     refused(with_provider, "spec.provider", message);
@@ -66,7 +74,10 @@ fn actions_that_could_never_happen_are_refused() {
 
 #[test]
 fn somebody_else_is_not_asked_about_identities() {
-    for (source, name) in [("namespaces", "From.Namespaces"), ("notRequestPrincipals", "From.NotRequestPrincipals")] {
+    for (source, name) in [
+        ("namespaces", "From.Namespaces"),
+        ("notRequestPrincipals", "From.NotRequestPrincipals"),
+    ] {
         let spec = json!({"action": "CUSTOM", "provider": {"name": "a"}, "rules": [{"from": [{"source": {source: ["a"]}}]}]});
         let message = format!("{name} is currently not supported with CUSTOM action");
         refused(spec, "spec.rules[0]", &message);
@@ -82,22 +93,50 @@ fn somebody_else_is_not_asked_about_identities() {
 fn what_is_there_must_say_something() {
     for (spec, field, message) in [
         (rule(json!({"from": []})), "from", "`from` must not be empty"),
-        (rule(json!({"from": [{}]})), "from[0].source", "`from.source` must not be nil"),
-        (rule(json!({"from": [{"source": {}}]})), "from[0].source", "`from.source` must not be empty"),
+        (
+            rule(json!({"from": [{}]})),
+            "from[0].source",
+            "`from.source` must not be nil",
+        ),
+        (
+            rule(json!({"from": [{"source": {}}]})),
+            "from[0].source",
+            "`from.source` must not be empty",
+        ),
         (rule(json!({"to": []})), "to", "`to` must not be empty"),
-        (rule(json!({"to": [{}]})), "to[0].operation", "`to.operation` must not be nil"),
-        (rule(json!({"to": [{"operation": {}}]})), "to[0].operation", "`to.operation` must not be empty"),
+        (
+            rule(json!({"to": [{}]})),
+            "to[0].operation",
+            "`to.operation` must not be nil",
+        ),
+        (
+            rule(json!({"to": [{"operation": {}}]})),
+            "to[0].operation",
+            "`to.operation` must not be empty",
+        ),
         (
             rule(json!({"from": [{"source": {"serviceAccounts": ["a"], "namespaces": ["b"]}}]})),
             "from[0].source",
             "cannot set serviceAccounts with namespaces or principals",
         ),
     ] {
-        refused(spec, &format!("spec.rules[0].{field}"), &format!("{message}, found at rule 0"));
+        refused(
+            spec,
+            &format!("spec.rules[0].{field}"),
+            &format!("{message}, found at rule 0"),
+        );
     }
-    refused(rule(json!({"when": [{"key": ""}]})), "spec.rules[0].when[0]", "`key` must not be empty");
+    refused(
+        rule(json!({"when": [{"key": ""}]})),
+        "spec.rules[0].when[0]",
+        "`key` must not be empty",
+    );
     let message = "at least one of `values` or `notValues` must be set for key source.ip";
-    refused(rule(json!({"when": [{"key": "source.ip"}]})), "spec.rules[0].when[0]", message);
+    refused(
+        rule(json!({"when": [{"key": "source.ip"}]})),
+        "spec.rules[0].when[0]",
+        message,
+    );
 }
 
 #[test]
@@ -107,10 +146,26 @@ fn values_that_mean_nothing_are_refused() {
         ("ipBlocks", "10.0.0.256", "bad IP address (10.0.0.256)"),
         ("notIpBlocks", "10.0.0.0/33", "bad CIDR range (10.0.0.0/33)"),
         ("remoteIpBlocks", "10.0.0.0/08", "bad CIDR range (10.0.0.0/08)"),
-        ("trustDomains", "a*b", "wildcard is only allowed at the start or end, found in TrustDomains: \"a*b\""),
-        ("trustDomains", "*a*", "at most one wildcard is allowed, found in TrustDomains: \"*a*\""),
-        ("notTrustDomains", "a/b", "trust domain must not contain '/', found in NotTrustDomains: \"a/b\""),
-        ("serviceAccounts", "a*", "wildcard not allowed, found in ServiceAccounts"),
+        (
+            "trustDomains",
+            "a*b",
+            "wildcard is only allowed at the start or end, found in TrustDomains: \"a*b\"",
+        ),
+        (
+            "trustDomains",
+            "*a*",
+            "at most one wildcard is allowed, found in TrustDomains: \"*a*\"",
+        ),
+        (
+            "notTrustDomains",
+            "a/b",
+            "trust domain must not contain '/', found in NotTrustDomains: \"a/b\"",
+        ),
+        (
+            "serviceAccounts",
+            "a*",
+            "wildcard not allowed, found in ServiceAccounts",
+        ),
         (
             "serviceAccounts",
             "a/b/c",
@@ -155,13 +210,37 @@ fn attributes_are_known_ones() {
     for (key, values, message) in [
         ("source.ip", "a", "bad IP address (a)"),
         ("destination.port", "x", "bad port (x)"),
-        ("request.headers", "a", "bad key (request.headers): should have format a[b]"),
-        ("request.headers[]", "a", "bad key (request.headers[]): should have format a[b]"),
-        ("destination.labels[a]", "a", "attribute destination.labels[a] is replaced by the workload selector"),
-        ("destination.user", "a", "deprecated attribute destination.user: only supported in v1alpha1"),
-        ("destination.namespace", "a", "attribute destination.namespace is replaced by the metadata.namespace"),
+        (
+            "request.headers",
+            "a",
+            "bad key (request.headers): should have format a[b]",
+        ),
+        (
+            "request.headers[]",
+            "a",
+            "bad key (request.headers[]): should have format a[b]",
+        ),
+        (
+            "destination.labels[a]",
+            "a",
+            "attribute destination.labels[a] is replaced by the workload selector",
+        ),
+        (
+            "destination.user",
+            "a",
+            "deprecated attribute destination.user: only supported in v1alpha1",
+        ),
+        (
+            "destination.namespace",
+            "a",
+            "attribute destination.namespace is replaced by the metadata.namespace",
+        ),
         ("source.labels[a]", "a", "unknown attribute: source.labels[a]"),
-        ("source.principal", "", "empty value not allowed, found in source.principal"),
+        (
+            "source.principal",
+            "",
+            "empty value not allowed, found in source.principal",
+        ),
     ] {
         let spec = rule(json!({"when": [{"key": key, "notValues": [values]}]}));
         let message = format!("invalid `notValue` for `key` {key}: {message}");
@@ -173,12 +252,19 @@ fn attributes_are_known_ones() {
 fn denying_requests_alone_is_warned_of_because_it_denies_every_connection() {
     let warned = |rule: Value| {
         let found = of(json!({"action": "DENY", "rules": [rule]}));
-        assert!(found.iter().all(|(level, ..)| *level == Level::Warning), "{found:#?}");
+        assert!(
+            found.iter().all(|(level, ..)| *level == Level::Warning),
+            "{found:#?}"
+        );
         found.len() == 1 && found[0].2.contains("deny all traffic to TCP ports")
     };
     assert!(warned(json!({"to": [{"operation": {"methods": ["GET"]}}]})));
-    assert!(warned(json!({"from": [{"source": {"requestPrincipals": ["*"]}}]})));
-    assert!(!warned(json!({"to": [{"operation": {"methods": ["GET"], "ports": ["80"]}}]})));
+    assert!(warned(
+        json!({"from": [{"source": {"requestPrincipals": ["*"]}}]})
+    ));
+    assert!(!warned(
+        json!({"to": [{"operation": {"methods": ["GET"], "ports": ["80"]}}]})
+    ));
     assert!(!warned(json!({"from": [{"source": {"namespaces": ["a"]}}]})));
     assert!(!warned(json!({})));
 }

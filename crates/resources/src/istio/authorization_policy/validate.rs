@@ -34,7 +34,10 @@ impl AuthorizationPolicy {
         self.dry_run(&mut report);
         self.action(&mut report);
         for (index, rule) in spec.rules.iter().enumerate() {
-            let place = Place { report: &mut report, index };
+            let place = Place {
+                report: &mut report,
+                index,
+            };
             place.rule(rule);
             if spec.action() == Action::Deny && denies_all_of_tcp(rule) {
                 report.warning(
@@ -48,11 +51,18 @@ impl AuthorizationPolicy {
     }
 
     fn dry_run(&self, report: &mut Report) {
-        let Some(stated) = self.metadata.annotations.get(DRY_RUN) else { return };
+        let Some(stated) = self.metadata.annotations.get(DRY_RUN) else {
+            return;
+        };
         let field = format!("metadata.annotations[{DRY_RUN}]");
-        let known = ["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
+        let known = [
+            "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False",
+        ];
         if !known.contains(&stated.as_str()) {
-            report.warning(&field, format!("{stated:?} is neither true nor false: the policy is enforced"));
+            report.warning(
+                &field,
+                format!("{stated:?} is neither true nor false: the policy is enforced"),
+            );
         } else if self.is_dry_run() && matches!(self.spec.action(), Action::Audit | Action::Custom) {
             let message = format!("a dry run is for ALLOW and DENY, found {}", self.spec.action());
             report.warning(&field, message);
@@ -136,7 +146,11 @@ fn denies_all_of_tcp(rule: &Rule) -> bool {
         .iter()
         .any(|values| !values.is_empty())
     };
-    let mut sources = rule.from().iter().filter_map(|from| from.source.as_ref()).peekable();
+    let mut sources = rule
+        .from()
+        .iter()
+        .filter_map(|from| from.source.as_ref())
+        .peekable();
     let mut operations = rule.to().iter().filter_map(|to| to.operation.as_ref()).peekable();
     let (from, to) = (sources.peek().is_some(), operations.peek().is_some());
     let by_port = operations.any(|operation| !operation.ports.is_empty() || !operation.not_ports.is_empty());
@@ -215,7 +229,11 @@ impl Place<'_> {
             (&source.remote_ip_blocks, "RemoteIpBlocks", networks),
             (&source.not_remote_ip_blocks, "NotRemoteIpBlocks", networks),
             (&source.service_accounts, "ServiceAccounts", service_accounts),
-            (&source.not_service_accounts, "NotServiceAccounts", service_accounts),
+            (
+                &source.not_service_accounts,
+                "NotServiceAccounts",
+                service_accounts,
+            ),
             (&source.trust_domains, "TrustDomains", trust_domains),
             (&source.not_trust_domains, "NotTrustDomains", trust_domains),
         ] {
@@ -286,7 +304,9 @@ fn networks(_: &str, values: &[String]) -> Result<(), String> {
             Err(_) => Err(format!("bad IP address ({value})")),
         },
         Some((address, length)) => {
-            let most = address.parse().map(|address: IpAddr| if address.is_ipv4() { 32 } else { 128 });
+            let most = address
+                .parse()
+                .map(|address: IpAddr| if address.is_ipv4() { 32 } else { 128 });
             let fits = |length: u8| most.is_ok_and(|most| length <= most);
             // A length has one form.
             let plain = length == "0" || !length.starts_with(['0', '+']);
@@ -308,18 +328,26 @@ fn ports(_: &str, values: &[String]) -> Result<(), String> {
 
 fn wildcards(name: &str, values: &[String]) -> Result<(), String> {
     not_empty(name, values)?;
-    values.iter().try_for_each(|value| match value.matches('*').count() {
-        0 => Ok(()),
-        1 if value.starts_with('*') || value.ends_with('*') => Ok(()),
-        1 => Err(format!("wildcard is only allowed at the start or end, found in {name}: {value:?}")),
-        _ => Err(format!("at most one wildcard is allowed, found in {name}: {value:?}")),
-    })
+    values
+        .iter()
+        .try_for_each(|value| match value.matches('*').count() {
+            0 => Ok(()),
+            1 if value.starts_with('*') || value.ends_with('*') => Ok(()),
+            1 => Err(format!(
+                "wildcard is only allowed at the start or end, found in {name}: {value:?}"
+            )),
+            _ => Err(format!(
+                "at most one wildcard is allowed, found in {name}: {value:?}"
+            )),
+        })
 }
 
 fn trust_domains(name: &str, values: &[String]) -> Result<(), String> {
     wildcards(name, values)?;
     match values.iter().find(|value| value.contains('/')) {
-        Some(value) => Err(format!("trust domain must not contain '/', found in {name}: {value:?}")),
+        Some(value) => Err(format!(
+            "trust domain must not contain '/', found in {name}: {value:?}"
+        )),
         None => Ok(()),
     }
 }
@@ -339,9 +367,13 @@ fn service_accounts(name: &str, values: &[String]) -> Result<(), String> {
             return Err(format!("{limit}, found {value:?} in {name}"));
         }
         match value.split_once('/') {
-            Some((_, account)) if account.contains('/') => Err(format!("{FORMAT}, found {value:?} in {name}")),
+            Some((_, account)) if account.contains('/') => {
+                Err(format!("{FORMAT}, found {value:?} in {name}"))
+            }
             Some(("", _)) => Err(format!("{FORMAT}, found empty namespace {value:?} in {name}")),
-            Some((_, "")) => Err(format!("{FORMAT}, found empty serviceAccount {value:?} in {name}")),
+            Some((_, "")) => Err(format!(
+                "{FORMAT}, found empty serviceAccount {value:?} in {name}"
+            )),
             Some(_) | None => Ok(()),
         }
     })
@@ -356,7 +388,11 @@ fn paths(name: &str, values: &[String]) -> Result<(), String> {
 fn path_template(name: &str, path: &str) -> Result<(), String> {
     let is_template = path.contains(MATCH_ONE) || path.contains(MATCH_REST);
     let path = path.trim_matches('/');
-    let wrong = |why: &str| Err(format!("invalid or unsupported path {path}, found in {name}. {why}"));
+    let wrong = |why: &str| {
+        Err(format!(
+            "invalid or unsupported path {path}, found in {name}. {why}"
+        ))
+    };
     let mut ended = false;
     for segment in path.split('/') {
         match segment {
