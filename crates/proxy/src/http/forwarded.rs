@@ -81,10 +81,13 @@ pub(crate) fn request(request: &mut Request, connection: &Connection) {
 /// The client, as proxies before say; who connected, where nobody says anything. After [`request`].
 pub(crate) fn client(request: &Request, connection: &Connection) -> IpAddr {
     // At the edge, what others say was weighed already.
-    let said = match connection.chain.handler.options.edge {
-        Some(_) => request.fields.text("x-envoy-external-address"),
-        None => request.fields.text("x-forwarded-for"),
+    let name = match connection.chain.handler.options.edge {
+        Some(_) => "x-envoy-external-address",
+        None => "x-forwarded-for",
     };
+    // Several lines are one list, and the proxy before wrote the end of it.
+    let said = request.fields.all(name).last();
+    let said = said.and_then(|said| std::str::from_utf8(said).ok());
     let last = said.and_then(|said| said.rsplit(',').next());
     last.and_then(|address| address.trim().parse().ok())
         .unwrap_or(connection.ends.peer.ip())

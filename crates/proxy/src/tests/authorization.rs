@@ -285,6 +285,9 @@ async fn the_peer_is_who_connected_and_the_client_is_who_proxies_say() {
     assert_eq!(client.call(&forwarded("192.0.2.1, 10.1.1.1")).await.status, 200);
     assert_eq!(client.call(&forwarded("10.1.1.1, 192.0.2.1")).await.status, 403);
     assert_eq!(client.call(&forwarded("10.1.1.1, nobody")).await.status, 403);
+    // Whoever adds a line of its own gains nothing by it.
+    let lines = forwarded("10.1.1.1\r\nx-forwarded-for: 192.0.2.1");
+    assert_eq!(client.call(&lines).await.status, 403);
 }
 
 #[tokio::test]
