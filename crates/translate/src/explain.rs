@@ -241,7 +241,10 @@ fn denied_by(filter: &Authorization, of_requests: bool, call: &Call) -> Option<D
         claims,
     } = &call.caller;
     let forwarded = request.and_then(|request| {
-        let said = request.headers.iter().rfind(|(name, _)| name == "x-forwarded-for");
+        let said = request
+            .headers
+            .iter()
+            .rfind(|(name, _)| name == "x-forwarded-for");
         said?.1.rsplit(',').next()?.trim().parse().ok()
     });
     let subject = Subject {

@@ -319,7 +319,7 @@ async fn a_dry_run_tells_what_would_have_been_and_changes_nothing() {
     let line = "%RESPONSE_CODE% %DYNAMIC_METADATA(envoy.filters.http.rbac:istio_dry_run_deny_shadow_engine_result)% \
                 %DYNAMIC_METADATA(envoy.filters.http.rbac:istio_dry_run_deny_shadow_effective_policy_id)%\n";
     let requests = [GET, "GET /b HTTP/1.1\r\nhost: x\r\n\r\n"];
-    let lines = logged(guarded(&backend, &[filter.clone()]), line, &requests).await;
+    let lines = logged(guarded(&backend, std::slice::from_ref(&filter)), line, &requests).await;
     assert_eq!(lines, ["200 denied tried", "200 allowed -"]);
     let world = World::start(guarded(&backend, &[filter])).await;
     assert_eq!(world.call(GET).await.status, 200);

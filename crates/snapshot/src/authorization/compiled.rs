@@ -49,6 +49,9 @@ pub(super) enum Node {
     Is(Leaf),
 }
 
+/// Compiles a simple condition.
+type Compile<'c, T> = dyn Fn(&T) -> Result<Leaf, String> + 'c;
+
 /// A simple condition, ready to run.
 #[derive(Clone, Debug)]
 pub(super) enum Leaf {
@@ -188,7 +191,7 @@ impl Node {
         ]))
     }
 
-    fn new<T>(condition: &Condition<T>, leaf: &dyn Fn(&T) -> Result<Leaf, String>) -> Result<Self, String> {
+    fn new<T>(condition: &Condition<T>, leaf: &Compile<'_, T>) -> Result<Self, String> {
         let several = |all: &[Condition<T>]| -> Result<Vec<Self>, String> {
             all.iter().map(|one| Self::new(one, leaf)).collect()
         };

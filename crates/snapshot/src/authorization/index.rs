@@ -13,6 +13,8 @@ use super::text::{NAMESPACE, Text};
 /// Numbers of policies, ascending.
 type List = Vec<u32>;
 type Exact = HashMap<Box<str>, List>;
+/// Takes lists of policies.
+pub(super) type Each<'e> = dyn FnMut(&[u32]) + 'e;
 
 /// Longest authority that is looked up; none that DNS knows is longer.
 const LONGEST_HOST: usize = 320;
@@ -93,7 +95,7 @@ impl Index {
     }
 
     /// Calls `each` with lists of policies; one that is in none of them does not hold.
-    pub(super) fn candidates(&self, subject: &Subject<'_>, each: &mut dyn FnMut(&[u32])) {
+    pub(super) fn candidates(&self, subject: &Subject<'_>, each: &mut Each<'_>) {
         each(&self.others);
         if !self.ports.is_empty()
             && let Some(list) = self.ports.get(&subject.destination.port())
@@ -112,7 +114,7 @@ impl Index {
         }
     }
 
-    fn of_identity(&self, identity: &str, each: &mut dyn FnMut(&[u32])) {
+    fn of_identity(&self, identity: &str, each: &mut Each<'_>) {
         look_up(&self.identities, identity, each);
         self.identity_prefixes.of(identity, each);
         if self.namespaces.is_empty() {
@@ -128,7 +130,7 @@ impl Index {
         }
     }
 
-    fn of_host(&self, authority: &str, each: &mut dyn FnMut(&[u32])) {
+    fn of_host(&self, authority: &str, each: &mut Each<'_>) {
         if self.hosts.is_empty() || authority.len() > LONGEST_HOST {
             return;
         }
@@ -143,7 +145,7 @@ impl Index {
     }
 }
 
-fn look_up(exact: &Exact, text: &str, each: &mut dyn FnMut(&[u32])) {
+fn look_up(exact: &Exact, text: &str, each: &mut Each<'_>) {
     if !exact.is_empty()
         && let Some(list) = exact.get(text)
     {
@@ -194,7 +196,7 @@ impl Prefixes {
         None
     }
 
-    fn of(&self, text: &str, each: &mut dyn FnMut(&[u32])) {
+    fn of(&self, text: &str, each: &mut Each<'_>) {
         let after = self.sorted.partition_point(|prefix| *prefix.text <= *text);
         let mut found = self.longest(after.checked_sub(1), text);
         while let Some(at) = found {

@@ -29,6 +29,8 @@ pub(super) struct Skipped;
 type Values<'v> = (&'v [String], &'v [String]);
 /// Conditions that all must hold, or nothing where the rule is skipped.
 type All<T> = Result<Vec<Condition<T>>, Skipped>;
+/// What becomes of one value.
+type Made<T> = Result<Condition<T>, Meaningless>;
 type Permissions = All<snapshot::authorization::Target>;
 type Principals = All<snapshot::authorization::Source>;
 
@@ -203,11 +205,7 @@ impl Place<'_> {
     }
 
     /// One of the values, and none of the others; each value is a condition of its own.
-    fn each<T>(
-        self,
-        (yes, no): Values<'_>,
-        make: &dyn Fn(&str) -> Result<Condition<T>, Meaningless>,
-    ) -> All<T> {
+    fn each<T>(self, (yes, no): Values<'_>, make: &dyn Fn(&str) -> Made<T>) -> All<T> {
         let several = |values: &[String]| -> All<T> {
             let made = values.iter().map(|value| self.checked(make(value)));
             made.filter_map(Result::transpose).collect()
@@ -224,11 +222,7 @@ impl Place<'_> {
     }
 
     /// One of the values, and none of the others; all values together are one condition.
-    fn together<T>(
-        self,
-        (yes, no): Values<'_>,
-        make: &dyn Fn(&[String]) -> Result<Condition<T>, Meaningless>,
-    ) -> All<T> {
+    fn together<T>(self, (yes, no): Values<'_>, make: &dyn Fn(&[String]) -> Made<T>) -> All<T> {
         let mut conditions = Vec::new();
         if !yes.is_empty() {
             conditions.extend(self.checked(make(yes))?);

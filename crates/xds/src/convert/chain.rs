@@ -157,14 +157,14 @@ fn filters_from_proto(mut messages: Vec<pb::Filter>) -> Result<(Vec<NetworkFilte
         .pop()
         .ok_or_else(|| Reason::missing("FilterChain.filters"))?;
     let filters: Vec<_> = messages
-        .into_iter()
+        .iter()
         .filter_map(|message| network_from_proto(message).transpose())
         .collect::<Result<_, _>>()?;
     let handler = handler_from_proto(last)?;
     Ok((filters, handler))
 }
 
-fn network_from_proto(message: pb::Filter) -> Result<Option<NetworkFilter>, Reason> {
+fn network_from_proto(message: &pb::Filter) -> Result<Option<NetworkFilter>, Reason> {
     match (message.name.as_str(), &message.config_type) {
         ("istio.stats" | "istio.metadata_exchange" | "envoy.filters.network.metadata_exchange", _) => {
             Ok(None)

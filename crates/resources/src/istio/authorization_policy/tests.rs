@@ -5,12 +5,14 @@ use serde_json::{Value, json};
 use crate::{Level, Resource};
 
 fn findings(annotations: Value, spec: Value) -> Vec<(Level, String, String)> {
-    let object = json!({
+    let mut object = json!({
         "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
-        "metadata": {"name": "a", "namespace": "shop", "annotations": annotations}, "spec": spec,
+        "metadata": {"name": "a", "namespace": "shop"},
     });
+    object["metadata"]["annotations"] = annotations;
+    object["spec"] = spec;
     let decoded = Resource::from_object(&object).unwrap();
-    assert_eq!(decoded.warnings, [], "{spec}");
+    assert_eq!(decoded.warnings, [], "{object}");
     let problems = decoded.resource.validate();
     let finding = |problem: crate::Problem| (problem.level(), problem.field, problem.message);
     problems.into_iter().map(finding).collect()
@@ -22,13 +24,14 @@ fn of(spec: Value) -> Vec<(Level, String, String)> {
 
 #[track_caller]
 fn refused(spec: Value, field: &str, message: &str) {
-    let found = of(spec.clone());
+    let shown = spec.to_string();
+    let found = of(spec);
     let expected = (Level::Error, field.to_owned(), message.to_owned());
-    assert!(found.contains(&expected), "{spec}: {found:#?}");
+    assert!(found.contains(&expected), "{shown}: {found:#?}");
 }
 
 fn rule(rule: Value) -> Value {
-    json!({"rules": [rule]})
+    json!({"rules": Value::Array(vec![rule])})
 }
 
 #[test]
