@@ -31,6 +31,9 @@ type Values<'v> = (&'v [String], &'v [String]);
 type All<T> = Result<Vec<Condition<T>>, Skipped>;
 /// What becomes of one value.
 type Made<T> = Result<Condition<T>, Meaningless>;
+type Make<'m, T> = dyn Fn(&str) -> Made<T> + 'm;
+/// The same for all values of a field together.
+type MakeOfAll<'m, T> = dyn Fn(&[String]) -> Made<T> + 'm;
 type Permissions = All<snapshot::authorization::Target>;
 type Principals = All<snapshot::authorization::Source>;
 
@@ -205,7 +208,7 @@ impl Place<'_> {
     }
 
     /// One of the values, and none of the others; each value is a condition of its own.
-    fn each<T>(self, (yes, no): Values<'_>, make: &dyn Fn(&str) -> Made<T>) -> All<T> {
+    fn each<T>(self, (yes, no): Values<'_>, make: &Make<'_, T>) -> All<T> {
         let several = |values: &[String]| -> All<T> {
             let made = values.iter().map(|value| self.checked(make(value)));
             made.filter_map(Result::transpose).collect()
@@ -222,7 +225,7 @@ impl Place<'_> {
     }
 
     /// One of the values, and none of the others; all values together are one condition.
-    fn together<T>(self, (yes, no): Values<'_>, make: &dyn Fn(&[String]) -> Made<T>) -> All<T> {
+    fn together<T>(self, (yes, no): Values<'_>, make: &MakeOfAll<'_, T>) -> All<T> {
         let mut conditions = Vec::new();
         if !yes.is_empty() {
             conditions.extend(self.checked(make(yes))?);
