@@ -16,6 +16,9 @@ pub(crate) struct Calls {
     /// Other files of the mesh, by path in the repository.
     #[serde(default)]
     pub(crate) with: Vec<String>,
+    /// The settings of the mesh (Istio's MeshConfig).
+    #[serde(default)]
+    pub(crate) mesh: serde_json::Map<String, serde_json::Value>,
     #[serde(default)]
     pub(crate) calls: Vec<OneCall>,
 }
@@ -53,6 +56,10 @@ pub(crate) struct OneCall {
     /// The policy that refuses, and the line of its rule in `input.yaml`: `shop/viewers:7`; `none`.
     #[serde(default)]
     pub(crate) denied_by: Option<String>,
+    /// The clusters of those who are asked whether the call may pass, and the line of the rule because of which they
+    /// are: `outbound|9000||authz.shop.svc.cluster.local for shop/viewers:7`.
+    #[serde(default)]
+    pub(crate) asks: Vec<String>,
 }
 
 impl OneCall {

@@ -18,13 +18,14 @@ mod calls;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use resources::{Key, Kind, yaml};
 use similar::TextDiff;
-use snapshot::Snapshot;
+use snapshot::{Origin, Snapshot};
 use tests::text_of;
 use translate::explain::Denied;
-use translate::{Mesh, Node, Scope, analyze, explain};
+use translate::{Mesh, MeshSettings, Node, Scope, analyze, explain};
 
 use calls::{Calls, outcome_text};
 
@@ -65,7 +66,8 @@ fn run(root: &Path, case: &Path, bless: bool) -> Failures {
             .for_each(|problem| writeln!(messages, "{problem}").unwrap());
         found.extend(read.resources);
     }
-    let mesh = Mesh::of(found);
+    let settings = MeshSettings::read(&calls.mesh).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mesh = Mesh::of(found).with_settings(Arc::new(settings));
     analyze(&mesh)
         .iter()
         .for_each(|problem| writeln!(messages, "{problem}").unwrap());
@@ -87,6 +89,7 @@ fn run(root: &Path, case: &Path, bless: bool) -> Failures {
     let mut failures = check_calls(&name, &snapshot, &calls);
     let input = std::fs::read_to_string(case.join("input.yaml")).unwrap_or_default();
     failures += &check_denials(&name, &snapshot, &calls, &input);
+    failures += &check_questions(&name, &snapshot, &calls, &input);
     failures += &compare(&name, &case.join("snapshot.yaml"), &written, bless);
     failures += &compare(&name, &case.join("messages.txt"), &messages, bless);
     failures
@@ -146,10 +149,30 @@ fn check_denials(case: &str, snapshot: &Snapshot, calls: &Calls, input: &str) ->
     failures
 }
 
+/// Who else decides about a call, and because of which line.
+fn check_questions(case: &str, snapshot: &Snapshot, calls: &Calls, input: &str) -> Failures {
+    let mut failures = String::new();
+    for call in &calls.calls {
+        let outcome = explain(snapshot, &call.to_call()).expect("a sidecar listens in both directions");
+        let asked = outcome.asked.iter().map(|asked| {
+            let origin = asked.origin.as_ref();
+            let origin = origin.map_or_else(|| "everything".into(), |origin| origin_text(origin, input));
+            format!("{} for {origin}", asked.cluster)
+        });
+        let asked: Vec<_> = asked.collect();
+        if asked != call.asks {
+            writeln!(failures, "{case}: {}\n  asks {asked:?}", call.call).unwrap();
+        }
+    }
+    failures
+}
+
 fn denial_text(denied: &Denied, input: &str) -> String {
-    let Some(origin) = &denied.origin else {
-        return "none".into();
-    };
+    let origin = denied.origin.as_ref();
+    origin.map_or_else(|| "none".into(), |origin| origin_text(origin, input))
+}
+
+fn origin_text(origin: &Origin, input: &str) -> String {
     let steps: Vec<_> = origin.resource.split('/').collect();
     let [.., namespace, _, name] = steps[..] else {
         panic!("{origin:?}")

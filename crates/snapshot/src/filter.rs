@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use crate::ext_authz::{ExtAuthz, TcpExtAuthz};
 use crate::{Authorization, LocalRateLimit};
 use serde::{Deserialize, Serialize};
 
-/// One request filter. The mesh knows its filters; open doors (ext_authz, WASM) will be variants too.
+/// One request filter. The mesh knows its filters; WASM, an open door, will be a variant too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HttpFilter {
@@ -18,6 +19,8 @@ pub enum HttpFilter {
     LocalRateLimit(Option<Box<LocalRateLimit>>),
     /// Who may send what.
     Authorization(Arc<Authorization>),
+    /// Somebody else decides.
+    ExtAuthz(Box<ExtAuthz>),
 }
 
 /// One filter of connections that are not HTTP.
@@ -26,4 +29,6 @@ pub enum HttpFilter {
 pub enum NetworkFilter {
     /// Who may connect.
     Authorization(Arc<Authorization>),
+    /// Somebody else decides.
+    ExtAuthz(Box<TcpExtAuthz>),
 }

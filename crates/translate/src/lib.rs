@@ -16,6 +16,7 @@ mod circuit_breaker;
 mod connection_pool;
 mod destination;
 pub mod explain;
+mod ext_authz;
 mod headers;
 mod load_balancing;
 mod locality;

@@ -12,6 +12,7 @@ use resources::kubernetes::{Pod, TargetPort};
 use snapshot::cluster::ServiceRef;
 use snapshot::{Host, Locality};
 
+use crate::ext_authz::{self, Providers};
 use crate::locality::Setting;
 use crate::mesh::authorization_policies::IndexedPolicy;
 use crate::mesh::endpoints::{Members, place_of, with_place};
@@ -45,6 +46,10 @@ pub struct Scope {
     /// Who may do what with this workload.
     pub(crate) authorization: Vec<IndexedPolicy>,
     pub(crate) settings: Arc<MeshSettings>,
+    /// Services that policies may ask, wherever they can be seen from.
+    pub(crate) providers: Providers,
+    /// Those of them that are not among [`Scope::services`].
+    pub(crate) unseen: Vec<VisibleService>,
     settings_revision: u64,
     hash: u64,
 }
@@ -123,6 +128,8 @@ impl Scope {
                 .map(|(at, seen)| (seen.service.host.clone(), at))
                 .collect(),
             inbound,
+            unseen: unseen(mesh, client, &services),
+            providers: Providers::of(&mesh.services, &mesh.settings.extension_providers),
             services,
             routes,
             settings: mesh.settings.clone(),
@@ -150,7 +157,10 @@ impl Scope {
             (&meta.namespace, &meta.name, policy.revision).hash(&mut hasher);
         }
         self.locality.hash(&mut hasher);
-        for seen in &self.services {
+        for target in self.providers.targets() {
+            target.hash(&mut hasher);
+        }
+        for seen in self.services.iter().chain(&self.unseen) {
             seen.service.hash(&mut hasher);
             seen.members
                 .as_ref()
@@ -176,6 +186,23 @@ impl Scope {
     pub(crate) fn service(&self, host: &str) -> Option<&VisibleService> {
         self.by_host.get(host).map(|at| &self.services[*at])
     }
+}
+
+/// What providers need that nobody else in this namespace may call.
+fn unseen(mesh: &Mesh, client: Client<'_>, services: &[VisibleService]) -> Vec<VisibleService> {
+    let mut unseen: Vec<VisibleService> = Vec::new();
+    for service in ext_authz::services_of(&mesh.services, &mesh.settings.extension_providers) {
+        let mut known = services.iter().chain(&unseen);
+        if !known.any(|seen| seen.service.host == service.host) {
+            unseen.push(VisibleService {
+                members: mesh.endpoints.get(&service.host).cloned(),
+                policy: mesh.policies.find(client, service).cloned(),
+                routes: None,
+                service: service.clone(),
+            });
+        }
+    }
+    unseen
 }
 
 /// VirtualServices by host. Of several for one host the first, that is the oldest, counts.

@@ -52,9 +52,8 @@ pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, cli
         peer: peer.as_deref(),
         server_name: &server_name,
     };
-    if let Some(reason) = chain.network.refuse(&ends, caller, &worker.metrics) {
-        tracing::debug!(reason, destination = %ends.destination, "connection refused");
-        record.termination = Some(reason);
+    if !chain.network.pass(worker, ends, caller, &mut record).await {
+        tracing::debug!(server_name, destination = %ends.destination, "connection refused");
         drop(client);
     } else if let Err(error) = carry(worker, chain, ends, client, &mut record).await {
         tracing::debug!(%error, server_name, destination = %ends.destination, "connection closed");

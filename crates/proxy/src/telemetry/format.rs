@@ -216,7 +216,12 @@ fn of_filters(argument: &str, record: &Record) -> Value<'static> {
             let told = record.shadows.iter().find_map(|shadow| shadow.tells(name));
             told.map(str::to_owned)
         }
-        _ => None,
+        Some((filter, path)) => {
+            let path: Vec<_> = path.split(':').map(str::to_owned).collect();
+            let found = record.metadata.find(filter, &path);
+            found.map(|found| found.as_str().map_or_else(|| found.to_string(), str::to_owned))
+        }
+        None => None,
     };
     Value::maybe(found)
 }

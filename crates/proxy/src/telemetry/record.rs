@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use daemon::clock::{self, Instant};
+use snapshot::ext_authz::MetadataCondition;
+use xds::check::Mutation;
 
 use super::flags::{Flag, Flags};
 use crate::error::ProxyError;
@@ -14,8 +16,13 @@ use crate::http::filters::authorization::Shadow;
 use crate::http::filters::cors::Allowed;
 use crate::http::filters::local_rate_limit::Limits;
 use crate::http::grpc_web::GrpcWeb;
+use crate::metadata::Metadata;
 use crate::telemetry::metrics::Label;
 use crate::upstream::Cluster;
+
+/// The filters whose findings are [`Shadow`]s.
+const HTTP_RULES: &str = "envoy.filters.http.rbac";
+const NETWORK_RULES: &str = "envoy.filters.network.rbac";
 
 /// What is known of one exchange or connection.
 #[derive(Debug)]
@@ -58,6 +65,10 @@ pub(crate) struct Record {
     pub(crate) shadows: Vec<Shadow>,
     /// Whether an audit asks for a line, where one looks at the request.
     pub(crate) log_hint: Option<bool>,
+    /// Changes to the response that a service asked for when it let the request pass.
+    pub(crate) permitted: Vec<Mutation>,
+    /// What filters found out.
+    pub(crate) metadata: Metadata,
     /// The caller speaks gRPC-Web.
     pub(crate) web: Option<GrpcWeb>,
     pub(crate) destination: Option<Label>,
@@ -114,9 +125,27 @@ impl Record {
             limits: None,
             shadows: Vec::new(),
             log_hint: None,
+            permitted: Vec::new(),
+            metadata: Metadata::default(),
             web: None,
             destination: None,
         }
+    }
+
+    /// Whether a condition on what filters found out holds. What rules that were tried out say is theirs.
+    pub(crate) fn satisfies(&self, condition: &MetadataCondition) -> bool {
+        let [name] = condition.path.as_slice() else {
+            return self.metadata.satisfies(condition);
+        };
+        // Where several say it, the last counts.
+        let told = match condition.filter.as_str() {
+            HTTP_RULES | NETWORK_RULES => self.shadows.iter().rev().find_map(|shadow| shadow.tells(name)),
+            _ => None,
+        };
+        told.map_or_else(
+            || self.metadata.satisfies(condition),
+            |told| told.starts_with(&condition.prefix),
+        )
     }
 
     /// One more thing went wrong.

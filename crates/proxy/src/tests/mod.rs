@@ -9,6 +9,7 @@ mod connection_pool;
 mod cors;
 mod desync;
 mod downstream_tls;
+mod ext_authz;
 mod fault;
 mod http1;
 mod http2;

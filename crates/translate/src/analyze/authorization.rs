@@ -5,6 +5,7 @@ use resources::kubernetes::Pod;
 use resources::{AuthorizationPolicy, Code, Key, Kind, Problem, Resource};
 
 use super::messages;
+use crate::ext_authz::Providers;
 use crate::mesh::services::contains_all;
 use crate::{Mesh, ROOT_NAMESPACE};
 
@@ -41,13 +42,11 @@ pub(super) fn of_policy(mesh: &Mesh, key: &Key, object: &AuthorizationPolicy, pr
             );
         }
     }
-    // No provider is known yet.
     if spec.action() == Action::Custom {
-        let message = messages::provider_not_found(spec.provider_name());
-        add(
-            Code::ReferencedResourceNotFound,
-            "spec.provider.name".to_owned(),
-            message,
-        );
+        let providers = Providers::of(&mesh.services, &mesh.settings.extension_providers);
+        if let Some(why) = providers.problem(spec.provider_name()) {
+            let message = messages::provider_not_found(spec.provider_name(), &why);
+            add(Code::ReferencedResourceNotFound, "spec.provider.name".to_owned(), message);
+        }
     }
 }

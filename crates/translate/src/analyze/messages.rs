@@ -41,10 +41,10 @@ pub fn unknown_destination_rule_host(host: &str) -> String {
     format!("The host {host} defined in the DestinationRule does not match any services in the mesh.")
 }
 
-/// IST0101: somebody else who decides.
-pub fn provider_not_found(name: &str) -> String {
+/// IST0101: somebody else who decides, and why that one cannot be asked.
+pub fn provider_not_found(name: &str, why: &str) -> String {
     format!(
-        "Referenced provider not found: {name:?}; requests and connections that the rules apply to are refused"
+        "Referenced provider not found: {name:?}; requests and connections that the rules apply to are refused: {why}"
     )
 }
 

@@ -27,7 +27,7 @@ const SHADOW_ALLOW: &str = "istio_dry_run_allow_";
 const SHADOW_DENY: &str = "istio_dry_run_deny_";
 /// Where it is told whether somebody else has to be asked, and what the names of such rules begin with.
 pub const SHADOW_CUSTOM: &str = "istio_ext_authz_";
-const CUSTOM: &str = "istio-ext-authz";
+pub(crate) const CUSTOM: &str = "istio-ext-authz";
 /// What the names of rules end with that would ask somebody whom nobody knows.
 const BAD_CUSTOM: &str = "-deny-due-to-bad-CUSTOM-action";
 const TCP: &str = "tcp.";
@@ -66,21 +66,14 @@ pub(crate) fn for_connections(scope: &Scope) -> Vec<NetworkFilter> {
         .collect()
 }
 
-/// Filters for requests that somebody else decides about, before tokens are verified. No provider is known yet: what
-/// would be asked of one is refused.
+/// Filters for requests that somebody else decides about, before tokens are verified.
 pub(crate) fn custom_for_requests(scope: &Scope) -> Vec<HttpFilter> {
-    let refused = custom(scope, Of::Requests).into_iter().map(Custom::refused);
-    refused
-        .map(|filter| HttpFilter::Authorization(Arc::new(filter)))
-        .collect()
+    scope.providers.http_filters(custom(scope, Of::Requests))
 }
 
 /// The same for connections.
 pub(crate) fn custom_for_connections(scope: &Scope) -> Vec<NetworkFilter> {
-    let refused = custom(scope, Of::Connections).into_iter().map(Custom::refused);
-    refused
-        .map(|filter| NetworkFilter::Authorization(Arc::new(filter.of_connections())))
-        .collect()
+    scope.providers.network_filters(custom(scope, Of::Connections))
 }
 
 /// What somebody else has to be asked about, by provider. Istio knows several for one workload only behind a flag:
@@ -136,7 +129,7 @@ impl Custom {
 }
 
 /// Statistics of connections have a prefix.
-trait OfConnections {
+pub(crate) trait OfConnections {
     fn of_connections(self) -> Self;
 }
 

@@ -22,7 +22,8 @@ use super::proto::{
     aggregated, check_aggregated, duration, limit, number, pack, refuse, to_duration, to_limit, unpack,
 };
 use super::{
-    Dialect, access_log, authorization, filter, hash, http_options, protocol, route, server_tls, timeouts,
+    Dialect, access_log, authorization, ext_authz, filter, hash, http_options, protocol, route, server_tls,
+    timeouts,
 };
 use crate::rejected::Reason;
 
@@ -148,6 +149,9 @@ fn network_to_proto(filter: &NetworkFilter) -> pb::Filter {
             authorization::NETWORK_FILTER,
             pack(authorization::network_to_proto(filter)),
         ),
+        NetworkFilter::ExtAuthz(filter) => {
+            named(ext_authz::NETWORK_FILTER, pack(ext_authz::network_to_proto(filter)))
+        }
     }
 }
 
@@ -174,6 +178,11 @@ fn network_from_proto(message: &pb::Filter) -> Result<Option<NetworkFilter>, Rea
             Ok(Some(NetworkFilter::Authorization(Arc::new(filter))))
         }
         (authorization::NETWORK_FILTER, _) => Err(Reason::missing("Filter.typed_config")),
+        (ext_authz::NETWORK_FILTER, Some(ConfigType::TypedConfig(any))) => {
+            let filter = ext_authz::network_from_proto(unpack(any, "Filter.typed_config")?)?;
+            Ok(Some(NetworkFilter::ExtAuthz(Box::new(filter))))
+        }
+        (ext_authz::NETWORK_FILTER, _) => Err(Reason::missing("Filter.typed_config")),
         (other, _) => Err(Reason::unsupported(format!("FilterChain.filters {other:?}"))),
     }
 }

@@ -14,7 +14,7 @@ use prost::Message;
 use snapshot::HttpFilter;
 
 use super::proto::{pack, unpack};
-use super::{Dialect, authorization, cors, fault, local_rate_limit, protocol};
+use super::{Dialect, authorization, cors, ext_authz, fault, local_rate_limit, protocol};
 use crate::rejected::Reason;
 
 const ROUTER: &str = "envoy.filters.http.router";
@@ -54,6 +54,8 @@ pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::Http
             authorization::HTTP_FILTER,
             pack(authorization::http_to_proto(filter)),
         )),
+        HttpFilter::ExtAuthz(filter) => (dialect != Dialect::Grpc)
+            .then(|| http_filter(ext_authz::FILTER, pack(ext_authz::to_proto(filter)))),
     });
     let fault = http_filter(fault::FILTER, pack(HttpFault::default()));
     // A gRPC client refuses what it does not know; it is no browser either.
@@ -96,6 +98,10 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
         authorization::HTTP_FILTER => {
             let filter = authorization::http_from_proto(typed(message)?)?;
             Ok(Some(HttpFilter::Authorization(Arc::new(filter))))
+        }
+        ext_authz::FILTER => {
+            let filter = ext_authz::from_proto(typed(message)?)?;
+            Ok(Some(HttpFilter::ExtAuthz(Box::new(filter))))
         }
         _ if message.is_optional => Ok(None),
         other => Err(Reason::unsupported(format!(

@@ -17,6 +17,7 @@ mod cluster;
 mod connection_pool;
 mod cors;
 mod endpoint;
+mod ext_authz;
 mod fault;
 mod filter;
 mod hash;

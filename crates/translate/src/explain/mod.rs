@@ -1,6 +1,8 @@
 //! What would happen to a call: walks a Snapshot as the proxy would, without sockets. It asks the same compiled route
 //! table as the data path, so that what it says is what the proxy does.
 
+mod asked;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ use snapshot::{
 };
 
 use crate::authorization::RuleReference;
+
+pub use asked::Asked;
 
 /// A call, as the proxy would see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +92,9 @@ pub struct Outcome {
     /// Who gets a copy of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
+    /// Who else is asked before that whether the call may pass; the answer is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
     /// Why the call is refused, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<Denied>,
@@ -171,6 +178,7 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         path: None,
         fault: None,
         mirrors: Vec::new(),
+        asked: Vec::new(),
         denied: None,
         answer: Answer::Close,
     };
@@ -178,6 +186,7 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         return Some(outcome);
     };
     outcome.chain = chain.name.clone();
+    outcome.asked = asked::asked(chain, call);
     outcome.denied = denied(chain, call);
     if outcome.denied.is_some() {
         if let (Handler::Http(_), Some(_)) = (&chain.handler, &call.request) {
@@ -221,12 +230,13 @@ fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
         Handler::Http(http) => http.filters.as_slice(),
         Handler::Tcp(_) => &[],
     };
-    let of_connections = chain.filters.iter().map(|filter| match filter {
-        NetworkFilter::Authorization(filter) => (filter, false),
+    let of_connections = chain.filters.iter().filter_map(|filter| match filter {
+        NetworkFilter::Authorization(filter) => Some((filter, false)),
+        NetworkFilter::ExtAuthz(_) => None,
     });
     let of_requests = of_requests.iter().filter_map(|filter| match filter {
         HttpFilter::Authorization(filter) => Some((filter, true)),
-        HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) => None,
+        HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) | HttpFilter::ExtAuthz(_) => None,
     });
     of_connections
         .chain(of_requests)
@@ -234,6 +244,22 @@ fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
 }
 
 fn denied_by(filter: &Authorization, of_requests: bool, call: &Call) -> Option<Denied> {
+    let (rules, _) = CompiledRules::new(filter.rules.as_ref()?);
+    let verdict = rules.judge(&subject(of_requests, call));
+    if verdict.allowed {
+        return None;
+    }
+    Some(Denied {
+        details: format!(
+            "rbac_access_denied_matched_policy[{}]",
+            verdict.policy.unwrap_or("none")
+        ),
+        origin: verdict.policy.and_then(origin),
+    })
+}
+
+/// Who asks for what, in a request or with the connection alone.
+fn subject(of_requests: bool, call: &Call) -> Subject<'_> {
     let request = call.request.as_ref().filter(|_| of_requests);
     let Caller {
         address,
@@ -247,7 +273,7 @@ fn denied_by(filter: &Authorization, of_requests: bool, call: &Call) -> Option<D
             .rfind(|(name, _)| name == "x-forwarded-for");
         said?.1.rsplit(',').next()?.trim().parse().ok()
     });
-    let subject = Subject {
+    Subject {
         request: request.map(|request| RequestFacts::new(request)),
         identity: identity.as_deref(),
         peer: *address,
@@ -255,24 +281,16 @@ fn denied_by(filter: &Authorization, of_requests: bool, call: &Call) -> Option<D
         destination: call.destination,
         server_name: call.server_name.as_deref().unwrap_or_default(),
         claims: claims.as_ref(),
-    };
-    let (rules, _) = CompiledRules::new(filter.rules.as_ref()?);
-    let verdict = rules.judge(&subject);
-    if verdict.allowed {
-        return None;
     }
-    let origin = verdict.policy.and_then(RuleReference::parse).map(|rule| Origin {
-        resource: Key::new(Kind::AuthorizationPolicy, &rule.namespace, &rule.policy)
-            .path()
-            .into(),
+}
+
+/// The rule of that name.
+fn origin(name: &str) -> Option<Origin> {
+    let rule = RuleReference::parse(name)?;
+    let key = Key::new(Kind::AuthorizationPolicy, &rule.namespace, &rule.policy);
+    Some(Origin {
+        resource: key.path().into(),
         field: format!("spec.rules[{}]", rule.rule).into(),
-    });
-    Some(Denied {
-        details: format!(
-            "rbac_access_denied_matched_policy[{}]",
-            verdict.policy.unwrap_or("none")
-        ),
-        origin,
     })
 }
 

@@ -1,6 +1,8 @@
 //! What holds for the whole mesh: the part of Istio's MeshConfig that shapes what proxies do.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/>
 
+pub(crate) mod extension_providers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +15,16 @@ use snapshot::{AccessLog, Format, LogFormat, Template};
 
 use crate::DOMAIN;
 
+use extension_providers::{ExtensionProviders, Provider};
+
 /// Fields of MeshConfig that are read here.
-pub const FIELDS: [&str; 10] = [
+pub const FIELDS: [&str; 11] = [
     "accessLogEncoding",
     "accessLogFile",
     "accessLogFormat",
     "connectTimeout",
     "defaultHttpRetryPolicy",
+    extension_providers::FIELD,
     "h2UpgradePolicy",
     "outboundTrafficPolicy",
     "tcpKeepalive",
@@ -88,6 +93,8 @@ pub struct MeshSettings {
     pub(crate) retries: Option<HttpRetry>,
     trust_domain: Option<String>,
     trust_domain_aliases: Vec<String>,
+    /// Services that policies name.
+    pub(crate) extension_providers: ExtensionProviders,
 }
 
 impl MeshSettings {
@@ -106,6 +113,16 @@ impl MeshSettings {
             retries: typed(mesh, "defaultHttpRetryPolicy")?,
             trust_domain: typed::<String>(mesh, "trustDomain")?.filter(|domain| !domain.is_empty()),
             trust_domain_aliases: typed(mesh, "trustDomainAliases")?.unwrap_or_default(),
+            extension_providers: extension_providers::read(mesh)?,
+        })
+    }
+
+    /// Providers that nothing here uses yet, with their kinds.
+    pub fn unused_providers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let providers = self.extension_providers.iter();
+        providers.filter_map(|(name, provider)| match provider {
+            Provider::Other(kind) => Some((name.as_str(), kind.as_str())),
+            Provider::ExtAuthzHttp(_) | Provider::ExtAuthzGrpc(_) => None,
         })
     }
 
