@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use crate::{
-    bookinfo, compat, curl, echo, echo_basic, echo_client, ext_authz, fortio, gunicorn, helloworld, httpbin, nc,
-    soak, tcp_echo,
+    bookinfo, compat, curl, echo, echo_basic, echo_client, ext_authz, fortio, gunicorn, helloworld, httpbin,
+    nc, soak, tcp_echo,
 };
 
 /// One sample program.

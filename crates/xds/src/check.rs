@@ -171,7 +171,9 @@ pub fn encode(check: Check) -> Vec<u8> {
         request,
         context_extensions: check.context.into_iter().collect(),
         metadata_context: Some(core::Metadata {
-            filter_metadata: metadata.map(|(filter, known)| (filter, to_struct(known))).collect(),
+            filter_metadata: metadata
+                .map(|(filter, known)| (filter, to_struct(known)))
+                .collect(),
             ..Default::default()
         }),
         ..Default::default()
@@ -240,11 +242,14 @@ fn http_request(request: Request) -> attributes::HttpRequest {
         ..Default::default()
     };
     if request.raw_headers {
-        let values = request.headers.into_iter().map(|(key, raw_value)| core::HeaderValue {
-            key,
-            raw_value,
-            ..Default::default()
-        });
+        let values = request
+            .headers
+            .into_iter()
+            .map(|(key, raw_value)| core::HeaderValue {
+                key,
+                raw_value,
+                ..Default::default()
+            });
         message.header_map = Some(core::HeaderMap {
             headers: values.collect(),
         });
@@ -322,7 +327,10 @@ fn permission(message: pb::OkHttpResponse, is_invalid: &mut bool) -> Permission 
 fn refusal(message: pb::DeniedHttpResponse) -> Refusal {
     let status = message.status.map(|status| status.code).filter(|code| *code != 0);
     // There is nothing that could be appended to, as for Envoy.
-    let headers = message.headers.into_iter().filter(|option| appends(option) != Some(true));
+    let headers = message
+        .headers
+        .into_iter()
+        .filter(|option| appends(option) != Some(true));
     Refusal {
         status: status.and_then(|code| u16::try_from(code).ok()),
         headers: headers

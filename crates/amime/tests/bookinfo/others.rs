@@ -62,11 +62,21 @@ fn every_sample_answers_in_the_mesh() {
     assert!(matches!(told.trim(), "one world" | "two world"), "{told}");
     let decided = |value: &str| {
         let header = format!("x-ext-authz: {value}");
-        from_curl(&["curl", "-sS", "-i", "-H", &header, "http://ext-authz:8000/some/path"])
+        from_curl(&[
+            "curl",
+            "-sS",
+            "-i",
+            "-H",
+            &header,
+            "http://ext-authz:8000/some/path",
+        ])
     };
     assert!(decided("allow").contains("x-ext-authz-check-result: allowed"));
     let denied = decided("deny");
-    assert!(denied.contains(" 403 ") && denied.contains("denied by ext_authz for not found header"), "{denied}");
+    assert!(
+        denied.contains(" 403 ") && denied.contains("denied by ext_authz for not found header"),
+        "{denied}"
+    );
     let told = from_curl(&["curl", "-sS", "http://echo:8080/some/path?a=1"]);
     for part in [
         "\"path\": \"/some/path?a=1\"",

@@ -83,7 +83,9 @@ fn providers() -> Value {
         ),
         (
             "fails",
-            other(json!({"includeAdditionalHeadersInCheck": {"x-backend": "/status/503"}, "statusOnError": "401"})),
+            other(
+                json!({"includeAdditionalHeadersInCheck": {"x-backend": "/status/503"}, "statusOnError": "401"}),
+            ),
         ),
         (
             "fails-open",
@@ -104,7 +106,10 @@ fn providers() -> Value {
                 "includeRequestBodyInCheck": {"maxRequestBytes": 8, "allowPartialMessage": true},
             })),
         ),
-        ("elsewhere", other(json!({"service": "nobody.shop.svc.cluster.local"}))),
+        (
+            "elsewhere",
+            other(json!({"service": "nobody.shop.svc.cluster.local"})),
+        ),
     ];
     for (name, provider) in &mut providers {
         provider["name"] = json!(name);

@@ -66,7 +66,9 @@ async fn passes(connection: &Connection) -> bool {
         peer: connection.peer.as_deref(),
         server_name: &connection.server_name,
     };
-    let Connection { worker, chain, ends, .. } = connection;
+    let Connection {
+        worker, chain, ends, ..
+    } = connection;
     let mut record = Record::new();
     let passes = chain.network.pass(worker, *ends, caller, &mut record).await;
     if !passes {

@@ -126,7 +126,10 @@ impl fmt::Display for Attributes {
         });
         let mut http = vec![text("id", &self.id), text("method", &self.method)];
         let entry = |name: &str, (key, value): &(String, String)| {
-            Some(format!("{name}:{{{}}}", joined([text("key", key), text("value", value)])))
+            Some(format!(
+                "{name}:{{{}}}",
+                joined([text("key", key), text("value", value)])
+            ))
         };
         http.extend(self.headers.iter().map(|header| entry("headers", header)));
         http.extend([
@@ -145,7 +148,11 @@ impl fmt::Display for Attributes {
             peer("destination", &self.destination),
             Some(format!("request:{{{request}}}")).filter(|_| !request.is_empty()),
         ];
-        all.extend(self.context.iter().map(|context| entry("context_extensions", context)));
+        all.extend(
+            self.context
+                .iter()
+                .map(|context| entry("context_extensions", context)),
+        );
         out.write_str(&joined(all))
     }
 }
@@ -194,7 +201,14 @@ fn number(message: &[u8], wanted: u64) -> Option<u64> {
 }
 
 fn pair(entry: &[u8]) -> Option<(String, String)> {
-    let part = |wanted| Some(messages(entry, wanted)?.first().map(|text| string(text)).unwrap_or_default());
+    let part = |wanted| {
+        Some(
+            messages(entry, wanted)?
+                .first()
+                .map(|text| string(text))
+                .unwrap_or_default(),
+        )
+    };
     Some((part(1)?, part(2)?))
 }
 

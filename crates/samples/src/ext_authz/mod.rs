@@ -221,7 +221,9 @@ fn told_headers(headers: &HeaderMap) -> String {
         .into_iter()
         .map(|name| {
             let values = headers.get_all(name).iter();
-            let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+            let values: Vec<_> = values
+                .map(|value| String::from_utf8_lossy(value.as_bytes()))
+                .collect();
             format!("{}:[{}]", canonical(name.as_str()), values.join(" "))
         })
         .collect();

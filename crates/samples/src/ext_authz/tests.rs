@@ -76,7 +76,12 @@ fn an_answer_has_status_headers_and_for_a_refusal_a_body() {
 
 #[test]
 fn bytes_that_are_no_question_are_none() {
-    for wrong in [&b"\x0a\xff"[..], b"\x0b", b"\x0a\x02\x0a\x05", b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"] {
+    for wrong in [
+        &b"\x0a\xff"[..],
+        b"\x0b",
+        b"\x0a\x02\x0a\x05",
+        b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01",
+    ] {
         assert!(Attributes::of_question(wrong).is_none(), "{wrong:?}");
     }
     assert!(wire::unframed(b"\0\0\0\0\x05x").is_none());
@@ -99,7 +104,10 @@ fn headers_are_printed_as_go_prints_them() {
 fn flags_are_those_of_the_original() {
     let of = |text: &str| options(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
     let both = of("-http 1 --grpc=2 -allow_service_account sleep").unwrap();
-    assert_eq!((both.http, both.grpc, both.service_account.as_str()), (1, 2, "sleep"));
+    assert_eq!(
+        (both.http, both.grpc, both.service_account.as_str()),
+        (1, 2, "sleep")
+    );
     let defaults = of("").unwrap();
     assert_eq!((defaults.http, defaults.grpc), (8000, 9000));
     assert!(of("-http").is_err() && of("-http x").is_err() && of("-what 1").is_err());

@@ -51,7 +51,8 @@ pub(super) fn framed(message: &[u8]) -> Vec<u8> {
 pub(super) fn unframed(body: &[u8]) -> Option<&[u8]> {
     let (prefix, rest) = body.split_first_chunk::<5>()?;
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
-    rest.get(..usize::try_from(length).ok()?).filter(|_| prefix[0] == 0)
+    rest.get(..usize::try_from(length).ok()?)
+        .filter(|_| prefix[0] == 0)
 }
 
 fn take<'a>(message: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {

@@ -46,7 +46,11 @@ pub(super) fn of_policy(mesh: &Mesh, key: &Key, object: &AuthorizationPolicy, pr
         let providers = Providers::of(&mesh.services, &mesh.settings.extension_providers);
         if let Some(why) = providers.problem(spec.provider_name()) {
             let message = messages::provider_not_found(spec.provider_name(), &why);
-            add(Code::ReferencedResourceNotFound, "spec.provider.name".to_owned(), message);
+            add(
+                Code::ReferencedResourceNotFound,
+                "spec.provider.name".to_owned(),
+                message,
+            );
         }
     }
 }

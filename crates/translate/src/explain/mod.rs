@@ -236,7 +236,9 @@ fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
     });
     let of_requests = of_requests.iter().filter_map(|filter| match filter {
         HttpFilter::Authorization(filter) => Some((filter, true)),
-        HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) | HttpFilter::ExtAuthz(_) => None,
+        HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) | HttpFilter::ExtAuthz(_) => {
+            None
+        }
     });
     of_connections
         .chain(of_requests)

@@ -58,19 +58,21 @@ impl Providers {
     /// The filters for requests.
     pub(crate) fn http_filters(&self, asking: Vec<Custom>) -> Vec<HttpFilter> {
         let several = asking.len() > 1;
-        let pairs = asking.into_iter().map(|custom| match self.find(&custom.provider) {
-            Ok(built) if !several => {
-                let filter = ExtAuthz {
-                    when: Some(condition(HTTP_RULES, &custom.provider)),
-                    ..built.http.clone()
-                };
-                vec![
-                    HttpFilter::Authorization(Arc::new(custom.asked())),
-                    HttpFilter::ExtAuthz(Box::new(filter)),
-                ]
-            }
-            _ => vec![HttpFilter::Authorization(Arc::new(custom.refused()))],
-        });
+        let pairs = asking
+            .into_iter()
+            .map(|custom| match self.find(&custom.provider) {
+                Ok(built) if !several => {
+                    let filter = ExtAuthz {
+                        when: Some(condition(HTTP_RULES, &custom.provider)),
+                        ..built.http.clone()
+                    };
+                    vec![
+                        HttpFilter::Authorization(Arc::new(custom.asked())),
+                        HttpFilter::ExtAuthz(Box::new(filter)),
+                    ]
+                }
+                _ => vec![HttpFilter::Authorization(Arc::new(custom.refused()))],
+            });
         pairs.flatten().collect()
     }
 
@@ -159,7 +161,10 @@ fn build(services: &Services, name: &str, provider: &Provider) -> Result<Built, 
 fn check_name(name: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.len() > LONGEST_NAME {
-        return Err(format!("provider name too long (max {LONGEST_NAME} characters): {}", name.len()));
+        return Err(format!(
+            "provider name too long (max {LONGEST_NAME} characters): {}",
+            name.len()
+        ));
     }
     match !name.is_empty() && name.bytes().all(allowed) && !name.starts_with('-') && !name.ends_with('-') {
         true => Ok(()),
@@ -179,11 +184,17 @@ fn over_http(services: &Services, provider: &ExtAuthzHttp) -> Result<Built, Stri
         ),
     };
     let headers = patterns(headers)?;
-    let on_deny = patterns(("headersToDownstreamOnDeny", &provider.headers_to_downstream_on_deny))?;
-    let added = provider.include_additional_headers_in_check.iter().map(|(name, value)| {
-        HeaderField::new(name, value)
-            .map_err(|problem| format!("includeAdditionalHeadersInCheck {name:?}: {problem}"))
-    });
+    let on_deny = patterns((
+        "headersToDownstreamOnDeny",
+        &provider.headers_to_downstream_on_deny,
+    ))?;
+    let added = provider
+        .include_additional_headers_in_check
+        .iter()
+        .map(|(name, value)| {
+            HeaderField::new(name, value)
+                .map_err(|problem| format!("includeAdditionalHeadersInCheck {name:?}: {problem}"))
+        });
     let service = HttpService {
         timeout: Some(limit(provider.timeout)).filter(|limit| !limit.is_zero()),
         path: CheckedPath::Prefix(provider.path_prefix.clone()),
@@ -256,7 +267,8 @@ fn patterns((field, texts): (&str, &Vec<String>)) -> Result<Vec<NamePattern>, St
 
 fn target(services: &Services, service: &str, port: u32) -> Result<(Host, ClusterName), String> {
     let found = find(services, service)?;
-    let port = u16::try_from(port).map_err(|_| format!("port must be in the range [1, 65535], found: {port}"))?;
+    let port =
+        u16::try_from(port).map_err(|_| format!("port must be in the range [1, 65535], found: {port}"))?;
     Ok((found.host.clone(), ClusterName::outbound(port, "", &found.host)))
 }
 

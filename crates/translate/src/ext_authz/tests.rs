@@ -116,10 +116,17 @@ fn a_provider_over_http_becomes_rules_and_a_question_with_every_field() {
 fn connections_are_for_providers_that_speak_grpc() {
     let providers = both();
     let filters = providers.network_filters(asking(&["over-grpc"]));
-    let [NetworkFilter::Authorization(rules), NetworkFilter::ExtAuthz(question)] = &filters[..] else {
+    let [
+        NetworkFilter::Authorization(rules),
+        NetworkFilter::ExtAuthz(question),
+    ] = &filters[..]
+    else {
         panic!("a pair: {filters:?}")
     };
-    assert_eq!((rules.stat_prefix.as_str(), question.stat_prefix.as_str()), ("tcp.", "tcp."));
+    assert_eq!(
+        (rules.stat_prefix.as_str(), question.stat_prefix.as_str()),
+        ("tcp.", "tcp.")
+    );
     assert_eq!(question.service.authority(), HOST);
     assert_eq!(question.service.timeout, Some(Duration::from_secs(600)));
     assert_eq!(providers.network_filters(asking(&["over-http"])), []);
@@ -135,7 +142,14 @@ fn without_a_provider_that_can_be_asked_everything_it_would_be_asked_about_is_re
         {"name": "Capital", "envoyExtAuthzGrpc": {"service": HOST, "port": 1}},
         {"name": "metrics", "prometheus": {}},
     ]));
-    for name in ["nowhere", "elsewhere", "everything", "Capital", "metrics", "undefined"] {
+    for name in [
+        "nowhere",
+        "elsewhere",
+        "everything",
+        "Capital",
+        "metrics",
+        "undefined",
+    ] {
         let filters = providers.http_filters(asking(&[name]));
         assert_eq!(
             denied(&filters),
@@ -155,5 +169,8 @@ fn without_a_provider_that_can_be_asked_everything_it_would_be_asked_about_is_re
 fn several_providers_for_one_workload_are_asked_about_nothing_and_all_is_refused() {
     let filters = both().http_filters(asking(&["over-http", "over-grpc"]));
     assert_eq!(denied(&filters).len(), 2);
-    assert_eq!(both().network_filters(asking(&["over-http", "over-grpc"])).len(), 2);
+    assert_eq!(
+        both().network_filters(asking(&["over-http", "over-grpc"])).len(),
+        2
+    );
 }

@@ -149,9 +149,10 @@ fn network_to_proto(filter: &NetworkFilter) -> pb::Filter {
             authorization::NETWORK_FILTER,
             pack(authorization::network_to_proto(filter)),
         ),
-        NetworkFilter::ExtAuthz(filter) => {
-            named(ext_authz::NETWORK_FILTER, pack(ext_authz::network_to_proto(filter)))
-        }
+        NetworkFilter::ExtAuthz(filter) => named(
+            ext_authz::NETWORK_FILTER,
+            pack(ext_authz::network_to_proto(filter)),
+        ),
     }
 }
 

@@ -87,7 +87,9 @@ pub(super) fn from_proto(message: pb::ExtAuthz) -> Result<ExtAuthz, Reason> {
         ]
     );
     check_version(message.transport_api_version)?;
-    let service = message.services.ok_or_else(|| Reason::missing("ExtAuthz.services"))?;
+    let service = message
+        .services
+        .ok_or_else(|| Reason::missing("ExtAuthz.services"))?;
     let (service, old_headers) = service_from_proto(service)?;
     let headers = match (message.allowed_headers, old_headers) {
         (Some(_), Some(_)) => {
@@ -96,9 +98,14 @@ pub(super) fn from_proto(message: pb::ExtAuthz) -> Result<ExtAuthz, Reason> {
         (new, old) => new.or(old).map(names_from_proto).transpose()?,
     };
     let everybody = ExtAuthz::new(service.clone()).share;
-    let share = message.filter_enabled.map(|share| local_rate_limit::millionths(Some(share)));
+    let share = message
+        .filter_enabled
+        .map(|share| local_rate_limit::millionths(Some(share)));
     Ok(ExtAuthz {
-        when: message.filter_enabled_metadata.map(condition_from_proto).transpose()?,
+        when: message
+            .filter_enabled_metadata
+            .map(condition_from_proto)
+            .transpose()?,
         share: share.unwrap_or(Ok(everybody))?,
         deny_unasked: message
             .deny_at_disable
@@ -151,7 +158,10 @@ pub(super) fn network_from_proto(message: tcp_pb::ExtAuthz) -> Result<TcpExtAuth
         .ok_or_else(|| Reason::missing("ExtAuthz.grpc_service"))?;
     Ok(TcpExtAuthz {
         service: grpc_from_proto(service)?,
-        when: message.filter_enabled_metadata.map(condition_from_proto).transpose()?,
+        when: message
+            .filter_enabled_metadata
+            .map(condition_from_proto)
+            .transpose()?,
         fail_open: message.failure_mode_allow,
         stat_prefix: message.stat_prefix,
     })
@@ -167,7 +177,9 @@ pub(super) fn route_to_proto(route: &RouteExtAuthz) -> pb::ExtAuthzPerRoute {
             ..Default::default()
         }),
     };
-    pb::ExtAuthzPerRoute { r#override: Some(said) }
+    pb::ExtAuthzPerRoute {
+        r#override: Some(said),
+    }
 }
 
 pub(super) fn route_from_proto(message: pb::ExtAuthzPerRoute) -> Result<RouteExtAuthz, Reason> {
@@ -259,16 +271,22 @@ fn grpc_from_proto(message: core::GrpcService) -> Result<GrpcService, Reason> {
         Some(TargetSpecifier::GoogleGrpc(_)) => return Err(Reason::unsupported("GrpcService.google_grpc")),
         None => return Err(Reason::missing("GrpcService.envoy_grpc")),
     };
-    refuse!(target, "EnvoyGrpc", [retry_policy, max_receive_message_length, skip_envoy_headers]);
+    refuse!(
+        target,
+        "EnvoyGrpc",
+        [retry_policy, max_receive_message_length, skip_envoy_headers]
+    );
     let metadata = message.initial_metadata.into_iter().map(Some);
-    let timeout = message
-        .timeout
-        .map_or(Ok(GRPC_TIMEOUT), |limit| to_duration(limit, "GrpcService.timeout"))?;
+    let timeout = message.timeout.map_or(Ok(GRPC_TIMEOUT), |limit| {
+        to_duration(limit, "GrpcService.timeout")
+    })?;
     Ok(GrpcService {
         cluster: target.cluster_name.into(),
         authority: target.authority,
         timeout: (!timeout.is_zero()).then_some(timeout),
-        metadata: metadata.map(headers::value_from_proto).collect::<Result<_, _>>()?,
+        metadata: metadata
+            .map(headers::value_from_proto)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -315,7 +333,12 @@ fn http_from_proto(message: pb::HttpService) -> Result<HttpService, Reason> {
     let path = match (message.path_prefix, message.path_override) {
         (prefix, path) if path.is_empty() => CheckedPath::Prefix(prefix),
         (prefix, path) if prefix.is_empty() => CheckedPath::Instead(path),
-        _ => return Err(Reason::new("HttpService.path_override", "goes with no path_prefix")),
+        _ => {
+            return Err(Reason::new(
+                "HttpService.path_override",
+                "goes with no path_prefix",
+            ));
+        }
     };
     let added = message.authorization_request.unwrap_or_default().headers_to_add;
     let added: Vec<HeaderField> = added
@@ -347,7 +370,10 @@ fn body_to_proto(body: CheckedBody) -> pb::BufferSettings {
 
 fn body_from_proto(message: pb::BufferSettings) -> Result<CheckedBody, Reason> {
     if message.max_request_bytes == 0 {
-        return Err(Reason::new("BufferSettings.max_request_bytes", "must be greater than 0"));
+        return Err(Reason::new(
+            "BufferSettings.max_request_bytes",
+            "must be greater than 0",
+        ));
     }
     Ok(CheckedBody {
         most: message.max_request_bytes,
@@ -359,7 +385,9 @@ fn body_from_proto(message: pb::BufferSettings) -> Result<CheckedBody, Reason> {
 /// Envoy takes what it does not know for its default.
 fn status_from_proto(status: Option<HttpStatus>) -> Result<u16, Reason> {
     let code = status.map_or(0, |status| status.code);
-    let code = u16::try_from(code).ok().filter(|code| *code == 0 || (100..600).contains(code));
+    let code = u16::try_from(code)
+        .ok()
+        .filter(|code| *code == 0 || (100..600).contains(code));
     match code {
         None => Err(Reason::new("ExtAuthz.status_on_error", "is no status")),
         Some(0) => Ok(FORBIDDEN),
@@ -397,7 +425,9 @@ fn condition_from_proto(message: matcher::MetadataMatcher) -> Result<MetadataCon
     }
     let pattern = message.value.and_then(|value| value.match_pattern);
     let Some(ValuePattern::StringMatch(text)) = pattern else {
-        return Err(Reason::unsupported("MetadataMatcher.value other than string_match"));
+        return Err(Reason::unsupported(
+            "MetadataMatcher.value other than string_match",
+        ));
     };
     refuse!(text, "StringMatcher", [ignore_case]);
     match text.match_pattern {
@@ -451,7 +481,9 @@ fn name_from_proto(message: matcher::StringMatcher) -> Result<NamePattern, Reaso
         Some(MatchPattern::Prefix(text)) => lower(text).map(NamePattern::Prefix),
         Some(MatchPattern::Suffix(text)) => lower(text).map(NamePattern::Suffix),
         Some(MatchPattern::Contains(text)) => lower(text).map(NamePattern::Contains),
-        Some(MatchPattern::SafeRegex(_)) => Err(Reason::unsupported("StringMatcher.safe_regex of header names")),
+        Some(MatchPattern::SafeRegex(_)) => {
+            Err(Reason::unsupported("StringMatcher.safe_regex of header names"))
+        }
         Some(MatchPattern::Custom(_)) => Err(Reason::unsupported("StringMatcher.custom")),
         None => Err(Reason::missing("StringMatcher.match_pattern")),
     }

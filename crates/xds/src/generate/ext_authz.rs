@@ -135,11 +135,6 @@ fn body() -> impl Strategy<Value = CheckedBody> {
 }
 
 fn condition() -> impl Strategy<Value = MetadataCondition> {
-    ("[a-z.]{1,9}", vec("[a-z_]{1,9}", 1..3), "[a-z-]{1,9}").prop_map(|(filter, path, prefix)| {
-        MetadataCondition {
-            filter,
-            path,
-            prefix,
-        }
-    })
+    ("[a-z.]{1,9}", vec("[a-z_]{1,9}", 1..3), "[a-z-]{1,9}")
+        .prop_map(|(filter, path, prefix)| MetadataCondition { filter, path, prefix })
 }

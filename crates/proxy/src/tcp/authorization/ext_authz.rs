@@ -30,7 +30,9 @@ pub(super) async fn refuse(
         return None;
     }
     let verdict = match ask(worker, filter, ends, record).await {
-        Ok(Decision { verdict, metadata, .. }) => {
+        Ok(Decision {
+            verdict, metadata, ..
+        }) => {
             if !metadata.is_empty() {
                 record.metadata.merge(METADATA, metadata);
             }

@@ -60,13 +60,18 @@ fn allowed(ok: OkHttpResponse) -> Does {
 fn denial(status: i32, body: &str) -> DeniedHttpResponse {
     DeniedHttpResponse {
         status: Some(HttpStatus { code: status }),
-        headers: vec![field("x-why", "because", None), field("content-length", "99", None)],
+        headers: vec![
+            field("x-why", "because", None),
+            field("content-length", "99", None),
+        ],
         body: body.into(),
     }
 }
 
 /// A service that answers so, and what it was asked.
-async fn service(does: impl Fn() -> Does + Send + Sync + 'static) -> (Service, Arc<Mutex<Vec<CheckRequest>>>) {
+async fn service(
+    does: impl Fn() -> Does + Send + Sync + 'static,
+) -> (Service, Arc<Mutex<Vec<CheckRequest>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = asked.clone();
     let service = Service::start(move |question| {
@@ -161,8 +166,14 @@ async fn what_is_allowed_is_changed_as_the_service_says() {
     let request = "GET /a?b=c&d=e HTTP/1.1\r\nhost: x\r\nx-set: old\r\nx-appended: 1\r\nx-gone: 1\r\n\r\n";
     let answer = world.call(request).await;
     let seen = answer.body.as_str();
-    assert!(seen.starts_with("GET /a?d=e&q=1 HTTP/1.1\r\nhost: x\r\n"), "{seen}");
-    assert!(seen.contains("\r\nx-set: new\r\n") && seen.contains("\r\nx-appended: 1,2\r\n"), "{seen}");
+    assert!(
+        seen.starts_with("GET /a?d=e&q=1 HTTP/1.1\r\nhost: x\r\n"),
+        "{seen}"
+    );
+    assert!(
+        seen.contains("\r\nx-set: new\r\n") && seen.contains("\r\nx-appended: 1,2\r\n"),
+        "{seen}"
+    );
     for absent in ["x-gone", "x-absent", "transfer-encoding"] {
         assert!(!seen.contains(absent), "{absent}: {seen}");
     }

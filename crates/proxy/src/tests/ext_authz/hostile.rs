@@ -73,7 +73,12 @@ async fn a_service_that_hangs_or_breaks_off_refuses_in_time() {
     let hangs = Service::start(|_| Does::Hangs).await;
     let resets = Service::start(|_| Does::Resets).await;
     let fails = Service::start(|_| Does::Fails(14)).await;
-    for service in [hangs.address, resets.address, fails.address, silent.local_addr().unwrap()] {
+    for service in [
+        hangs.address,
+        resets.address,
+        fails.address,
+        silent.local_addr().unwrap(),
+    ] {
         let world = World::start(guarded(&backend, service, grpc_in_time())).await;
         assert!(is_refused(&world).await);
     }
@@ -88,7 +93,10 @@ async fn an_answer_without_end_is_given_up_long_before_a_gigabyte() {
     let body = vec![b'x'; 0x10000];
     for (begin, piece) in [
         ("HTTP/1.1 200 OK\r\n", fields),
-        ("HTTP/1.1 403 No\r\ncontent-length: 1073741824\r\n\r\n", body.clone()),
+        (
+            "HTTP/1.1 403 No\r\ncontent-length: 1073741824\r\n\r\n",
+            body.clone(),
+        ),
         ("HTTP/1.1 200 OK\r\n\r\n", body),
     ] {
         let (service, taken, _tasks) = endless(begin, piece).await;
@@ -151,7 +159,12 @@ async fn a_service_that_hangs_holds_up_nobody_else() {
 async fn a_client_that_leaves_while_the_service_thinks_is_waited_for_no_longer() {
     let backend = Backend::saying("hi").await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let world = World::start(guarded(&backend, silent.local_addr().unwrap(), ask_http(over_http()))).await;
+    let world = World::start(guarded(
+        &backend,
+        silent.local_addr().unwrap(),
+        ask_http(over_http()),
+    ))
+    .await;
     let mut client = world.connect().await;
     client.send(GET).await;
     let (mut asked, _) = silent.accept().await.unwrap();
@@ -178,9 +191,12 @@ async fn a_body_that_comes_slowly_is_waited_for_and_one_that_stops_disturbs_nobo
     };
     let world = World::start(guarded(&backend, service.address, filter)).await;
     let mut stopped = world.connect().await;
-    stopped.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n1").await;
+    stopped
+        .send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n1")
+        .await;
     let mut slow = world.connect().await;
-    slow.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n").await;
+    slow.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n")
+        .await;
     for byte in ["1", "2", "3"] {
         slow.send(byte).await;
         tokio::task::yield_now().await;

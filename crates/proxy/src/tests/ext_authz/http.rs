@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use snapshot::ext_authz::{CheckedBody, CheckedPath, HttpService, MetadataCondition, NamePattern, RouteExtAuthz};
+use snapshot::ext_authz::{
+    CheckedBody, CheckedPath, HttpService, MetadataCondition, NamePattern, RouteExtAuthz,
+};
 use snapshot::route::DirectResponse;
 use snapshot::{Action, ExtAuthz, HeaderField, HttpFilter, RouteTable};
 
@@ -10,7 +12,10 @@ use super::super::world::{Backend, World, host, nobody, ok};
 use super::{GET, ask_http, guarded, over_http, tried_out, with_filters};
 
 fn names(patterns: &[&str]) -> Vec<NamePattern> {
-    patterns.iter().map(|text| NamePattern::from_wildcard(text)).collect()
+    patterns
+        .iter()
+        .map(|text| NamePattern::from_wildcard(text))
+        .collect()
 }
 
 /// A service that answers so, and what it was asked.
@@ -58,7 +63,10 @@ async fn what_is_allowed_goes_on_with_the_fields_that_were_chosen() {
     let [question] = &asked[..] else {
         panic!("one question: {asked:?}")
     };
-    assert!(question.starts_with("GET /check/a?b=c HTTP/1.1\r\nhost: x\r\n"), "{question}");
+    assert!(
+        question.starts_with("GET /check/a?b=c HTTP/1.1\r\nhost: x\r\n"),
+        "{question}"
+    );
     for part in [
         "authorization: me",
         "x-told-1: 1,2",
@@ -67,7 +75,10 @@ async fn what_is_allowed_goes_on_with_the_fields_that_were_chosen() {
         "x-envoy-internal: true",
         "x-envoy-expected-rq-timeout-ms: 5000",
     ] {
-        assert!(question.contains(&format!("\r\n{part}\r\n")), "{part}: {question}");
+        assert!(
+            question.contains(&format!("\r\n{part}\r\n")),
+            "{part}: {question}"
+        );
     }
     for part in ["x-token", "x-user", "x-request-id"] {
         assert!(!question.contains(part), "{part}: {question}");
@@ -99,7 +110,11 @@ async fn what_is_denied_is_answered_with_status_body_and_fields_of_the_service()
 
     let grpc = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n";
     let answer = world.call(grpc).await;
-    let told = (answer.status, answer.header("grpc-status"), answer.header("grpc-message"));
+    let told = (
+        answer.status,
+        answer.header("grpc-status"),
+        answer.header("grpc-message"),
+    );
     assert_eq!(told, (200, Some("16"), Some("{}")));
 }
 
@@ -157,15 +172,24 @@ async fn only_requests_that_rules_hold_for_are_asked_about() {
         }),
         ..ask_http(over_http())
     };
-    for (policy, status) in [("istio-ext-authz-mine-ns[a]", 401), ("istio-ext-authz-other-ns[a]", 200)] {
+    for (policy, status) in [
+        ("istio-ext-authz-mine-ns[a]", 401),
+        ("istio-ext-authz-other-ns[a]", 200),
+    ] {
         let filters = vec![
             tried_out("/guarded", policy),
             HttpFilter::ExtAuthz(Box::new(filter.clone())),
         ];
         let world = World::start(with_filters(&backend, service.address, filters)).await;
-        assert_eq!(world.call("GET /free HTTP/1.1\r\nhost: x\r\n\r\n").await.status, 200);
         assert_eq!(
-            world.call("GET /guarded HTTP/1.1\r\nhost: x\r\n\r\n").await.status,
+            world.call("GET /free HTTP/1.1\r\nhost: x\r\n\r\n").await.status,
+            200
+        );
+        assert_eq!(
+            world
+                .call("GET /guarded HTTP/1.1\r\nhost: x\r\n\r\n")
+                .await
+                .status,
             status
         );
     }
@@ -190,12 +214,18 @@ async fn the_service_sees_bodies_up_to_a_bound_and_the_workload_all_of_them() {
         }),
         ..ask_http(over_http())
     };
-    let post = |body: &str| format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let post = |body: &str| {
+        format!(
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
     let world = World::start(guarded(&backend, service.address, with(false))).await;
     assert_eq!(world.call(&post("12345678")).await.body, "12345678");
     let answer = world.call(&post("123456789")).await;
     assert_eq!((answer.status, answer.body.as_str()), (413, "Payload Too Large"));
-    let chunked = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let chunked =
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     assert_eq!(world.call(chunked).await.body, "abcde");
     assert_eq!(world.call(GET).await.status, 200);
 
@@ -262,7 +292,8 @@ async fn a_request_that_was_changed_finds_its_route_anew_where_that_is_wanted() 
 
 #[tokio::test]
 async fn a_body_of_grpc_web_is_shown_as_it_came_and_passed_on_as_what_it_means() {
-    let (backend, seen) = service("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n").await;
+    let (backend, seen) =
+        service("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n").await;
     let (service, asked) = service("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let filter = ExtAuthz {
         body: Some(CheckedBody {

@@ -200,7 +200,10 @@ fn validate_service(service: &str) -> Result<(), String> {
     let (namespace, host) = service.split_once('/').unwrap_or(("default", service));
     let label = |text: &str| {
         let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+        (1..=63).contains(&text.len())
+            && text.bytes().all(inner)
+            && !text.starts_with('-')
+            && !text.ends_with('-')
     };
     let is_host = host.len() <= 255 && host.trim_end_matches('.').split('.').all(label);
     match label(namespace) && (is_host || host.parse::<std::net::IpAddr>().is_ok()) {
@@ -219,7 +222,10 @@ pub(crate) fn status_on_error(stated: &str) -> Result<Option<u16>, String> {
     }
     let code = stated.parse::<u16>();
     let code = code.map_err(|error| format!("invalid statusOnError value {stated}: {error}"))?;
-    match STATUSES.iter().any(|(first, last)| (*first..=*last).contains(&code)) {
+    match STATUSES
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&code))
+    {
         // Nothing stands for the default.
         true => Ok(Some(code).filter(|code| *code != 0)),
         false => Err(format!("unsupported statusOnError value {stated}")),
@@ -259,7 +265,10 @@ mod tests {
         let Provider::ExtAuthzHttp(http) = &providers["h"] else {
             panic!("HTTP")
         };
-        assert_eq!((http.port, http.path_prefix.as_str(), http.fail_open), (8000, "/check", true));
+        assert_eq!(
+            (http.port, http.path_prefix.as_str(), http.fail_open),
+            (8000, "/check", true)
+        );
         assert_eq!(http.include_additional_headers_in_check["x-a"], "b");
         assert!(matches!(&providers["g"], Provider::ExtAuthzGrpc(grpc) if grpc.port == 9000));
         assert_eq!(providers["p"], Provider::Other("prometheus".into()));
@@ -282,9 +291,25 @@ mod tests {
         assert!(of("pathPrefix", json!("check")).contains("pathPrefix should begin with `/`"));
         assert!(of("nonsense", json!(1)).contains("unknown field `nonsense`"));
         let two = json!([{"name": "x", "prometheus": {}}, {"name": "x", "prometheus": {}}]);
-        assert!(providers(two).unwrap_err().contains("duplicate extension provider name x"));
-        assert!(providers(json!([{"prometheus": {}}])).unwrap_err().contains("empty extension provider name"));
-        assert!(providers(json!([{"name": "x"}])).unwrap_err().contains("exactly one kind"));
-        assert!(providers(json!([{"name": "x", "magic": {}}])).unwrap_err().contains("unsupported provider: magic"));
+        assert!(
+            providers(two)
+                .unwrap_err()
+                .contains("duplicate extension provider name x")
+        );
+        assert!(
+            providers(json!([{"prometheus": {}}]))
+                .unwrap_err()
+                .contains("empty extension provider name")
+        );
+        assert!(
+            providers(json!([{"name": "x"}]))
+                .unwrap_err()
+                .contains("exactly one kind")
+        );
+        assert!(
+            providers(json!([{"name": "x", "magic": {}}]))
+                .unwrap_err()
+                .contains("unsupported provider: magic")
+        );
     }
 }

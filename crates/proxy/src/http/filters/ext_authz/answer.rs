@@ -152,7 +152,12 @@ mod tests {
 
     #[test]
     fn a_client_is_told_all_of_a_refusal_or_what_was_chosen_and_where_to_go() {
-        let fields = [("location", "/"), ("x-why", "1"), ("set-cookie", "2"), ("host", "h")];
+        let fields = [
+            ("location", "/"),
+            ("x-why", "1"),
+            ("set-cookie", "2"),
+            ("host", "h"),
+        ];
         let told = |service: &HttpService| {
             let Verdict::Denied(refusal) = decision(answer(302, &fields), service).verdict else {
                 panic!("denied")

@@ -231,17 +231,16 @@ fn invalid(exchange: &mut Exchange<'_>) -> Outcome {
     refused(exchange, 500, Refusal::default(), INVALID)
 }
 
-fn refused(
-    exchange: &mut Exchange<'_>,
-    status: u16,
-    refusal: Refusal,
-    details: &'static str,
-) -> Outcome {
+fn refused(exchange: &mut Exchange<'_>, status: u16, refusal: Refusal, details: &'static str) -> Outcome {
     exchange.record.flag(Flag::UnauthorizedExternalService);
     exchange.record.details = Cow::Borrowed(details);
     // Others are none that end a request.
     let is_final = (200..1000).contains(&status);
-    let status = if is_final { status } else { snapshot::ext_authz::FORBIDDEN };
+    let status = if is_final {
+        status
+    } else {
+        snapshot::ext_authz::FORBIDDEN
+    };
     let mut reply = reply::with_body(status, Bytes::from(refusal.body), &exchange.request);
     let fields = &mut reply.response.fields;
     let names = refusal.headers.iter().map(|(name, _)| name.to_ascii_lowercase());

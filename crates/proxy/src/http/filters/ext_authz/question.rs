@@ -6,9 +6,7 @@ use bytes::Bytes;
 use daemon::clock;
 use serde_json::{Map, Value};
 use snapshot::ExtAuthz;
-use snapshot::ext_authz::{
-    CheckedBody, CheckedPath, GrpcService, HttpService, NamePattern, RouteExtAuthz,
-};
+use snapshot::ext_authz::{CheckedBody, CheckedPath, GrpcService, HttpService, NamePattern, RouteExtAuthz};
 use xds::check::{self, Check};
 
 use crate::http::codec::{Fields, Length, Request, Version};
@@ -145,11 +143,7 @@ fn beginning(exchange: &Exchange<'_>, body: Option<CheckedBody>) -> (Vec<u8>, Op
 }
 
 /// The fields that a service is told, pseudo-header fields among them.
-fn told_headers(
-    request: &Request,
-    filter: &ExtAuthz,
-    told: impl Fn(&str) -> bool,
-) -> Vec<(String, Vec<u8>)> {
+fn told_headers(request: &Request, filter: &ExtAuthz, told: impl Fn(&str) -> bool) -> Vec<(String, Vec<u8>)> {
     let pseudo = [
         (":authority", request.authority.as_bytes()),
         (":path", request.path.as_bytes()),
@@ -160,8 +154,13 @@ fn told_headers(
         Length::Exact(length) => Some(length.to_string()),
         Length::Empty | Length::Streamed => None,
     };
-    let length = length.as_ref().map(|length| ("content-length", length.as_bytes()));
-    let upgrade = request.upgrade.as_ref().map(|protocol| ("upgrade", protocol.as_bytes()));
+    let length = length
+        .as_ref()
+        .map(|length| ("content-length", length.as_bytes()));
+    let upgrade = request
+        .upgrade
+        .as_ref()
+        .map(|protocol| ("upgrade", protocol.as_bytes()));
     let all = pseudo.into_iter().chain(request.fields.iter());
     all.chain(length)
         .chain(upgrade)

@@ -43,7 +43,11 @@ pub(super) fn has_room(fields: &Fields, name: &str, value: &[u8]) -> bool {
 /// Whether everything in it can be sent.
 pub(super) fn is_valid(refusal: &Refusal) -> bool {
     let status = refusal.status.is_none_or(|status| (200..600).contains(&status));
-    status && refusal.headers.iter().all(|(name, value)| is_sendable(name, value))
+    status
+        && refusal
+            .headers
+            .iter()
+            .all(|(name, value)| is_sendable(name, value))
 }
 
 /// Whether it is a field at all; one that frames messages is, and is left out later.
@@ -57,10 +61,15 @@ pub(super) fn request(
     permission: Permission,
     strict: bool,
 ) -> Result<Vec<Mutation>, &'static str> {
-    let sendable = |mutation: &Mutation| {
-        is_pseudo(&mutation.name) || is_sendable(&mutation.name, &mutation.value)
-    };
-    if strict && !permission.request.iter().chain(&permission.response).all(sendable) {
+    let sendable =
+        |mutation: &Mutation| is_pseudo(&mutation.name) || is_sendable(&mutation.name, &mutation.value);
+    if strict
+        && !permission
+            .request
+            .iter()
+            .chain(&permission.response)
+            .all(sendable)
+    {
         return Err("a field that cannot be sent");
     }
     for mutation in &permission.request {
@@ -136,7 +145,9 @@ fn pseudo(request: &mut Request, mutation: &Mutation) {
     }
     match mutation.name.to_ascii_lowercase().as_str() {
         ":path" if is_path(value) => value.clone_into(&mut request.path),
-        ":authority" | "host" if !value.is_empty() && check_authority(value).is_ok() => value.clone_into(&mut request.authority),
+        ":authority" | "host" if !value.is_empty() && check_authority(value).is_ok() => {
+            value.clone_into(&mut request.authority)
+        }
         ":method" => match Method::from_bytes(value.as_bytes()) {
             Ok(method) if method != Method::CONNECT => request.method = method,
             _ => {}
@@ -156,7 +167,11 @@ fn query(request: &mut Request, permission: &Permission, strict: bool) -> Result
         return Ok(());
     }
     let set = permission.set_query.iter();
-    if strict && !set.clone().all(|(name, value)| is_encoded(name) && is_encoded(value)) {
+    if strict
+        && !set
+            .clone()
+            .all(|(name, value)| is_encoded(name) && is_encoded(value))
+    {
         return Err("a query parameter that is not encoded");
     }
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));

@@ -30,13 +30,17 @@ fn change(name: &str, value: &str, change: Change) -> Mutation {
 
 fn values(fields: &Fields, name: &str) -> Vec<String> {
     let all = fields.all(name);
-    all.map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+    all.map(|value| String::from_utf8_lossy(value).into_owned())
+        .collect()
 }
 
 fn path_with(path: &str, set: &[(&str, &str)], remove: &[&str]) -> String {
     let mut request = get(path, &[]);
     let permission = Permission {
-        set_query: set.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        set_query: set
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect(),
         remove_query: remove.iter().map(|name| (*name).into()).collect(),
         ..Permission::default()
     };
@@ -111,7 +115,10 @@ fn path_host_and_method_may_be_other_ones() {
         ..Permission::default()
     };
     super::request(&mut request, permission, true).unwrap();
-    assert_eq!((request.path.as_str(), request.authority.as_str()), ("/b?c=d", "b:80"));
+    assert_eq!(
+        (request.path.as_str(), request.authority.as_str()),
+        ("/b?c=d", "b:80")
+    );
     assert_eq!(request.method, Method::POST);
 }
 
@@ -137,9 +144,16 @@ fn a_permission_that_makes_a_head_too_large_is_none() {
 #[test]
 fn query_parameters_are_set_and_removed_and_come_out_sorted() {
     assert_eq!(path_with("/a", &[("x", "1")], &[]), "/a?x=1");
-    assert_eq!(path_with("/a?y=2&x=1&a=5&x=3&a=4", &[("x", "9")], &[]), "/a?a=5&a=4&x=9&y=2");
+    assert_eq!(
+        path_with("/a?y=2&x=1&a=5&x=3&a=4", &[("x", "9")], &[]),
+        "/a?a=5&a=4&x=9&y=2"
+    );
     assert_eq!(path_with("/a?x=1&y=2", &[], &["x"]), "/a?y=2");
     assert_eq!(path_with("/a?x=1", &[], &["x"]), "/a");
     assert_eq!(path_with("/a?x", &[("y", "2")], &[]), "/a?x=&y=2");
-    assert_eq!(path_with("/a?x=1", &[("y", "a b")], &[]), "/a?x=1", "it would be no path");
+    assert_eq!(
+        path_with("/a?x=1", &[("y", "a b")], &[]),
+        "/a?x=1",
+        "it would be no path"
+    );
 }
