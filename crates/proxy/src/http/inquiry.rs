@@ -2,7 +2,7 @@
 //! pools, balancers, breakers and outlier detection as the requests of workloads.
 //!
 //! An answer has a bound and a time. What provably nobody read is asked again: an idle connection that the service
-//! closes just then refuses no request.
+//! closes just then refuses no request (docs/decisions/0016).
 
 use std::pin::pin;
 use std::rc::Rc;
