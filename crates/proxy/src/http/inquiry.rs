@@ -4,6 +4,7 @@
 //! An answer has a bound and a time. What provably nobody read is asked again: an idle connection that the service
 //! closes just then refuses no request (docs/decisions/0016).
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,6 +40,22 @@ pub(crate) struct Inquiry<'a> {
     pub(crate) limit: Option<Duration>,
     /// Most bytes of the answer's body.
     pub(crate) longest: usize,
+    /// Nobody waits for the answer any more: that there is none says nothing of the service.
+    pub(crate) abandoned: Cell<bool>,
+}
+
+/// Tells, when it goes, whether the try was given up by whom it was for.
+struct Waiting<'a> {
+    abandoned: &'a Cell<bool>,
+    watch: &'a Watch<'a>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.abandoned.get() {
+            self.watch.given_up();
+        }
+    }
 }
 
 /// A whole answer.
@@ -168,6 +185,10 @@ impl Inquiry<'_> {
             }
         };
         let watch = Watch::new(worker, cluster, &endpoint, grpc);
+        let _waiting = Waiting {
+            abandoned: &self.abandoned,
+            watch: &watch,
+        };
         match self.converse(&mut lease, request, body, &watch).await {
             Ok((whole, complete)) => {
                 if complete {

@@ -1,5 +1,6 @@
 //! Somebody else decides about a connection.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -93,6 +94,7 @@ async fn ask(
         ends,
         limit: service.timeout,
         longest: LONGEST_ANSWER,
+        abandoned: Cell::default(),
     };
     let (authority, fields) = (service.authority(), metadata(service, &facts));
     let answer = inquiry.call(check::METHOD, authority, fields, &message).await?;

@@ -8,6 +8,7 @@ mod permit;
 mod question;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -142,6 +143,7 @@ async fn ask(
         ends: connection.ends,
         limit,
         longest: LONGEST_ANSWER,
+        abandoned: Cell::default(),
     };
     match &filter.service {
         AuthorizationService::Grpc(service) => {
@@ -151,7 +153,7 @@ async fn ask(
             let answer = inquiry.call(check::METHOD, service.authority(), fields, &message);
             let answer = tokio::select! {
                 biased;
-                () = exchange.client_gone() => return Err(RequestError::ClientGone),
+                () = left(exchange, &inquiry) => return Err(RequestError::ClientGone),
                 answer = answer => answer,
             };
             Ok(answer.and_then(|message| check::decode(&message).map_err(|_| InquiryError::NoMessage)))
@@ -162,12 +164,18 @@ async fn ask(
             let answer = inquiry.ask(request, content);
             let answer = tokio::select! {
                 biased;
-                () = exchange.client_gone() => return Err(RequestError::ClientGone),
+                () = left(exchange, &inquiry) => return Err(RequestError::ClientGone),
                 answer = answer => answer,
             };
             Ok(answer.map(|whole| answer::decision(whole, service)))
         }
     }
+}
+
+/// Waits for the client to leave.
+async fn left(exchange: &mut Exchange<'_>, inquiry: &Inquiry<'_>) {
+    exchange.client_gone().await;
+    inquiry.abandoned.set(true);
 }
 
 /// Does as the service says.
