@@ -221,8 +221,9 @@ impl Inquiry<'_> {
             }
             sink.end(None).await
         });
+        let begun = clock::now();
         let mut download = pin!(async {
-            let head = loop {
+            let mut head = loop {
                 let head = answer.head().await?;
                 if !head.is_informational() {
                     break head;
@@ -232,6 +233,7 @@ impl Inquiry<'_> {
                 return Err(CodecError::from(Refusal::SwitchUnasked).into());
             }
             watch.answered(&head);
+            super::forwarded::response(&mut head, Some(clock::now() - begun));
             let (mut data, mut trailers) = (BytesMut::new(), None);
             while let Some(frame) = answer.frame().await? {
                 match frame {
