@@ -417,7 +417,7 @@ fn condition_from_proto(message: matcher::MetadataMatcher) -> Result<MetadataCon
     refuse!(message, "MetadataMatcher", [invert]);
     let key = |segment: PathSegment| match segment.segment {
         Some(Segment::Key(key)) => Ok(key),
-        None => Err(Reason::missing("MetadataMatcher.path.key")),
+        None => Err(Reason::missing("MetadataMatcher.path")),
     };
     let path: Vec<String> = message.path.into_iter().map(key).collect::<Result<_, _>>()?;
     if path.is_empty() {
