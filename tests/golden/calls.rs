@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use snapshot::Direction;
 use translate::Call;
-use translate::explain::{Answer, Outcome, Request, Target};
+use translate::explain::{Answer, Caller, Outcome, Request, Target};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +45,15 @@ pub(crate) struct OneCall {
     mutual: bool,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    /// The address that the call comes from.
+    #[serde(default)]
+    peer: Option<IpAddr>,
+    /// The name in the caller's certificate.
+    #[serde(default)]
+    identity: Option<String>,
+    /// The content of the caller's token.
+    #[serde(default)]
+    claims: Option<serde_json::Value>,
     /// See [`outcome_text`].
     pub(crate) expect: String,
     #[serde(default)]
@@ -54,6 +63,13 @@ pub(crate) struct OneCall {
     /// Whether the connection is under mutual TLS, and why.
     #[serde(default)]
     pub(crate) security: Option<String>,
+    /// The policy that refuses, and the line of its rule in `input.yaml`: `shop/viewers:7`; `none`.
+    #[serde(default)]
+    pub(crate) denied_by: Option<String>,
+    /// The clusters of those who are asked whether the call may pass, and the line of the rule because of which they
+    /// are: `outbound|9000||authz.shop.svc.cluster.local for shop/viewers:7`.
+    #[serde(default)]
+    pub(crate) asks: Vec<String>,
 }
 
 impl OneCall {
@@ -80,6 +96,11 @@ impl OneCall {
             server_name: (method == "TLS").then(|| self.sni.clone()),
             mutual: self.mutual,
             request: (!["TCP", "TLS"].contains(&method)).then_some(request),
+            caller: Caller {
+                address: self.peer.unwrap_or(Caller::default().address),
+                identity: self.identity.clone(),
+                claims: self.claims.clone(),
+            },
         }
     }
 }

@@ -20,10 +20,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use resources::yaml;
+use resources::{Key, Kind, yaml};
 use similar::TextDiff;
-use snapshot::Snapshot;
+use snapshot::{Origin, Snapshot};
 use tests::text_of;
+use translate::explain::Denied;
 use translate::{Mesh, MeshSettings, Node, Scope, analyze, explain};
 
 use calls::{Calls, outcome_text, security_text};
@@ -97,6 +98,9 @@ fn run(root: &Path, case: &Path, bless: bool) -> Failures {
     );
 
     let mut failures = check_calls(&name, &snapshot, &calls);
+    let input = std::fs::read_to_string(case.join("input.yaml")).unwrap_or_default();
+    failures += &check_denials(&name, &snapshot, &calls, &input);
+    failures += &check_questions(&name, &snapshot, &calls, &input);
     failures += &compare(&name, &case.join("snapshot.yaml"), &written, bless);
     failures += &compare(&name, &case.join("messages.txt"), &messages, bless);
     failures
@@ -150,6 +154,52 @@ fn check_calls(case: &str, snapshot: &Snapshot, calls: &Calls) -> Failures {
         }
     }
     failures
+}
+
+/// Who refuses a call is told by object and line.
+fn check_denials(case: &str, snapshot: &Snapshot, calls: &Calls, input: &str) -> Failures {
+    let mut failures = String::new();
+    for call in calls.calls.iter().filter(|call| call.denied_by.is_some()) {
+        let outcome = explain(snapshot, &call.to_call()).expect("a sidecar listens in both directions");
+        let denied = outcome.denied.as_ref().map(|denied| denial_text(denied, input));
+        if denied != call.denied_by {
+            writeln!(failures, "{case}: {}\n  was denied by {denied:?}", call.call).unwrap();
+        }
+    }
+    failures
+}
+
+/// Who else decides about a call, and because of which line.
+fn check_questions(case: &str, snapshot: &Snapshot, calls: &Calls, input: &str) -> Failures {
+    let mut failures = String::new();
+    for call in &calls.calls {
+        let outcome = explain(snapshot, &call.to_call()).expect("a sidecar listens in both directions");
+        let asked = outcome.asked.iter().map(|asked| {
+            let origin = asked.origin.as_ref();
+            let origin = origin.map_or_else(|| "everything".into(), |origin| origin_text(origin, input));
+            format!("{} for {origin}", asked.cluster)
+        });
+        let asked: Vec<_> = asked.collect();
+        if asked != call.asks {
+            writeln!(failures, "{case}: {}\n  asks {asked:?}", call.call).unwrap();
+        }
+    }
+    failures
+}
+
+fn denial_text(denied: &Denied, input: &str) -> String {
+    let origin = denied.origin.as_ref();
+    origin.map_or_else(|| "none".into(), |origin| origin_text(origin, input))
+}
+
+fn origin_text(origin: &Origin, input: &str) -> String {
+    let steps: Vec<_> = origin.resource.split('/').collect();
+    let [.., namespace, _, name] = steps[..] else {
+        panic!("{origin:?}")
+    };
+    let key = Key::new(Kind::AuthorizationPolicy, namespace, name);
+    let line = yaml::line_of(input, &key, &origin.field).unwrap_or_default();
+    format!("{namespace}/{name}:{line}")
 }
 
 /// An empty text is an absent file.

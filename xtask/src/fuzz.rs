@@ -20,6 +20,10 @@ const TARGETS: &[(&str, &str)] = &[
     ("client_hello", "the first message of TLS"),
     ("csr", "requests for certificates, and what is signed for them"),
     ("pem", "keys, certificates and revocation lists as text"),
+    (
+        "policy",
+        "who may do what: the compiled form of rules against their definition",
+    ),
     ("yaml", "what users apply"),
 ];
 

@@ -113,6 +113,7 @@ mod tests {
             "curlimages/curl:8.16.0",
             "docker.io/fortio/fortio:latest_release",
             "registry.istio.io/release/tcp-echo-server:1.3",
+            "gcr.io/istio-testing/ext-authz:latest",
             "registry.k8s.io/gateway-api/echo-basic:v1",
         ] {
             assert!(images.find(name).is_some(), "{name}");

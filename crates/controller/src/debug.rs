@@ -180,7 +180,7 @@ fn objects(world: &World) -> Value {
     let istio = |resource: &&Resource| {
         matches!(
             resource.kind(),
-            Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication
+            Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication | Kind::AuthorizationPolicy
         )
     };
     let row = |resource: &Resource| {

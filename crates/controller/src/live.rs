@@ -110,6 +110,14 @@ fn adopt_mesh(followers: &watch_channel::Sender<Option<Arc<MeshSettings>>>, map:
     }
     match mesh_of(map).and_then(|mesh| MeshSettings::read(&mesh).map_err(anyhow::Error::msg)) {
         Ok(settings) => {
+            for (provider, kind) in settings.unused_providers() {
+                tracing::warn!(
+                    scope = "default",
+                    provider,
+                    kind,
+                    "an extension provider of a kind that is not supported yet"
+                );
+            }
             followers.send_if_modified(|known| {
                 let new = known.as_deref() != Some(&settings);
                 *known = Some(Arc::new(settings));

@@ -22,7 +22,12 @@ pub fn wall() -> SystemTime {
 
 /// Whole seconds since 1970.
 pub fn unix_seconds() -> u64 {
-    wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    unix().as_secs()
+}
+
+/// Since 1970.
+pub fn unix() -> Duration {
+    wall().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Waits.

@@ -35,6 +35,7 @@ pub fn target(name: &str) -> Option<Target> {
         "client_hello" => hello,
         "csr" => csr,
         "pem" => pem,
+        "policy" => crate::policy_fuzzing::decide_alike,
         _ => return None,
     })
 }
@@ -297,6 +298,7 @@ mod tests {
             "client_hello",
             "csr",
             "pem",
+            "policy",
         ] {
             let target = super::target(name).expect("a target");
             let files = std::fs::read_dir(format!("{CORPUS}/{name}"))

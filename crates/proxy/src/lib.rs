@@ -12,6 +12,9 @@ mod error;
 pub mod fuzzing;
 mod http;
 mod listen;
+mod metadata;
+#[cfg(any(test, fuzzing))]
+mod policy_fuzzing;
 mod probe;
 mod random;
 pub mod redirect;

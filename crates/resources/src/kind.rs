@@ -12,6 +12,7 @@ pub enum Kind {
     EndpointSlice,
     VirtualService,
     DestinationRule,
+    AuthorizationPolicy,
     PeerAuthentication,
 }
 
@@ -40,6 +41,7 @@ impl Kind {
         Self::EndpointSlice,
         Self::VirtualService,
         Self::DestinationRule,
+        Self::AuthorizationPolicy,
         Self::PeerAuthentication,
     ];
 
@@ -55,6 +57,11 @@ impl Kind {
             },
             Self::VirtualService => networking("VirtualService", "virtualservices", "virtual-service"),
             Self::DestinationRule => networking("DestinationRule", "destinationrules", "destination-rule"),
+            Self::AuthorizationPolicy => security(
+                "AuthorizationPolicy",
+                "authorizationpolicies",
+                "authorization-policy",
+            ),
             Self::PeerAuthentication => {
                 security("PeerAuthentication", "peerauthentications", "peer-authentication")
             }

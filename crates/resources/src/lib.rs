@@ -15,6 +15,7 @@ pub mod problem;
 pub mod resource;
 pub mod yaml;
 
+pub use istio::authorization_policy::AuthorizationPolicy;
 pub use istio::crd::crds;
 pub use istio::destination_rule::DestinationRule;
 pub use istio::peer_authentication::PeerAuthentication;

@@ -6,7 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::kubernetes::{EndpointSlice, Namespace, Node, Pod, Service};
-use crate::{Code, DestinationRule, Key, Kind, Meta, PeerAuthentication, Problem, VirtualService};
+use crate::{
+    AuthorizationPolicy, Code, DestinationRule, Key, Kind, Meta, PeerAuthentication, Problem, VirtualService,
+};
 
 /// One object. Cloning shares it.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,7 @@ pub enum Resource {
     VirtualService(Arc<VirtualService>),
     DestinationRule(Arc<DestinationRule>),
     PeerAuthentication(Arc<PeerAuthentication>),
+    AuthorizationPolicy(Arc<AuthorizationPolicy>),
 }
 
 /// An object, with what was odd about it but did not stop us from reading it.
@@ -76,6 +79,13 @@ impl Resource {
                     warnings,
                 }
             }
+            Kind::AuthorizationPolicy => {
+                let (object, warnings) = complete(&key, object)?;
+                Decoded {
+                    resource: Self::AuthorizationPolicy(object),
+                    warnings,
+                }
+            }
         })
     }
 
@@ -89,6 +99,7 @@ impl Resource {
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
         }
     }
 
@@ -102,6 +113,7 @@ impl Resource {
             Self::VirtualService(object) => &object.metadata,
             Self::DestinationRule(object) => &object.metadata,
             Self::PeerAuthentication(object) => &object.metadata,
+            Self::AuthorizationPolicy(object) => &object.metadata,
         }
     }
 
@@ -115,6 +127,7 @@ impl Resource {
             Self::VirtualService(object) => object.validate(),
             Self::DestinationRule(object) => object.validate(),
             Self::PeerAuthentication(object) => object.validate(),
+            Self::AuthorizationPolicy(object) => object.validate(),
             Self::Namespace(_) | Self::Node(_) | Self::Pod(_) | Self::Service(_) | Self::EndpointSlice(_) => {
                 Vec::new()
             }

@@ -11,6 +11,7 @@ mod curl;
 mod echo;
 mod echo_basic;
 mod echo_client;
+mod ext_authz;
 mod fortio;
 mod gunicorn;
 mod helloworld;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use crate::{
-    bookinfo, compat, curl, echo, echo_basic, echo_client, fortio, gunicorn, helloworld, httpbin, nc, soak,
-    tcp_echo,
+    bookinfo, compat, curl, echo, echo_basic, echo_client, ext_authz, fortio, gunicorn, helloworld, httpbin,
+    nc, soak, tcp_echo,
 };
 
 /// One sample program.
@@ -183,6 +183,11 @@ pub const PROGRAMS: &[Program] = &[
         name: "tcp-echo",
         images: &[Image::of_istio("tcp-echo-server").arguments(&["9000", "hello"])],
         run: tcp_echo::run,
+    },
+    Program {
+        name: "ext-authz",
+        images: &[Image::of_istio("ext-authz")],
+        run: ext_authz::run,
     },
     Program {
         name: "bookinfo",

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessLog, ClusterName, HttpFilter, HttpOptions, HttpTimeouts, RouteTable, RouteTableName, ServerTls,
-    Subnet,
+    AccessLog, ClusterName, HttpFilter, HttpOptions, HttpTimeouts, NetworkFilter, RouteTable, RouteTableName,
+    ServerTls, Subnet,
 };
 
 /// One way to handle a connection.
@@ -21,6 +21,9 @@ pub struct Chain {
     /// They are encrypted, and what is under that is handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
+    /// What is asked, in order, before a connection is handled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<NetworkFilter>,
     /// What happens to them.
     pub handler: Handler,
 }

@@ -209,6 +209,7 @@ mod tests {
             name: String::new(),
             matches: matches.clone(),
             tls: None,
+            filters: Vec::new(),
             handler: Handler::Tcp(TcpHandler::to("c".into())),
         };
         ChainTable::new(&matches.iter().map(chain).collect::<Vec<_>>())

@@ -1,9 +1,13 @@
-//! Request filters: a closed enum over the policies that act on a request before it is routed.
+//! Filters: closed enums over the policies that act on a request before it is routed, and on a connection before it is
+//! handled.
 
-use crate::LocalRateLimit;
+use std::sync::Arc;
+
+use crate::ext_authz::{ExtAuthz, TcpExtAuthz};
+use crate::{Authorization, LocalRateLimit};
 use serde::{Deserialize, Serialize};
 
-/// One request filter. The mesh knows its filters; open doors (ext_authz, WASM) will be variants too.
+/// One request filter. The mesh knows its filters; WASM, an open door, will be a variant too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HttpFilter {
@@ -13,4 +17,18 @@ pub enum HttpFilter {
     GrpcWeb,
     /// A limit that this proxy keeps by itself; routes may have their own instead.
     LocalRateLimit(Option<Box<LocalRateLimit>>),
+    /// Who may send what.
+    Authorization(Arc<Authorization>),
+    /// Somebody else decides.
+    ExtAuthz(Box<ExtAuthz>),
+}
+
+/// One filter of connections that are not HTTP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkFilter {
+    /// Who may connect.
+    Authorization(Arc<Authorization>),
+    /// Somebody else decides.
+    ExtAuthz(Box<TcpExtAuthz>),
 }

@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 pub mod access_log;
+pub mod authorization;
 pub mod chain;
 pub mod chain_table;
 pub mod circuit_breaker;
@@ -17,6 +18,7 @@ pub mod cluster;
 pub mod connection_pool;
 pub mod cors;
 pub mod endpoint;
+pub mod ext_authz;
 pub mod fault;
 pub mod filter;
 pub mod format;
@@ -38,6 +40,7 @@ pub mod timeouts;
 pub mod tls;
 
 pub use access_log::{AccessLog, LogFormat, Template};
+pub use authorization::Authorization;
 pub use chain::{
     Chain, ChainMatch, Handler, HttpHandler, RouteSource, TcpHandler, TcpTarget, TransportProtocol, Tunnel,
     WeightedCluster,
@@ -49,8 +52,9 @@ pub use cluster::{Cluster, Discovery};
 pub use connection_pool::{Http2Keepalive, Http2Options, TcpKeepalive};
 pub use cors::Cors;
 pub use endpoint::{Endpoint, Endpoints, Health, Locality, LocalityEndpoints};
+pub use ext_authz::ExtAuthz;
 pub use fault::Fault;
-pub use filter::HttpFilter;
+pub use filter::{HttpFilter, NetworkFilter};
 pub use format::Format;
 pub use headers::{HeaderField, HeaderOperations, HeaderProblem};
 pub use http_options::HttpOptions;

@@ -11,10 +11,12 @@
 //! | what would happen to a call | [`explain`] |
 
 pub mod analyze;
+pub mod authorization;
 mod circuit_breaker;
 mod connection_pool;
 mod destination;
 pub mod explain;
+mod ext_authz;
 mod headers;
 mod load_balancing;
 mod locality;

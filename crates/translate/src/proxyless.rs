@@ -46,6 +46,7 @@ fn add_port(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapshot: 
         name: cluster.to_string(),
         matches: ChainMatch::default(),
         tls: None,
+        filters: Vec::new(),
         handler: Handler::Http(handler),
     };
     for name in sidecar::hosts::host_domains(seen.service.host.as_str(), &scope.namespace) {

@@ -12,7 +12,9 @@ use resources::kubernetes::{Pod, TargetPort};
 use snapshot::cluster::ServiceRef;
 use snapshot::{Host, Locality};
 
+use crate::ext_authz::{self, Providers};
 use crate::locality::Setting;
+use crate::mesh::authorization_policies::IndexedPolicy;
 use crate::mesh::endpoints::{Members, place_of, with_place};
 use crate::mesh::peer_authentications::{Modes, Mutual};
 use crate::mesh::policies::{Client, Policy};
@@ -44,7 +46,13 @@ pub struct Scope {
     pub(crate) inbound_policies: BTreeMap<String, Arc<Policy>>,
     /// Which connections this workload takes.
     pub(crate) modes: Modes,
+    /// Who may do what with this workload.
+    pub(crate) authorization: Vec<IndexedPolicy>,
     pub(crate) settings: Arc<MeshSettings>,
+    /// Services that policies may ask, wherever they can be seen from.
+    pub(crate) providers: Providers,
+    /// Those of them that are not among [`Scope::services`].
+    pub(crate) unseen: Vec<VisibleService>,
     settings_revision: u64,
     hash: u64,
 }
@@ -105,12 +113,17 @@ impl Scope {
                 .flat_map(|routes| routes.asked_labels.iter().cloned()),
         );
         let inbound = inbound_ports(mesh, &node.namespace, labels, pod.map(Arc::as_ref));
+        let workload = Subject {
+            namespace: &node.namespace,
+            labels,
+        };
         let mut scope = Self {
             inbound_policies: inbound_policies(mesh, &node.namespace, &inbound),
             modes: mesh.peer_authentications.of(Subject {
                 namespace: &node.namespace,
                 labels,
             }),
+            authorization: mesh.authorization_policies.of(workload).cloned().collect(),
             role: node.role,
             namespace: node.namespace.clone(),
             labels: asked_only(&place.labels, &asked),
@@ -125,6 +138,8 @@ impl Scope {
                 .map(|(at, seen)| (seen.service.host.clone(), at))
                 .collect(),
             inbound,
+            unseen: unseen(mesh, client, &services),
+            providers: Providers::of(&mesh.services, &mesh.settings.extension_providers),
             services,
             routes,
             settings: mesh.settings.clone(),
@@ -148,8 +163,15 @@ impl Scope {
         for (host, policy) in &self.inbound_policies {
             (host, &policy.sources).hash(&mut hasher);
         }
+        for policy in &self.authorization {
+            let meta = &policy.object.metadata;
+            (&meta.namespace, &meta.name, policy.revision).hash(&mut hasher);
+        }
         self.locality.hash(&mut hasher);
-        for seen in &self.services {
+        for target in self.providers.targets() {
+            target.hash(&mut hasher);
+        }
+        for seen in self.services.iter().chain(&self.unseen) {
             seen.service.hash(&mut hasher);
             seen.mutual.hash(&mut hasher);
             seen.members
@@ -176,6 +198,23 @@ impl Scope {
     pub(crate) fn service(&self, host: &str) -> Option<&VisibleService> {
         self.by_host.get(host).map(|at| &self.services[*at])
     }
+}
+
+/// What providers need that nobody else in this namespace may call.
+fn unseen(mesh: &Mesh, client: Client<'_>, services: &[VisibleService]) -> Vec<VisibleService> {
+    let mut unseen: Vec<VisibleService> = Vec::new();
+    for service in ext_authz::services_of(&mesh.services, &mesh.settings.extension_providers) {
+        let mut known = services.iter().chain(&unseen);
+        if !known.any(|seen| seen.service.host == service.host) {
+            unseen.push(VisibleService {
+                members: mesh.endpoints.get(&service.host).cloned(),
+                policy: mesh.policies.find(client, service).cloned(),
+                routes: None,
+                service: service.clone(),
+            });
+        }
+    }
+    unseen
 }
 
 /// VirtualServices by host. Of several for one host the first, that is the oldest, counts.

@@ -2,13 +2,15 @@
 //!
 //! [`convert`] turns each noun of `snapshot` into Envoy's message and back, side by side, so that the two
 //! directions cannot drift. [`server`] and [`client`] are the two ends of the delta protocol as state machines
-//! without IO: messages in, messages out. [`transport`] is the thin gRPC shell around both.
+//! without IO: messages in, messages out. [`transport`] is the thin gRPC shell around both. [`check`] is what services
+//! that decide about requests are asked and answer.
 //!
 //! Invariant: a resource that we cannot do is [`Rejected`] by name with the field that asks for it; it is never
 //! half-applied, and it never blocks a good one.
 #![deny(missing_docs)]
 
 pub mod bootstrap;
+pub mod check;
 pub mod client;
 pub mod convert;
 pub mod encoded;

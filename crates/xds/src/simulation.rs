@@ -212,6 +212,7 @@ fn listener(name: &str, table: &str) -> Listener {
             name: "c".into(),
             matches: ChainMatch::default(),
             tls: None,
+            filters: Vec::new(),
             handler: Handler::Http(http),
         }],
         ..Listener::new(name.into(), "0.0.0.0:80".parse().unwrap(), Direction::Outbound)

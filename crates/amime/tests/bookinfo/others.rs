@@ -9,11 +9,12 @@ const NAMESPACE: &str = "samples";
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Files of the examples, and the Deployments in them.
-const SAMPLES: [(&str, &[&str]); 6] = [
+const SAMPLES: [(&str, &[&str]); 7] = [
     ("curl/curl.yaml", &["curl"]),
     ("httpbin/httpbin.yaml", &["httpbin"]),
     ("helloworld/helloworld.yaml", &["helloworld-v1", "helloworld-v2"]),
     ("tcp-echo/tcp-echo.yaml", &["tcp-echo-v1", "tcp-echo-v2"]),
+    ("ext-authz/ext-authz.yaml", &["ext-authz"]),
     ("fortio/fortio.yaml", &["fortio"]),
     ("echo-basic/echo-basic.yaml", &["echo"]),
 ];
@@ -59,6 +60,23 @@ fn every_sample_answers_in_the_mesh() {
     }
     let told = from_curl(&["sh", "-c", "(echo world; sleep 1) | nc tcp-echo 9000"]);
     assert!(matches!(told.trim(), "one world" | "two world"), "{told}");
+    let decided = |value: &str| {
+        let header = format!("x-ext-authz: {value}");
+        from_curl(&[
+            "curl",
+            "-sS",
+            "-i",
+            "-H",
+            &header,
+            "http://ext-authz:8000/some/path",
+        ])
+    };
+    assert!(decided("allow").contains("x-ext-authz-check-result: allowed"));
+    let denied = decided("deny");
+    assert!(
+        denied.contains(" 403 ") && denied.contains("denied by ext_authz for not found header"),
+        "{denied}"
+    );
     let told = from_curl(&["curl", "-sS", "http://echo:8080/some/path?a=1"]);
     for part in [
         "\"path\": \"/some/path?a=1\"",

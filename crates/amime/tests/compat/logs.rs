@@ -52,7 +52,72 @@ const FIELDS: [(&str, &str); 22] = [
 /// Addresses whose ports the system chooses.
 const OF_CONNECTIONS: [&str; 2] = ["downstream_remote_address", "upstream_local_address"];
 
-/// Has proxies log.
+/// Providers that policies may ask. The backends do as they are told: by the path of the request, or by a header that
+/// the provider adds.
+fn providers() -> Value {
+    let other = |settings: Value| {
+        let mut provider = json!({"service": "other.shop.svc.cluster.local", "port": 9090, "timeout": "2s"});
+        if let (Some(provider), Value::Object(settings)) = (provider.as_object_mut(), settings) {
+            provider.extend(settings);
+        }
+        json!({ "envoyExtAuthzHttp": provider })
+    };
+    let mut providers = [
+        ("by-path", other(json!({}))),
+        (
+            "denies",
+            other(json!({
+                "includeAdditionalHeadersInCheck": {"x-backend": "/status/403"},
+                "includeRequestHeadersInCheck": ["x-told", "x-begin-*", "*-end"],
+                "headersToDownstreamOnDeny": ["x-none"],
+            })),
+        ),
+        (
+            "allows",
+            other(json!({
+                "includeAdditionalHeadersInCheck":
+                    {"x-backend": "/headers?x-user=me&x-more-a=1&x-client=told&x-secret=s"},
+                "headersToUpstreamOnAllow": ["x-user", "x-more-*"],
+                "headersToDownstreamOnAllow": ["x-client"],
+            })),
+        ),
+        (
+            "fails",
+            other(
+                json!({"includeAdditionalHeadersInCheck": {"x-backend": "/status/503"}, "statusOnError": "401"}),
+            ),
+        ),
+        (
+            "fails-open",
+            other(json!({"includeAdditionalHeadersInCheck": {"x-backend": "/status/503"}, "failOpen": true})),
+        ),
+        ("silent", other(json!({"port": 9094, "timeout": "0.3s"}))),
+        (
+            "sees-bodies",
+            other(json!({
+                "includeAdditionalHeadersInCheck": {"x-backend": "/status/403"},
+                "includeRequestBodyInCheck": {"maxRequestBytes": 8},
+            })),
+        ),
+        (
+            "sees-beginnings",
+            other(json!({
+                "includeAdditionalHeadersInCheck": {"x-backend": "/status/403"},
+                "includeRequestBodyInCheck": {"maxRequestBytes": 8, "allowPartialMessage": true},
+            })),
+        ),
+        (
+            "elsewhere",
+            other(json!({"service": "nobody.shop.svc.cluster.local"})),
+        ),
+    ];
+    for (name, provider) in &mut providers {
+        provider["name"] = json!(name);
+    }
+    providers.into_iter().map(|(_, provider)| provider).collect()
+}
+
+/// Has proxies log, and gives policies somebody to ask.
 pub(crate) async fn switch_on(client: &Client) {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "istio-system");
     let map = maps.get("istio").await.unwrap();
@@ -65,8 +130,10 @@ pub(crate) async fn switch_on(client: &Client) {
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect();
     let mesh = format!(
-        "{mesh}\naccessLogFile: /dev/stdout\naccessLogEncoding: JSON\naccessLogFormat: {}\n",
-        json!(format.to_string())
+        "{mesh}\naccessLogFile: /dev/stdout\naccessLogEncoding: JSON\naccessLogFormat: {}\n\
+            extensionProviders: {}\n",
+        json!(format.to_string()),
+        providers()
     );
     let change = Patch::Merge(json!({"data": {"mesh": mesh}}));
     maps.patch("istio", &PatchParams::default(), &change)

@@ -301,10 +301,11 @@ impl World {
 }
 
 /// Kinds that the controller shows when it knows them.
-const WATCHED: [&str; 5] = [
-    "VirtualService",
+const WATCHED: [&str; 6] = [
+    "AuthorizationPolicy",
     "DestinationRule",
     "PeerAuthentication",
+    "VirtualService",
     "Service",
     "EndpointSlice",
 ];

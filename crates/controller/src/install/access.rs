@@ -67,9 +67,11 @@ fn controller_rules() -> Value {
         {"apiGroups": ["networking.istio.io"], "resources": ["virtualservices", "destinationrules"], "verbs": read},
         {"apiGroups": ["networking.istio.io"],
          "resources": ["virtualservices/status", "destinationrules/status"], "verbs": ["get", "patch", "update"]},
-        {"apiGroups": ["security.istio.io"], "resources": ["peerauthentications"], "verbs": read},
         {"apiGroups": ["security.istio.io"],
-         "resources": ["peerauthentications/status"], "verbs": ["get", "patch", "update"]},
+         "resources": ["peerauthentications", "authorizationpolicies"], "verbs": read},
+        {"apiGroups": ["security.istio.io"],
+         "resources": ["peerauthentications/status", "authorizationpolicies/status"],
+         "verbs": ["get", "patch", "update"]},
         // The root certificate is published in every namespace.
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "create", "update", "patch"]},
         {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
@@ -86,7 +88,8 @@ fn reader_rules() -> Value {
         {"apiGroups": [""], "resources": ["namespaces", "nodes", "pods", "services"], "verbs": read},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
         {"apiGroups": ["networking.istio.io"], "resources": ["virtualservices", "destinationrules"], "verbs": read},
-        {"apiGroups": ["security.istio.io"], "resources": ["peerauthentications"], "verbs": read},
+        {"apiGroups": ["security.istio.io"],
+         "resources": ["peerauthentications", "authorizationpolicies"], "verbs": read},
     ])
 }
 

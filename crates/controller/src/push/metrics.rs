@@ -106,7 +106,8 @@ impl Metrics {
             | Resource::Node
             | Resource::VirtualService
             | Resource::DestinationRule
-            | Resource::PeerAuthentication => "config",
+            | Resource::PeerAuthentication
+            | Resource::AuthorizationPolicy => "config",
         };
         self.updates.with(&[label]).increment();
     }

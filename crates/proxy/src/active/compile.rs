@@ -13,7 +13,9 @@ use snapshot::{
     RouteTable, RouteTableName, Snapshot, TcpHandler,
 };
 
+use crate::http::filters::ChainFilter;
 use crate::http::filters::local_rate_limit::Bucket;
+use crate::tcp::authorization::NetworkFilters;
 use crate::tls::server::Server;
 use crate::upstream::circuit_breaker::Counts;
 use crate::upstream::load_balancing::Balancer;
@@ -76,6 +78,7 @@ impl Retired {
 pub(crate) struct TcpChain {
     name: String,
     tls: Option<Server>,
+    pub(crate) network: NetworkFilters,
     pub(crate) handler: TcpHandler,
     pub(crate) retired: Retired,
 }
@@ -85,7 +88,10 @@ pub(crate) struct TcpChain {
 pub(crate) struct HttpChain {
     name: String,
     tls: Option<Server>,
+    pub(crate) network: NetworkFilters,
     pub(crate) handler: HttpHandler,
+    /// Those of the handler's filters that are asked in its order.
+    pub(crate) filters: Vec<ChainFilter>,
     pub(crate) direction: Direction,
     pub(crate) retired: Retired,
     /// The table that belongs to this chain alone; others are found by name in the Snapshot of each request.
@@ -103,7 +109,10 @@ impl HttpChain {
     ) -> Option<(&'a LocalRateLimit, &'a Bucket)> {
         let filter = self.handler.filters.iter().find_map(|filter| match filter {
             HttpFilter::LocalRateLimit(limit) => Some(limit),
-            HttpFilter::Stats | HttpFilter::GrpcWeb => None,
+            HttpFilter::Stats
+            | HttpFilter::GrpcWeb
+            | HttpFilter::Authorization(_)
+            | HttpFilter::ExtAuthz(_) => None,
         })?;
         match &route.local_rate_limit {
             Some(own) => compiled.buckets.get(&address(own)).map(|bucket| (own, &**bucket)),
@@ -350,10 +359,10 @@ impl Listener {
     fn compiled_before(&self, chain: &snapshot::Chain) -> Option<Chain> {
         let same = |known: &&Chain| match (known, &chain.handler) {
             (Chain::Http(known), Handler::Http(handler)) => {
-                known.name == chain.name && known.handler == *handler
+                known.name == chain.name && known.handler == *handler && known.network.are(&chain.filters)
             }
             (Chain::Tcp(known), Handler::Tcp(handler)) => {
-                known.name == chain.name && known.handler == *handler
+                known.name == chain.name && known.handler == *handler && known.network.are(&chain.filters)
             }
             _ => false,
         };
@@ -383,18 +392,24 @@ impl Listener {
 fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
     let (name, retired) = (chain.name.clone(), Retired::default());
     let tls = chain.tls.as_ref().map(Server::new);
+    let network = NetworkFilters::new(&chain.filters);
     match &chain.handler {
         Handler::Http(handler) => Chain::Http(Arc::new(HttpChain {
             name,
             tls,
+            network,
             retired,
+            filters: handler.filters.iter().filter_map(ChainFilter::new).collect(),
             inline: match &handler.routes {
                 RouteSource::Inline(table) => Some(compile_table(table)),
                 RouteSource::Named(_) => None,
             },
             bucket: handler.filters.iter().find_map(|filter| match filter {
                 HttpFilter::LocalRateLimit(limit) => limit.as_ref().map(|limit| Arc::new(Bucket::new(limit))),
-                HttpFilter::Stats | HttpFilter::GrpcWeb => None,
+                HttpFilter::Stats
+                | HttpFilter::GrpcWeb
+                | HttpFilter::Authorization(_)
+                | HttpFilter::ExtAuthz(_) => None,
             }),
             handler: handler.clone(),
             direction,
@@ -402,6 +417,7 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
         Handler::Tcp(handler) => Chain::Tcp(Arc::new(TcpChain {
             name,
             tls,
+            network,
             retired,
             handler: handler.clone(),
         })),

@@ -19,6 +19,7 @@ fn chain(name: &str, port: Option<u16>, protocols: &[&str]) -> Fact {
             ..ChainMatch::default()
         },
         tls: None,
+        filters: Vec::new(),
         handler: Handler::Tcp(TcpHandler::to(name.into())),
     }
 }

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use daemon::clock::{self, Instant};
 use futures_util::poll;
 
@@ -32,6 +33,8 @@ pub(crate) struct RequestBody<'c> {
     kept_bytes: usize,
     position: usize,
     ended: bool,
+    /// When that was.
+    completed: Option<Instant>,
     /// Bytes received from the client.
     pub(crate) received: u64,
     /// Who gets a copy of every frame.
@@ -42,7 +45,7 @@ pub(crate) struct RequestBody<'c> {
     /// All of the body so far was there when it was asked for: who waited for something, waited for us.
     prompt: bool,
     /// For a body of text that was binary once.
-    pub(crate) decoder: Option<Decoder>,
+    decoder: Option<Decoder>,
 }
 
 /// What is shared between the one who sends the body up and the one who decides about another try.
@@ -85,6 +88,17 @@ impl Replay {
     }
 }
 
+/// What was read of a body before the request goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// All of it.
+    Whole,
+    /// As much as was asked for.
+    Part,
+    /// More than was asked for, or than there is room for.
+    TooLong,
+}
+
 /// Why a body did not get up.
 #[derive(Debug)]
 enum UploadError {
@@ -100,6 +114,7 @@ impl<'c> RequestBody<'c> {
             kept_bytes: 0,
             position: 0,
             ended: false,
+            completed: None,
             received: 0,
             copies: Vec::new(),
             bounds,
@@ -112,6 +127,73 @@ impl<'c> RequestBody<'c> {
     /// Whether the client has sent all of it.
     pub(crate) fn is_complete(&self) -> bool {
         self.ended
+    }
+
+    /// It is text that was binary once, also what was read ahead of it.
+    pub(crate) fn decode_by(&mut self, decoder: Option<Decoder>) -> Result<(), CodecError> {
+        let Some(mut decoder) = decoder else {
+            return Ok(());
+        };
+        for frame in &mut self.kept {
+            if let Frame::Data(data) = frame {
+                *data = decoder.data(data)?;
+            }
+        }
+        match self.ended {
+            true => decoder.end(),
+            false => {
+                self.decoder = Some(decoder);
+                Ok(())
+            }
+        }
+    }
+
+    /// When the client had sent all of it.
+    pub(crate) fn completed(&self) -> Option<Instant> {
+        self.completed
+    }
+
+    /// Reads its beginning before it is sent up, for one who decides by it: `most` bytes if a `part` will do, all of it
+    /// otherwise.
+    pub(crate) async fn read_ahead(&mut self, most: usize, part: bool) -> Result<Ahead, CodecError> {
+        loop {
+            let there = self.kept_data().map(Bytes::len).sum::<usize>();
+            match self.ended {
+                _ if part && there >= most => return Ok(Ahead::Part),
+                _ if there > most => return Ok(Ahead::TooLong),
+                true => return Ok(Ahead::Whole),
+                false => {}
+            }
+            let Some(frame) = self.decoded().await? else {
+                continue;
+            };
+            let size = size_of(Some(&frame));
+            if !self.bounds.take_kept(size) {
+                return Ok(Ahead::TooLong);
+            }
+            self.kept_bytes += size;
+            self.kept.push(frame);
+        }
+    }
+
+    /// The first bytes of what was read ahead, and whether there are more of those.
+    pub(crate) fn beginning(&self, most: usize) -> (Vec<u8>, bool) {
+        let mut bytes = Vec::new();
+        for data in self.kept_data() {
+            let room = most - bytes.len();
+            bytes.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() > room {
+                return (bytes, true);
+            }
+        }
+        (bytes, false)
+    }
+
+    fn kept_data(&self) -> impl Iterator<Item = &Bytes> {
+        self.kept.iter().filter_map(|frame| match frame {
+            Frame::Data(data) => Some(data),
+            Frame::Trailers(_) => None,
+        })
     }
 
     /// Reads what has come already, for a request that has its answer: if that is all of it, another one may follow.
@@ -129,8 +211,14 @@ impl<'c> RequestBody<'c> {
         }
     }
 
-    /// Copies every frame from now on.
+    /// Copies every frame, those that were read ahead and those to come. Before the first is sent up.
     pub(crate) fn copy_to(&mut self, copy: Feed) {
+        for frame in &self.kept {
+            copy.push(frame, size_of(Some(frame)));
+        }
+        if self.ended {
+            copy.end();
+        }
         self.copies.push(copy);
     }
 
@@ -213,6 +301,23 @@ impl<'c> RequestBody<'c> {
         if self.ended {
             return Ok(None);
         }
+        let frame = self.decoded().await?;
+        if self.ended && replay.received.get().is_none() {
+            replay.received.set(self.completed);
+        }
+        let size = size_of(frame.as_ref());
+        if let Some(frame) = &frame {
+            self.copies.iter().for_each(|copy| copy.push(frame, size));
+            self.keep(frame, size, replay);
+        }
+        if self.ended {
+            self.copies.iter().for_each(Feed::end);
+        }
+        Ok(frame)
+    }
+
+    /// The next frame of the client, as it is to be sent up.
+    async fn decoded(&mut self) -> Result<Option<Frame>, CodecError> {
         let frame = self.next().await?;
         // As it came: a decoder makes it another.
         self.received += size_of(frame.as_ref()) as u64;
@@ -225,16 +330,8 @@ impl<'c> RequestBody<'c> {
             (None, frame) => frame,
         };
         self.ended = !matches!(frame, Some(Frame::Data(_)));
-        if self.ended && replay.received.get().is_none() {
-            replay.received.set(Some(clock::now()));
-        }
-        let size = size_of(frame.as_ref());
-        if let Some(frame) = &frame {
-            self.copies.iter().for_each(|copy| copy.push(frame, size));
-            self.keep(frame, size, replay);
-        }
         if self.ended {
-            self.copies.iter().for_each(Feed::end);
+            self.completed = Some(clock::now());
         }
         Ok(frame)
     }

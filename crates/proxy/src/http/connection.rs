@@ -17,6 +17,8 @@ use super::exchange;
 use crate::active::compile::HttpChain;
 use crate::listen::accept::Ends;
 use crate::telemetry::metrics::Label;
+use crate::tcp::authorization::Caller;
+use crate::telemetry::record::Record;
 use crate::tls::peer::Peer;
 use crate::transport::{DRAIN, SILENCE, Transport};
 use crate::worker::Worker;
@@ -37,6 +39,10 @@ pub(crate) struct Connection {
     pub(crate) peer: Option<Arc<Peer>>,
     /// Where requests of such a client went last, for metrics.
     pub(crate) label: RefCell<Option<Labelled>>,
+    /// Who the client is, as its certificate says.
+    pub(crate) peer: Option<Arc<Peer>>,
+    /// The server name of the client's TLS; empty without one.
+    pub(crate) server_name: Box<str>,
 }
 
 /// The label of requests that go to that cluster.
@@ -52,11 +58,33 @@ impl Connection {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(connection: Rc<Connection>, mut transport: Transport) {
+    // Boxed: of the decision nothing stays, and few connections need one.
+    if !connection.chain.network.is_empty() && !Box::pin(passes(&connection)).await {
+        return;
+    }
     match speaks_http2(&mut transport).await {
         Some(true) => http2(&connection, transport).await,
         Some(false) => http1(&connection, transport).await,
         None => {}
     }
+}
+
+/// Whether those let the client in who decide about connections.
+async fn passes(connection: &Connection) -> bool {
+    let caller = Caller {
+        peer: connection.peer.as_deref(),
+        server_name: &connection.server_name,
+    };
+    let Connection {
+        worker, chain, ends, ..
+    } = connection;
+    let mut record = Record::new();
+    let passes = chain.network.pass(worker, *ends, caller, &mut record).await;
+    if !passes {
+        let reason = record.termination.as_deref().unwrap_or(&record.details);
+        tracing::debug!(reason, peer = %ends.peer, "connection refused");
+    }
+    passes
 }
 
 /// Whether the client speaks HTTP/2: as agreed, or else by how it begins; `None` when it says nothing.

@@ -120,14 +120,22 @@ impl<'c> Exchange<'c> {
             return Err(RequestError::NotAPath.into());
         }
         forwarded::request(&mut self.request, self.connection);
-        let found = route::find(active, &self.connection.chain, &self.request);
+        let mut found = route::find(active, &self.connection.chain, &self.request);
         if let Ok(found) = &found {
             self.write_down(active, found.route);
             *route = Some(found.route);
         }
         self.check_upgrade()?;
+        // Whoever may not ask does not learn what there is to be asked for.
+        if let Some(answer) = filters::of_chain(self, active, &mut found).await? {
+            return Ok(self.respond(answer, *route).await?);
+        }
         let found = found?;
-        self.translate();
+        self.translate()?;
+        if !route.is_some_and(|known| std::ptr::eq(known, found.route)) {
+            self.write_down(active, found.route);
+            *route = Some(found.route);
+        }
         match filters::request(self, active, &found).await? {
             Some(filters::Answer::Local(answer)) => return Ok(self.respond(answer, *route).await?),
             Some(filters::Answer::AsItIs(answer)) => return Ok(self.respond(answer, None).await?),
@@ -173,7 +181,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// A call of gRPC-Web becomes gRPC, where the chain says so.
-    fn translate(&mut self) {
+    fn translate(&mut self) -> Result<(), RequestError> {
         if !self
             .connection
             .chain
@@ -181,17 +189,19 @@ impl<'c> Exchange<'c> {
             .filters
             .contains(&HttpFilter::GrpcWeb)
         {
-            return;
+            return Ok(());
         }
         if let Some((web, decoder)) = grpc_web::begin(&mut self.request) {
             self.record.web = Some(web);
-            self.body.decoder = decoder;
+            let decoded = self.body.decode_by(decoder);
+            decoded.map_err(|error| forward::request_failed(&error))?;
         }
+        Ok(())
     }
 
     /// Waits, before its body is read, for the client to leave.
     pub(crate) async fn client_gone(&mut self) {
-        let has_body = !self.request.length.is_empty();
+        let has_body = !self.request.length.is_empty() && !self.body.is_complete();
         let gone = async {
             if has_body {
                 std::future::pending::<()>().await;
@@ -253,6 +263,7 @@ impl<'c> Exchange<'c> {
         if let Some(limits) = &self.record.limits {
             limits.apply(&mut response.fields);
         }
+        filters::ext_authz::apply(&self.record.permitted, &mut response.fields);
         forwarded::every_response(&mut response, self.connection);
         forwarded::answer_id(&mut response, self.connection, &self.request);
         if !self.is_request_complete() || self.connection.is_draining() {

@@ -18,6 +18,7 @@ use super::body::{Replay, RequestBody};
 use super::codec::h1::Refusal;
 use super::codec::{Answer, CodecError, Frame, Reply, Request, Response, Version};
 use super::exchange::{Exchange, grpc_status};
+use super::filters::ext_authz;
 use super::grpc_web::{self, GrpcWeb};
 use super::hash::Key;
 use super::headers::Changes;
@@ -88,8 +89,12 @@ pub(crate) async fn forward(
     // What was done with the request before is not the upstream's doing.
     patience.resume();
     let begun = clock::now();
-    let received = exchange.request.length.is_empty();
-    let replay = Replay::new(forward.retry.is_some(), received.then_some(exchange.record.begun));
+    // A filter may have read all of it.
+    let received = match exchange.request.length.is_empty() {
+        true => Some(exchange.record.begun),
+        false => exchange.body.completed(),
+    };
+    let replay = Replay::new(forward.retry.is_some(), received);
     let life = Life::of(&exchange.connection.chain.handler, forward, &exchange.request);
     let since = exchange.record.begun;
     let outcome = tokio::select! {
@@ -502,6 +507,7 @@ impl Conversation<'_> {
             if let Some(limits) = &record.limits {
                 limits.apply(&mut response.fields);
             }
+            ext_authz::apply(&record.permitted, &mut response.fields);
         }
         forwarded::every_response(response, self.connection);
         forwarded::answer_id(response, self.connection, self.request);
@@ -585,11 +591,16 @@ async fn download(
 
 /// A client that did not finish its request, or left.
 fn client_failed(error: &CodecError) -> Failure {
-    Failure::Client(match error {
+    Failure::Client(request_failed(error))
+}
+
+/// Why a request did not come to its end.
+pub(super) fn request_failed(error: &CodecError) -> RequestError {
+    match error {
         CodecError::Refused(refusal) => RequestError::Refused(*refusal),
         CodecError::Silent => RequestError::Silent,
         _ => RequestError::ClientGone,
-    })
+    }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -598,7 +609,7 @@ fn client_gone(error: CodecError) -> Failure {
     Failure::Client(RequestError::ClientGone)
 }
 
-fn before_response(error: &CodecError, unread: bool) -> UpstreamError {
+pub(super) fn before_response(error: &CodecError, unread: bool) -> UpstreamError {
     match error {
         _ if unread => UpstreamError::Unread,
         CodecError::Refused(refusal) => UpstreamError::Protocol(*refusal),

@@ -3,6 +3,7 @@
 //! As Istio's sidecars do: `x-request-id` and `x-forwarded-proto` when absent, `server` and `date` on the way back;
 //! `x-forwarded-for` is left alone. What proxies tell each other does not reach applications.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use daemon::clock;
@@ -74,6 +75,21 @@ pub(crate) fn request(request: &mut Request, connection: &Connection) {
     if request.version != Version::Http2 {
         request.scheme = said;
     }
+}
+
+/// The client, as proxies before say; who connected, where nobody says anything. After [`request`].
+pub(crate) fn client(request: &Request, connection: &Connection) -> IpAddr {
+    // At the edge, what others say was weighed already.
+    let name = match connection.chain.handler.options.edge {
+        Some(_) => "x-envoy-external-address",
+        None => "x-forwarded-for",
+    };
+    // Several lines are one list, and the proxy before wrote the end of it.
+    let said = request.fields.all(name).last();
+    let said = said.and_then(|said| std::str::from_utf8(said).ok());
+    let last = said.and_then(|said| said.rsplit(',').next());
+    last.and_then(|address| address.trim().parse().ok())
+        .unwrap_or(connection.ends.peer.ip())
 }
 
 /// Before each attempt.

@@ -7,6 +7,9 @@ use crate::error::{ProxyError, StreamError, UpstreamError};
 use crate::http::codec::{Fields, Length, Request, Response};
 use crate::http::headers::Changes;
 
+/// Most bytes of a body that a call of gRPC is told: heads have a bound.
+const LONGEST_MESSAGE: usize = 8 * 1024;
+
 /// Head and body of an answer.
 #[derive(Debug)]
 pub(crate) struct LocalReply {
@@ -58,6 +61,21 @@ pub(crate) fn stated(status: u16, grpc: Option<u32>, body: &str, request: &Reque
         (true, Some(code)) => grpc_with(&code.to_string(), body),
         (true, None) => self::grpc(status, body),
     }
+}
+
+/// An answer with any body. A call of gRPC has no room for one: it is told the beginning as a message.
+pub(crate) fn with_body(status: u16, body: Bytes, request: &Request) -> LocalReply {
+    if is_grpc(&request.fields) {
+        let message = &body[..body.len().min(LONGEST_MESSAGE)];
+        return grpc(status, &String::from_utf8_lossy(message));
+    }
+    let mut reply = plain(status, String::new());
+    if !body.is_empty() {
+        reply.response.fields.push("content-type", b"text/plain");
+        reply.response.length = Length::Exact(body.len() as u64);
+        reply.body = body;
+    }
+    reply
 }
 
 /// A redirect to that location.

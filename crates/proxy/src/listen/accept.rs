@@ -183,6 +183,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
                 ends,
                 peer: peer::of(&transport),
                 label: RefCell::default(),
+                server_name: transport.server_name().unwrap_or_default().into(),
             };
             http::connection::serve(Rc::new(connection), transport).await;
         }

@@ -14,6 +14,7 @@ use snapshot::Direction;
 use snapshot::cluster::ServiceRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::authorization::Caller;
 use super::tunnel;
 use crate::active::compile::{Retired, TcpChain};
 use crate::error::{ProxyError, RouteError, UpstreamError};
@@ -24,6 +25,7 @@ use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::metrics::{Destination, Label, Parties};
 use crate::telemetry::record::Record;
+use crate::tls::peer;
 use crate::transport::{DRAIN, ReadHalf, SILENCE, Transport, WriteHalf};
 use crate::upstream::circuit_breaker::Resource;
 use crate::upstream::load_balancing::Wish;
@@ -48,7 +50,15 @@ pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, cli
         ..Record::new()
     };
     let server_name = client.server_name().unwrap_or_default().to_owned();
-    if let Err(error) = carry(worker, chain, ends, client, &mut record).await {
+    let peer = peer::of(&client);
+    let caller = Caller {
+        peer: peer.as_deref(),
+        server_name: &server_name,
+    };
+    if !chain.network.pass(worker, ends, caller, &mut record).await {
+        tracing::debug!(server_name, destination = %ends.destination, "connection refused");
+        drop(client);
+    } else if let Err(error) = carry(worker, chain, ends, client, &mut record).await {
         tracing::debug!(%error, server_name, destination = %ends.destination, "connection closed");
         record.flags = record.flags.union(error.flags());
         record.transport_failure = error.transport_failure();

@@ -1,4 +1,5 @@
 //! Opaque streams.
 
+pub(crate) mod authorization;
 pub(crate) mod forward;
 mod tunnel;

@@ -200,10 +200,32 @@ fn of_outcome<'a>(operator: &Operator, facts: &Facts<'a>) -> Option<Value<'a>> {
         Operator::ResponseFlags => Value::text(record.flags.to_string()),
         Operator::ResponseFlagsLong => Value::text(record.flags.long()),
         Operator::LocalReplyBody => Value::bytes(Some(record.local_body.as_deref().unwrap_or_default())),
+        Operator::ConnectionTerminationDetails => {
+            Value::some(record.termination.as_deref().unwrap_or_default())
+        }
+        Operator::DynamicMetadata(argument) => of_filters(argument, record),
         Operator::RouteName => Value::some(facts.route),
         Operator::RequestedServerName => Value::some(&record.server_name),
         _ => return None,
     })
+}
+
+/// What filters found out: whether an audit asks for a line, and what rules that are tried out would have done.
+fn of_filters(argument: &str, record: &Record) -> Value<'static> {
+    let found = match argument.split_once(':') {
+        Some(("envoy.common", "access_log_hint")) => record.log_hint.map(|hint| hint.to_string()),
+        Some(("envoy.filters.http.rbac", name)) => {
+            let told = record.shadows.iter().find_map(|shadow| shadow.tells(name));
+            told.map(str::to_owned)
+        }
+        Some((filter, path)) => {
+            let path: Vec<_> = path.split(':').map(str::to_owned).collect();
+            let found = record.metadata.find(filter, &path);
+            found.map(|found| found.as_str().map_or_else(|| found.to_string(), str::to_owned))
+        }
+        None => None,
+    };
+    Value::maybe(found)
 }
 
 fn of_upstream<'a>(operator: &Operator, record: &'a Record) -> Option<Value<'a>> {

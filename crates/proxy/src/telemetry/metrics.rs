@@ -131,6 +131,18 @@ pub(crate) struct TcpSeries {
     pub(crate) received: u64,
 }
 
+/// What became of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// It was one.
+    Enforced,
+    /// It would have been one.
+    DryRun,
+}
+
+/// Refusals by one policy: in force, and tried out.
+pub(crate) type Denials = [u64; 2];
+
 /// A histogram over [`BOUNDS`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spread {
@@ -185,6 +197,7 @@ struct Inner {
     destinations: Vec<Destination>,
     http: foldhash::HashMap<(Label, Outcome), HttpSeries>,
     tcp: foldhash::HashMap<Label, TcpSeries>,
+    denials: foldhash::HashMap<Box<str>, Denials>,
 }
 
 /// All series of a worker, with the texts of their labels.
@@ -193,6 +206,8 @@ pub(crate) struct Report {
     pub(crate) http: Vec<(Destination, Outcome, HttpSeries)>,
     pub(crate) tcp: Vec<(Destination, TcpSeries)>,
     pub(crate) clusters: Vec<ClusterReport>,
+    /// By policy.
+    pub(crate) denials: Vec<(String, Denials)>,
     /// Lines of the access log that came faster than they could be written.
     pub(crate) dropped_lines: u64,
     /// Who calls this workload.
@@ -255,6 +270,24 @@ impl Metrics {
         change(self.0.borrow_mut().tcp.entry(label).or_default());
     }
 
+    /// Counts what a policy refused; without one, no policy allowed it.
+    pub(crate) fn denied(&self, denial: Denial, policy: Option<&str>) {
+        let mut inner = self.0.borrow_mut();
+        let policy = policy.unwrap_or("none");
+        let policy = match inner.denials.len() < SERIES || inner.denials.contains_key(policy) {
+            true => policy,
+            false => "overflow",
+        };
+        match inner.denials.get_mut(policy) {
+            Some(known) => known[denial as usize] += 1,
+            None => {
+                let mut counts = Denials::default();
+                counts[denial as usize] = 1;
+                inner.denials.insert(policy.into(), counts);
+            }
+        }
+    }
+
     /// Everything counted so far.
     pub(crate) fn report(&self) -> Report {
         let inner = self.0.borrow();
@@ -271,6 +304,11 @@ impl Metrics {
                 .map(|(label, series)| (name(label), *series))
                 .collect(),
             clusters: Vec::new(),
+            denials: inner
+                .denials
+                .iter()
+                .map(|(policy, counts)| (policy.to_string(), *counts))
+                .collect(),
             dropped_lines: 0,
             callers: Vec::new(),
         }

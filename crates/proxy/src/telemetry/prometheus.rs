@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use daemon::metrics::{Kind, Spread as Buckets, Text};
 use snapshot::endpoint::Workload;
 
-use super::metrics::{BOUNDS, ClusterReport, Destination, HttpSeries, Outcome, Report, Spread, TcpSeries};
+use super::metrics::{
+    BOUNDS, ClusterReport, Denials, Destination, HttpSeries, Outcome, Report, Spread, TcpSeries,
+};
 
 type Labels = Vec<(&'static str, String)>;
 /// Name, help text, and where the value is found.
@@ -72,8 +74,28 @@ pub(crate) fn page(reports: &[Report], own: &Workload) -> String {
     );
     let dropped = reports.iter().map(|report| report.dropped_lines).sum();
     text.sample("amime_access_log_dropped_lines_total", &[], number(dropped));
+    denials(&mut text, reports);
     clusters(&mut text, reports);
     text.finish()
+}
+
+/// What policies refused; `none` where no policy allowed it.
+fn denials(text: &mut Text, reports: &[Report]) {
+    const NAME: &str = "amime_authorization_denials_total";
+    let mut merged = BTreeMap::<&str, Denials>::new();
+    for (policy, counts) in reports.iter().flat_map(|report| &report.denials) {
+        let sum = merged.entry(policy).or_default();
+        sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
+    let help = "Requests and connections that a policy refused, or would have refused.";
+    text.family(NAME, help, Kind::Counter);
+    for (policy, [enforced, dry_run]) in merged {
+        for (count, flag) in [(enforced, "false"), (dry_run, "true")] {
+            if count > 0 {
+                text.sample(NAME, &[("policy", policy), ("dry_run", flag)], number(count));
+            }
+        }
+    }
 }
 
 fn tcp(text: &mut Text, reports: &[Report], own: &Workload) {

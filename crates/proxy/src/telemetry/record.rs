@@ -7,16 +7,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use daemon::clock::{self, Instant};
+use snapshot::ext_authz::MetadataCondition;
+use xds::check::Mutation;
 
 use super::flags::{Flag, Flags};
 use crate::error::ProxyError;
 use crate::http::codec::{Fields, Version};
+use crate::http::filters::authorization::Shadow;
 use crate::http::filters::cors::Allowed;
 use crate::http::filters::local_rate_limit::Limits;
 use crate::http::grpc_web::GrpcWeb;
+use crate::metadata::Metadata;
 use crate::telemetry::metrics::Label;
 use crate::tls::peer::Peer;
 use crate::upstream::Cluster;
+
+/// The filters whose findings are [`Shadow`]s.
+const HTTP_RULES: &str = "envoy.filters.http.rbac";
+const NETWORK_RULES: &str = "envoy.filters.network.rbac";
 
 /// What is known of one exchange or connection.
 #[derive(Debug)]
@@ -27,6 +35,8 @@ pub(crate) struct Record {
     pub(crate) flags: Flags,
     /// Envoy's `response_code_details`; empty while there is nothing to say.
     pub(crate) details: Cow<'static, str>,
+    /// Envoy's `connection_termination_details`: why a connection was refused.
+    pub(crate) termination: Option<String>,
     /// Why no connection to the upstream came about.
     pub(crate) transport_failure: Option<String>,
     pub(crate) grpc: bool,
@@ -55,6 +65,14 @@ pub(crate) struct Record {
     pub(crate) cors: Option<Allowed>,
     /// What responses say of a limit on requests.
     pub(crate) limits: Option<Limits>,
+    /// What rules that are tried out would have done.
+    pub(crate) shadows: Vec<Shadow>,
+    /// Whether an audit asks for a line, where one looks at the request.
+    pub(crate) log_hint: Option<bool>,
+    /// Changes to the response that a service asked for when it let the request pass.
+    pub(crate) permitted: Vec<Mutation>,
+    /// What filters found out.
+    pub(crate) metadata: Metadata,
     /// The caller speaks gRPC-Web.
     pub(crate) web: Option<GrpcWeb>,
     pub(crate) destination: Option<Label>,
@@ -93,6 +111,7 @@ impl Record {
             status: None,
             flags: Flags::default(),
             details: Cow::Borrowed(""),
+            termination: None,
             transport_failure: None,
             grpc: false,
             grpc_status: None,
@@ -111,9 +130,29 @@ impl Record {
             local_body: None,
             cors: None,
             limits: None,
+            shadows: Vec::new(),
+            log_hint: None,
+            permitted: Vec::new(),
+            metadata: Metadata::default(),
             web: None,
             destination: None,
         }
+    }
+
+    /// Whether a condition on what filters found out holds. What rules that were tried out say is theirs.
+    pub(crate) fn satisfies(&self, condition: &MetadataCondition) -> bool {
+        let [name] = condition.path.as_slice() else {
+            return self.metadata.satisfies(condition);
+        };
+        // Where several say it, the last counts.
+        let told = match condition.filter.as_str() {
+            HTTP_RULES | NETWORK_RULES => self.shadows.iter().rev().find_map(|shadow| shadow.tells(name)),
+            _ => None,
+        };
+        told.map_or_else(
+            || self.metadata.satisfies(condition),
+            |told| told.starts_with(&condition.prefix),
+        )
     }
 
     /// One more thing went wrong.

@@ -202,6 +202,7 @@ async fn server_names_choose_the_certificate_and_what_is_read_for_that_is_not_lo
                 ..ChainMatch::default()
             },
             tls: Some(server_tls(&trusted, name, &[])),
+            filters: Vec::new(),
             ..plain.clone()
         });
     }

@@ -290,6 +290,7 @@ async fn what_is_kept_for_one_connection_is_small() {
         ends,
         peer: None,
         label: std::cell::RefCell::default(),
+        server_name: "".into(),
     };
     let future = crate::http::connection::serve(std::rc::Rc::new(connection), transport);
     let size = std::mem::size_of_val(&future);

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod authority;
+mod authorization;
 mod balancing;
 mod bootstrap;
 mod conformance;
@@ -9,6 +10,7 @@ mod connection_pool;
 mod cors;
 mod desync;
 mod downstream_tls;
+mod ext_authz;
 mod fault;
 mod http1;
 mod http2;

@@ -265,6 +265,7 @@ async fn the_server_name_of_a_client_hello_chooses_the_chain() {
             ..ChainMatch::default()
         },
         tls: None,
+        filters: Vec::new(),
         handler: Handler::Tcp(TcpHandler::to(cluster.into())),
     };
     snapshot.listeners.insert(Listener {
@@ -326,6 +327,7 @@ fn tunnelling(address: SocketAddr, post: bool) -> Snapshot {
             name: "tunnel".into(),
             matches: ChainMatch::default(),
             tls: None,
+            filters: Vec::new(),
             handler: Handler::Tcp(handler),
         }),
         ..Listener::new(

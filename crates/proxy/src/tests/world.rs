@@ -475,6 +475,7 @@ fn listeners() -> [Listener; 5] {
         name: name.into(),
         matches: ChainMatch::default(),
         tls: None,
+        filters: Vec::new(),
         handler,
     };
     let listener = |name: &str, port: u16, default: Chain| Listener {

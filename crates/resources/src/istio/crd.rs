@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::authorization_policy::AuthorizationPolicySpec;
 use super::destination_rule::DestinationRuleSpec;
 use super::peer_authentication::PeerAuthenticationSpec;
 use super::structural::structural_schema;
@@ -33,6 +34,16 @@ const AGE: Column = (
 /// The CRDs of all kinds that the mesh puts to use, as objects to be applied to a cluster.
 pub fn crds() -> Vec<Value> {
     let definitions = [
+        Definition {
+            kind: Kind::AuthorizationPolicy,
+            short_name: "ap",
+            description: "Who may do what with workloads.",
+            spec: structural_schema::<AuthorizationPolicySpec>(),
+            columns: &[
+                ("Action", ".spec.action", "string", "The operation to take."),
+                AGE,
+            ],
+        },
         Definition {
             kind: Kind::PeerAuthentication,
             short_name: "pa",
@@ -213,6 +224,7 @@ mod tests {
         for kind in [
             Kind::VirtualService,
             Kind::DestinationRule,
+            Kind::AuthorizationPolicy,
             Kind::PeerAuthentication,
         ] {
             walk("", &schema_of(kind), &mut |path, schema| {

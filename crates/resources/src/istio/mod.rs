@@ -2,11 +2,13 @@
 //!
 //! Field by field after the reference at <https://istio.io/latest/docs/reference/config/networking/>.
 
+pub mod authorization_policy;
 pub mod crd;
 pub mod destination_rule;
 mod duration;
 mod names;
 pub mod peer_authentication;
+pub mod policy_target;
 mod report;
 mod schema;
 mod string_match;

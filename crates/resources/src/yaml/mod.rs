@@ -13,7 +13,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
-use crate::{Code, Problem, Resource};
+use crate::{Code, Key, Kind, Problem, Resource};
 
 /// The largest text that is read; kubectl's own limit for one object is a tenth of it.
 const MAX_BYTES: usize = 32 << 20;
@@ -60,6 +60,29 @@ pub fn objects(text: &str) -> Objects {
         }
     }
     read
+}
+
+/// The line of a field of the object that the mesh would name like that; `None` where the text has no such object.
+pub fn line_of(text: &str, key: &Key, field: &str) -> Option<u64> {
+    trees(text).into_iter().flatten().find_map(|(first_line, tree)| {
+        let whole = tree.to_value();
+        let objects = items(&tree, &whole).unwrap_or(std::slice::from_ref(&tree));
+        let object = objects.iter().find(|object| is_called(object, key))?;
+        Some(object.line_of(field) + first_line - 1)
+    })
+}
+
+fn is_called(tree: &Tree, key: &Key) -> bool {
+    let object = tree.to_value();
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    Kind::from_object(text("/apiVersion"), text("/kind")) == Some(key.kind)
+        && text("/metadata/namespace") == &*key.namespace
+        && text("/metadata/name") == &*key.name
 }
 
 /// A document, with the line that its own lines count from.

@@ -46,6 +46,8 @@ macro_rules! operators {
             EmitTime(Option<String>),
             /// `GRPC_STATUS(form)`.
             GrpcStatus(GrpcStatus),
+            /// `DYNAMIC_METADATA(filter:name)`: what a filter found out.
+            DynamicMetadata(String),
             /// `ENVIRONMENT(name)`: a variable of the proxy's environment.
             Environment(String),
             /// Something of Envoy's that does not exist here: always absent.
@@ -166,6 +168,8 @@ operators! {
     RequestedServerName = "REQUESTED_SERVER_NAME",
     /// Name of the route.
     RouteName = "ROUTE_NAME",
+    /// Why a connection was refused.
+    ConnectionTerminationDetails = "CONNECTION_TERMINATION_DETAILS",
     /// Name of the filter chain.
     FilterChainName = "FILTER_CHAIN_NAME",
     /// At which occasion the line is written.
@@ -175,11 +179,9 @@ operators! {
 }
 
 /// What Envoy can write and nothing here has: extensions' data, connection ends of its own, tracing.
-const NOTHING: [&str; 12] = [
+const NOTHING: [&str; 10] = [
     "CLUSTER_METADATA",
-    "CONNECTION_TERMINATION_DETAILS",
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
-    "DYNAMIC_METADATA",
     "FILTER_STATE",
     "METADATA",
     "ROUNDTRIP_DURATION",
@@ -215,6 +217,7 @@ impl Operator {
             "QUERY_PARAM" => Self::QueryParameter(needed()?.to_owned()),
             "START_TIME" => Self::StartTime(time()),
             "EMIT_TIME" => Self::EmitTime(time()),
+            "DYNAMIC_METADATA" => Self::DynamicMetadata(needed()?.to_owned()),
             "ENVIRONMENT" => Self::Environment(needed()?.to_owned()),
             "GRPC_STATUS" => Self::GrpcStatus(match argument {
                 None | Some("" | "CAMEL_STRING") => GrpcStatus::Camel,

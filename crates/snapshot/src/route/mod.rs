@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ext_authz::RouteExtAuthz;
 use crate::{
     ClusterName, Cors, Fault, GrpcTimeout, HashPolicy, HeaderOperations, LocalRateLimit, Mirror, Named,
     Origin, Retry, RouteTableName,
@@ -85,6 +86,9 @@ pub struct Route {
     /// A limit of its own on requests; instead of that of its listener, and only where that has the filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_rate_limit: Option<LocalRateLimit>,
+    /// What services are told that decide about its requests, where its listener asks some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ext_authz: Option<Box<RouteExtAuthz>>,
     /// What its virtual host and then its table change, after itself. Only files say so, never a mesh.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outer_headers: Vec<OuterHeaders>,
@@ -106,6 +110,7 @@ impl Route {
             fault: None,
             cors: None,
             local_rate_limit: None,
+            ext_authz: None,
             outer_headers: Vec::new(),
             origin: None,
         }

@@ -59,6 +59,18 @@ pub fn unknown_destination_rule_host(host: &str) -> String {
     format!("The host {host} defined in the DestinationRule does not match any services in the mesh.")
 }
 
+/// IST0101: somebody else who decides, and why that one cannot be asked.
+pub fn provider_not_found(name: &str, why: &str) -> String {
+    format!(
+        "Referenced provider not found: {name:?}; requests and connections that the rules apply to are refused: {why}"
+    )
+}
+
+/// IST0127.
+pub fn no_matching_workloads(selector: &str) -> String {
+    format!("No matching workloads for this resource with the following labels: {selector}")
+}
+
 /// AMI0004.
 pub fn not_supported_yet(field: &str, what_happens: &str) -> String {
     let name = field.rsplit('.').next().unwrap_or(field);

@@ -1,6 +1,7 @@
 //! What is wrong across objects: findings that no object shows by itself. The same for `amime analyze`, events,
 //! status and the console.
 
+mod authorization;
 mod conflicts;
 pub mod messages;
 mod mutual_tls;
@@ -10,7 +11,7 @@ mod unsupported;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use resources::{Code, DestinationRule, Key, Kind, Problem, Resource, VirtualService};
+use resources::{AuthorizationPolicy, Code, DestinationRule, Key, Kind, Problem, Resource, VirtualService};
 
 use crate::Mesh;
 
@@ -26,6 +27,9 @@ pub fn analyze(mesh: &Mesh) -> Vec<Problem> {
         references::of_destination_rule(mesh, &key, object, &mut problems);
         mutual_tls::of_destination_rule(mesh, &key, object, &mut problems);
         unsupported::of_destination_rule(&key, object, &mut problems);
+    }
+    for (key, object) in authorization_policies(mesh) {
+        authorization::of_policy(mesh, &key, object, &mut problems);
     }
     problems
         .sort_by(|a, b| (&a.key, &a.field, a.code, &a.message).cmp(&(&b.key, &b.field, b.code, &b.message)));
@@ -52,6 +56,14 @@ fn virtual_services(mesh: &Mesh) -> impl Iterator<Item = (Key, &Arc<VirtualServi
     mesh.kind(Kind::VirtualService)
         .filter_map(|stored| match &stored.resource {
             Resource::VirtualService(object) => Some((stored.resource.key(), object)),
+            _ => None,
+        })
+}
+
+fn authorization_policies(mesh: &Mesh) -> impl Iterator<Item = (Key, &Arc<AuthorizationPolicy>)> {
+    mesh.kind(Kind::AuthorizationPolicy)
+        .filter_map(|stored| match &stored.resource {
+            Resource::AuthorizationPolicy(object) => Some((stored.resource.key(), object)),
             _ => None,
         })
 }

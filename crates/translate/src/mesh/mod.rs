@@ -9,8 +9,10 @@
 //! | endpoints | EndpointSlice, Pod, Node, PeerAuthentication |
 //! | routes | VirtualService |
 //! | policies | DestinationRule |
+//! | authorization policies | AuthorizationPolicy |
 //! | peer authentications | PeerAuthentication |
 
+pub mod authorization_policies;
 pub(crate) mod delegate;
 pub mod endpoints;
 pub mod peer_authentications;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use resources::kubernetes::{Node, Pod};
 use resources::{Key, Kind, Resource};
 
+use authorization_policies::AuthorizationPolicies;
 use endpoints::EndpointIndex;
 use peer_authentications::PeerAuthentications;
 use policies::Policies;
@@ -70,6 +73,7 @@ pub struct Mesh {
     pub(crate) endpoints: Arc<EndpointIndex>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) authorization_policies: Arc<AuthorizationPolicies>,
     pub(crate) peer_authentications: Arc<PeerAuthentications>,
     pub(crate) settings: Arc<MeshSettings>,
     /// The number of the Mesh that brought the settings in this form.
@@ -115,6 +119,10 @@ impl Mesh {
         }
         if any(&[Kind::DestinationRule]) {
             next.policies = Arc::new(Policies::derive(next.kind(Kind::DestinationRule)));
+        }
+        if any(&[Kind::AuthorizationPolicy]) {
+            let objects = next.kind(Kind::AuthorizationPolicy);
+            next.authorization_policies = Arc::new(AuthorizationPolicies::derive(objects));
         }
         next
     }

@@ -62,7 +62,7 @@ impl Settings {
     }
 
     /// The trust domain of the mesh, and others whose identities count as its own, without repetitions.
-    fn domains(&self) -> Vec<&str> {
+    pub(crate) fn domains(&self) -> Vec<&str> {
         let own = self.trust_domain.as_deref().unwrap_or(DOMAIN);
         let mut domains = vec![own];
         for alias in &self.aliases {

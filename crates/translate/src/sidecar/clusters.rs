@@ -49,6 +49,7 @@ pub(crate) fn add_services(scope: &Scope, snapshot: &mut Snapshot) {
     for seen in scope
         .services
         .iter()
+        .chain(&scope.unseen)
         .filter(|seen| seen.service.external_name.is_none())
     {
         for port in seen

@@ -17,6 +17,7 @@ use snapshot::{
 use super::clusters::{plain, special};
 use super::{INBOUND_PORT, default_route, tcp};
 use crate::Protocol;
+use crate::authorization;
 use crate::connection_pool;
 use crate::mesh::peer_authentications::Mutual;
 use crate::mtls::server::{self, Speaks, Way, ways};
@@ -44,6 +45,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
             ..ChainMatch::default()
         },
         tls: None,
+        filters: Vec::new(),
         handler: tcp(ClusterName::BLACK_HOLE.into()),
     }];
     for port in &scope.inbound {
@@ -55,6 +57,8 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     for port in undeclared.copied().map(Some).chain([None]) {
         chains.extend(Door::passthrough(scope, port).chains(scope));
     }
+    // The first chain leads nowhere.
+    guard(scope, &mut chains[1..]);
     // Where TLS makes a difference, what fits no chain must not get in.
     let tells_tls = scope.modes.any_mutual();
     let default_chain = if tells_tls { None } else { chains.pop() };
@@ -67,6 +71,20 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         default_chain,
         ..Listener::new("virtualInbound".into(), address, Direction::Inbound)
     });
+}
+
+/// Has everybody asked who decides about requests and connections, before anything else is done for them.
+fn guard(scope: &Scope, chains: &mut [Chain]) {
+    let mut http = authorization::custom_for_requests(scope);
+    http.extend(authorization::for_requests(scope));
+    let mut network = authorization::custom_for_connections(scope);
+    network.extend(authorization::for_connections(scope));
+    for chain in chains {
+        match &mut chain.handler {
+            Handler::Http(handler) => drop(handler.filters.splice(0..0, http.iter().cloned())),
+            Handler::Tcp(_) => chain.filters.clone_from(&network),
+        }
+    }
 }
 
 fn cluster(scope: &Scope, port: &InboundPort) -> Cluster {
@@ -149,6 +167,7 @@ impl Door {
             Chain {
                 name: format!("{name}{}", way.suffix()),
                 tls: way.mutual.then(|| server::tls(&scope.settings.mtls)),
+                filters: Vec::new(),
                 handler: match way.http {
                     true => Handler::Http(http.clone()),
                     false => tcp(self.cluster.clone()),

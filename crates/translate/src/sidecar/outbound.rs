@@ -66,12 +66,14 @@ fn virtual_outbound(scope: &Scope) -> Listener {
                 ..ChainMatch::default()
             },
             tls: None,
+            filters: Vec::new(),
             handler: tcp(ClusterName::BLACK_HOLE.into()),
         }],
         default_chain: Some(Chain {
             name: "virtualOutbound-catchall-tcp".into(),
             matches: ChainMatch::default(),
             tls: None,
+            filters: Vec::new(),
             handler: tcp(elsewhere(scope)),
         }),
         ..Listener::new(
@@ -93,6 +95,7 @@ fn wildcard_http(port: u16, grpc_web: bool) -> Listener {
         name: name.clone(),
         matches: ChainMatch::default(),
         tls: None,
+        filters: Vec::new(),
         handler: Handler::Http(handler),
     };
     virtual_listener(name, SocketAddr::new(ANY, port), vec![], chain)
@@ -132,6 +135,7 @@ fn opaque_chains(
             name: format!("{listener}-{index}"),
             matches,
             tls: None,
+            filters: Vec::new(),
             handler: Handler::Tcp(handler),
         });
     let default = match all.into_iter().next() {
@@ -139,12 +143,14 @@ fn opaque_chains(
             name: listener.to_owned(),
             matches,
             tls: None,
+            filters: Vec::new(),
             handler: Handler::Tcp(handler),
         },
         None => Chain {
             name: "PassthroughFilterChain".into(),
             matches: ChainMatch::default(),
             tls: None,
+            filters: Vec::new(),
             handler: tcp(elsewhere(scope)),
         },
     };
@@ -183,6 +189,7 @@ fn add_detected(scope: &Scope, seen: &VisibleService, port: &ServicePort, snapsh
                 ..ChainMatch::default()
             },
             tls: None,
+            filters: Vec::new(),
             handler: Handler::Http(http(&name, table.clone())),
         };
         let (mut chains, default) = opaque_chains(scope, seen, port, &name);

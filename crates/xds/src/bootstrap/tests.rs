@@ -258,7 +258,7 @@ fn every_field_that_a_conversion_names_exists() {
 }
 
 /// Messages of which every field is read, refused, or known to change nothing that a client could see.
-const READ: [&str; 66] = [
+const READ: [&str; 79] = [
     "config.bootstrap.v3.Admin",
     "config.bootstrap.v3.Bootstrap",
     "config.bootstrap.v3.Bootstrap.DynamicResources",
@@ -299,6 +299,12 @@ const READ: [&str; 66] = [
     "config.listener.v3.FilterChainMatch",
     "config.listener.v3.Listener",
     "config.listener.v3.ListenerFilter",
+    "config.rbac.v3.Permission",
+    "config.rbac.v3.Policy",
+    "config.rbac.v3.Principal",
+    "config.rbac.v3.Principal.Authenticated",
+    "config.rbac.v3.RBAC",
+    "config.rbac.v3.SourcedMetadata",
     "config.route.v3.DirectResponseAction",
     "config.route.v3.HeaderMatcher",
     "config.route.v3.QueryParameterMatcher",
@@ -315,10 +321,20 @@ const READ: [&str; 66] = [
     "config.route.v3.WeightedCluster",
     "config.route.v3.WeightedCluster.ClusterWeight",
     "extensions.access_loggers.file.v3.FileAccessLog",
+    "extensions.filters.http.ext_authz.v3.AuthorizationRequest",
+    "extensions.filters.http.ext_authz.v3.AuthorizationResponse",
+    "extensions.filters.http.ext_authz.v3.BufferSettings",
+    "extensions.filters.http.ext_authz.v3.CheckSettings",
+    "extensions.filters.http.ext_authz.v3.ExtAuthz",
+    "extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+    "extensions.filters.http.ext_authz.v3.HttpService",
     "extensions.filters.http.fault.v3.HTTPFault",
     "extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+    "extensions.filters.http.rbac.v3.RBAC",
     "extensions.filters.http.router.v3.Router",
+    "extensions.filters.network.ext_authz.v3.ExtAuthz",
     "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    "extensions.filters.network.rbac.v3.RBAC",
     "extensions.filters.network.tcp_proxy.v3.TcpProxy",
     "extensions.transport_sockets.tls.v3.CertificateValidationContext",
     "extensions.transport_sockets.tls.v3.CommonTlsContext",

@@ -7,12 +7,13 @@ use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
+use envoy_types::pb::google::protobuf::Any;
 use hcm::HttpConnectionManager;
 use hcm::http_connection_manager::{RouteSpecifier, UpgradeConfig};
 use pb::filter::ConfigType;
 use snapshot::{
-    Chain, ChainMatch, Handler, HttpHandler, RouteSource, Subnet, TcpHandler, TcpTarget, TransportProtocol,
-    Tunnel, WeightedCluster,
+    Chain, ChainMatch, Handler, HttpHandler, NetworkFilter, RouteSource, Subnet, TcpHandler, TcpTarget,
+    TransportProtocol, Tunnel, WeightedCluster,
 };
 use tcp::tcp_proxy::weighted_cluster::ClusterWeight;
 use tcp::tcp_proxy::{ClusterSpecifier, TunnelingConfig};
@@ -20,7 +21,10 @@ use tcp::tcp_proxy::{ClusterSpecifier, TunnelingConfig};
 use super::proto::{
     aggregated, check_aggregated, duration, limit, number, pack, refuse, to_duration, to_limit, unpack,
 };
-use super::{Dialect, access_log, filter, hash, http_options, protocol, route, server_tls, timeouts};
+use super::{
+    Dialect, access_log, authorization, ext_authz, filter, hash, http_options, protocol, route, server_tls,
+    timeouts,
+};
 use crate::rejected::Reason;
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
@@ -36,6 +40,8 @@ pub(super) fn to_proto(chain: &Chain, dialect: Dialect) -> pb::FilterChain {
         Handler::Http(http) => (HTTP, pack(http_to_proto(http, dialect))),
         Handler::Tcp(handler) => (TCP, pack(tcp_to_proto(handler))),
     };
+    let mut filters: Vec<_> = chain.filters.iter().map(network_to_proto).collect();
+    filters.push(named(name, config));
     let matches = &chain.matches;
     pb::FilterChain {
         name: chain.name.clone(),
@@ -47,10 +53,7 @@ pub(super) fn to_proto(chain: &Chain, dialect: Dialect) -> pb::FilterChain {
             application_protocols: matches.application_protocols.clone(),
             ..Default::default()
         }),
-        filters: vec![pb::Filter {
-            name: name.to_owned(),
-            config_type: Some(ConfigType::TypedConfig(config)),
-        }],
+        filters,
         transport_socket: chain.tls.as_ref().map(server_tls::to_proto),
         transport_socket_connect_timeout: chain
             .tls
@@ -63,11 +66,15 @@ pub(super) fn to_proto(chain: &Chain, dialect: Dialect) -> pb::FilterChain {
 
 pub(super) fn from_proto(message: pb::FilterChain) -> Result<Chain, Reason> {
     refuse!(message, "FilterChain", [use_proxy_proto]);
+    let matches = match_from_proto(message.filter_chain_match.unwrap_or_default())?;
+    let tls = server_tls::from_proto(message.transport_socket, message.transport_socket_connect_timeout)?;
+    let (filters, handler) = filters_from_proto(message.filters)?;
     Ok(Chain {
         name: message.name,
-        matches: match_from_proto(message.filter_chain_match.unwrap_or_default())?,
-        tls: server_tls::from_proto(message.transport_socket, message.transport_socket_connect_timeout)?,
-        handler: handler_from_proto(message.filters)?,
+        matches,
+        tls,
+        filters,
+        handler,
     })
 }
 
@@ -129,25 +136,59 @@ fn range_from_proto(range: &CidrRange) -> Result<Subnet, Reason> {
         .ok_or_else(wrong)
 }
 
-/// The last filter handles the connection; those before it may only be Istio's bookkeeping.
-fn handler_from_proto(mut filters: Vec<pb::Filter>) -> Result<Handler, Reason> {
-    let last = filters
+fn named(name: &str, config: Any) -> pb::Filter {
+    pb::Filter {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(config)),
+    }
+}
+
+fn network_to_proto(filter: &NetworkFilter) -> pb::Filter {
+    match filter {
+        NetworkFilter::Authorization(filter) => named(
+            authorization::NETWORK_FILTER,
+            pack(authorization::network_to_proto(filter)),
+        ),
+        NetworkFilter::ExtAuthz(filter) => named(
+            ext_authz::NETWORK_FILTER,
+            pack(ext_authz::network_to_proto(filter)),
+        ),
+    }
+}
+
+/// The last filter handles the connection. Those before it decide about it, or are Istio's bookkeeping.
+fn filters_from_proto(mut messages: Vec<pb::Filter>) -> Result<(Vec<NetworkFilter>, Handler), Reason> {
+    let last = messages
         .pop()
         .ok_or_else(|| Reason::missing("FilterChain.filters"))?;
-    let inert = [
-        "istio.stats",
-        "istio.metadata_exchange",
-        "envoy.filters.network.metadata_exchange",
-    ];
-    if let Some(other) = filters
+    let filters: Vec<_> = messages
         .iter()
-        .find(|filter| !inert.contains(&filter.name.as_str()))
-    {
-        return Err(Reason::unsupported(format!(
-            "FilterChain.filters {:?}",
-            other.name
-        )));
+        .filter_map(|message| network_from_proto(message).transpose())
+        .collect::<Result<_, _>>()?;
+    let handler = handler_from_proto(last)?;
+    Ok((filters, handler))
+}
+
+fn network_from_proto(message: &pb::Filter) -> Result<Option<NetworkFilter>, Reason> {
+    match (message.name.as_str(), &message.config_type) {
+        ("istio.stats" | "istio.metadata_exchange" | "envoy.filters.network.metadata_exchange", _) => {
+            Ok(None)
+        }
+        (authorization::NETWORK_FILTER, Some(ConfigType::TypedConfig(any))) => {
+            let filter = authorization::network_from_proto(unpack(any, "Filter.typed_config")?)?;
+            Ok(Some(NetworkFilter::Authorization(Arc::new(filter))))
+        }
+        (authorization::NETWORK_FILTER, _) => Err(Reason::missing("Filter.typed_config")),
+        (ext_authz::NETWORK_FILTER, Some(ConfigType::TypedConfig(any))) => {
+            let filter = ext_authz::network_from_proto(unpack(any, "Filter.typed_config")?)?;
+            Ok(Some(NetworkFilter::ExtAuthz(Box::new(filter))))
+        }
+        (ext_authz::NETWORK_FILTER, _) => Err(Reason::missing("Filter.typed_config")),
+        (other, _) => Err(Reason::unsupported(format!("FilterChain.filters {other:?}"))),
     }
+}
+
+fn handler_from_proto(last: pb::Filter) -> Result<Handler, Reason> {
     let Some(ConfigType::TypedConfig(any)) = last.config_type else {
         return Err(Reason::missing("Filter.typed_config"));
     };

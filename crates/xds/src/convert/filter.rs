@@ -1,6 +1,7 @@
 //! Request filters ⇄ `HttpFilter` of the HTTP connection manager.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
@@ -13,7 +14,7 @@ use prost::Message;
 use snapshot::HttpFilter;
 
 use super::proto::{pack, unpack};
-use super::{Dialect, cors, fault, local_rate_limit, protocol};
+use super::{Dialect, authorization, cors, ext_authz, fault, local_rate_limit, protocol};
 use crate::rejected::Reason;
 
 const ROUTER: &str = "envoy.filters.http.router";
@@ -49,6 +50,12 @@ pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::Http
             let limit = limit.as_deref().map(local_rate_limit::to_proto);
             http_filter(local_rate_limit::FILTER, pack(limit.unwrap_or_default()))
         }),
+        HttpFilter::Authorization(filter) => Some(http_filter(
+            authorization::HTTP_FILTER,
+            pack(authorization::http_to_proto(filter)),
+        )),
+        HttpFilter::ExtAuthz(filter) => (dialect != Dialect::Grpc)
+            .then(|| http_filter(ext_authz::FILTER, pack(ext_authz::to_proto(filter)))),
     });
     let fault = http_filter(fault::FILTER, pack(HttpFault::default()));
     // A gRPC client refuses what it does not know; it is no browser either.
@@ -84,17 +91,30 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
         GRPC_WEB => Ok(Some(HttpFilter::GrpcWeb)),
         "istio.metadata_exchange" | "istio.alpn" | "envoy.filters.http.grpc_stats" => Ok(None),
         cors::FILTER | fault::FILTER if is_empty(message) => Ok(None),
-        local_rate_limit::FILTER => match &message.config_type {
-            Some(ConfigType::TypedConfig(any)) => {
-                let limit = local_rate_limit::from_proto(unpack(any, "HttpFilter.typed_config")?)?;
-                Ok(Some(HttpFilter::LocalRateLimit(limit.map(Box::new))))
-            }
-            _ => Err(Reason::missing("HttpFilter.typed_config")),
-        },
+        local_rate_limit::FILTER => {
+            let limit = local_rate_limit::from_proto(typed(message)?)?;
+            Ok(Some(HttpFilter::LocalRateLimit(limit.map(Box::new))))
+        }
+        authorization::HTTP_FILTER => {
+            let filter = authorization::http_from_proto(typed(message)?)?;
+            Ok(Some(HttpFilter::Authorization(Arc::new(filter))))
+        }
+        ext_authz::FILTER => {
+            let filter = ext_authz::from_proto(typed(message)?)?;
+            Ok(Some(HttpFilter::ExtAuthz(Box::new(filter))))
+        }
         _ if message.is_optional => Ok(None),
         other => Err(Reason::unsupported(format!(
             "HttpConnectionManager.http_filters {other:?}"
         ))),
+    }
+}
+
+/// The configuration of a filter that has one.
+fn typed<M: Message + prost::Name + Default>(message: &pb::HttpFilter) -> Result<M, Reason> {
+    match &message.config_type {
+        Some(ConfigType::TypedConfig(any)) => unpack(any, "HttpFilter.typed_config"),
+        _ => Err(Reason::missing("HttpFilter.typed_config")),
     }
 }
 

@@ -31,12 +31,17 @@ pub(super) fn to_proto(operations: &HeaderOperations) -> Pair {
 
 fn field_to_proto(field: &HeaderField, action: HeaderAppendAction) -> pb::HeaderValueOption {
     pb::HeaderValueOption {
-        header: Some(pb::HeaderValue {
-            key: field.name.clone(),
-            value: field.value.source().to_owned(),
-            ..Default::default()
-        }),
+        header: Some(value_to_proto(field)),
         append_action: action.into(),
+        ..Default::default()
+    }
+}
+
+/// A field that is stated without saying what becomes of others of its name.
+pub(super) fn value_to_proto(field: &HeaderField) -> pb::HeaderValue {
+    pb::HeaderValue {
+        key: field.name.clone(),
+        value: field.value.source().to_owned(),
         ..Default::default()
     }
 }
@@ -63,12 +68,12 @@ pub(super) fn from_proto(
             Ok(HeaderAppendAction::OverwriteIfExists) => &mut operations.overwrite,
             Err(_) => return Err(Reason::unsupported(field)),
         };
-        list.push(field_from_proto(option.header)?);
+        list.push(value_from_proto(option.header)?);
     }
     Ok(operations)
 }
 
-fn field_from_proto(header: Option<pb::HeaderValue>) -> Result<HeaderField, Reason> {
+pub(super) fn value_from_proto(header: Option<pb::HeaderValue>) -> Result<HeaderField, Reason> {
     let header = header.ok_or_else(|| Reason::missing("HeaderValueOption.header"))?;
     refuse!(header, "HeaderValue", [raw_value]);
     HeaderField::new(&header.key, &header.value)

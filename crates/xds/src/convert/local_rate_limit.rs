@@ -26,8 +26,8 @@ pub(super) fn to_proto(limit: &LocalRateLimit) -> pb::LocalRateLimit {
             tokens_per_fill: number(limit.tokens_per_fill),
             fill_interval: duration(limit.fill_interval),
         }),
-        filter_enabled: fraction(limit.enabled),
-        filter_enforced: fraction(limit.enforced),
+        filter_enabled: Some(fraction(limit.enabled)),
+        filter_enforced: Some(fraction(limit.enforced)),
         response_headers_to_add: headers::to_proto(&limit.response_headers).add,
         request_headers_to_add_when_not_enforced: headers::to_proto(&limit.request_headers).add,
         enable_x_ratelimit_headers: if limit.says_limits { DRAFT_VERSION_03 } else { 0 },
@@ -82,18 +82,18 @@ pub(super) fn from_proto(message: pb::LocalRateLimit) -> Result<Option<LocalRate
     }))
 }
 
-fn fraction(millionths: u32) -> Option<core::RuntimeFractionalPercent> {
-    Some(core::RuntimeFractionalPercent {
+pub(super) fn fraction(millionths: u32) -> core::RuntimeFractionalPercent {
+    core::RuntimeFractionalPercent {
         default_value: Some(FractionalPercent {
             numerator: millionths,
             denominator: DenominatorType::Million.into(),
         }),
         ..Default::default()
-    })
+    }
 }
 
 /// Nothing where nothing is said. There is no runtime whose key could say more.
-fn millionths(value: Option<core::RuntimeFractionalPercent>) -> Result<u32, Reason> {
+pub(super) fn millionths(value: Option<core::RuntimeFractionalPercent>) -> Result<u32, Reason> {
     let Some(value) = value.and_then(|value| value.default_value) else {
         return Ok(0);
     };

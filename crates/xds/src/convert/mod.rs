@@ -9,6 +9,7 @@
 )]
 
 mod access_log;
+mod authorization;
 pub(crate) mod bootstrap;
 mod chain;
 mod circuit_breaker;
@@ -17,6 +18,7 @@ mod cluster;
 mod connection_pool;
 mod cors;
 mod endpoint;
+mod ext_authz;
 mod fault;
 mod filter;
 mod hash;

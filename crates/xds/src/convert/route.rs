@@ -15,8 +15,8 @@ use snapshot::{Action, Route, RouteTable, VirtualHost, Weighted};
 
 use super::proto::{limit, no, number, pack, refuse, to_limit, unpack};
 use super::{
-    cors, fault, hash, headers, local_rate_limit, matching, metadata, mirror, redirect, retry, rewrite,
-    timeouts,
+    cors, ext_authz, fault, hash, headers, local_rate_limit, matching, metadata, mirror, redirect, retry,
+    rewrite, timeouts,
 };
 use crate::rejected::Reason;
 
@@ -82,7 +82,11 @@ pub(super) fn from_proto(message: pb::RouteConfiguration) -> Result<RouteTable, 
 /// What the whole says and the part does not.
 fn inherit(outer: &HashMap<String, Any>, inner: &mut HashMap<String, Any>) {
     for (name, config) in outer {
-        inner.entry(name.clone()).or_insert_with(|| config.clone());
+        match inner.get_mut(name) {
+            None => drop(inner.insert(name.clone(), config.clone())),
+            Some(own) if name == ext_authz::FILTER => ext_authz::inherit(config, own),
+            Some(_) => {}
+        }
     }
 }
 
@@ -194,7 +198,11 @@ fn filters_to_proto(route: &Route) -> HashMap<String, Any> {
         .local_rate_limit
         .as_ref()
         .map(|limit| (local_rate_limit::FILTER, pack(local_rate_limit::to_proto(limit))));
-    let all = fault.into_iter().chain(cors).chain(limit);
+    let authorization = route
+        .ext_authz
+        .as_deref()
+        .map(|route| (ext_authz::FILTER, pack(ext_authz::route_to_proto(route))));
+    let all = fault.into_iter().chain(cors).chain(limit).chain(authorization);
     all.map(|(name, config)| (name.to_owned(), config)).collect()
 }
 
@@ -206,6 +214,10 @@ fn filters_from_proto(configs: &HashMap<String, Any>, route: &mut Route) -> Resu
             cors::FILTER => route.cors = cors::from_proto(unpack(config, &field)?)?,
             local_rate_limit::FILTER => {
                 route.local_rate_limit = local_rate_limit::from_proto(unpack(config, &field)?)?;
+            }
+            ext_authz::FILTER => {
+                let said = ext_authz::route_from_proto(unpack(config, &field)?)?;
+                route.ext_authz = Some(Box::new(said));
             }
             _ => return Err(Reason::unsupported(field)),
         }

@@ -2,6 +2,8 @@
 //! zero means none, `/` as a prefix means any path, the largest number means unlimited.
 
 mod access_log;
+mod authorization;
+mod ext_authz;
 mod load_balancing;
 mod local_rate_limit;
 mod outlier_detection;
@@ -26,6 +28,7 @@ use snapshot::route::{
 use snapshot::*;
 
 use access_log::access_log;
+use authorization::{authorization, network_filter};
 use load_balancing::balancing;
 use local_rate_limit::local_rate_limit;
 use outlier_detection::outlier_detection;
@@ -149,10 +152,13 @@ fn mirror() -> impl Strategy<Value = Mirror> {
     })
 }
 
-fn header_operations() -> impl Strategy<Value = HeaderOperations> {
+fn header_field() -> impl Strategy<Value = HeaderField> {
     let value = prop_oneof!["[a-z ]{1,9}", Just("%PROTOCOL% of %REQ(a?b):9% 100%%".to_owned()),];
-    let field = ("x-[a-z0-9]{0,9}", value).prop_map(|(name, value)| HeaderField::new(&name, &value).unwrap());
-    let fields = vec(field, 0..2).boxed();
+    ("x-[a-z0-9]{0,9}", value).prop_map(|(name, value)| HeaderField::new(&name, &value).unwrap())
+}
+
+fn header_operations() -> impl Strategy<Value = HeaderOperations> {
+    let fields = vec(header_field(), 0..2).boxed();
     let depending = (fields.clone(), fields.clone());
     (vec(name(), 0..2), fields.clone(), fields, depending).prop_map(|(remove, set, add, depending)| {
         HeaderOperations {
@@ -261,7 +267,13 @@ fn action() -> impl Strategy<Value = Action> {
 
 pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
     let operations = (header_operations(), header_operations());
-    let said = (of(fault()), of(cors()), of(local_rate_limit()), "[a-z]{0,5}");
+    let said = (
+        of(fault()),
+        of(cors()),
+        of(local_rate_limit()),
+        of(ext_authz::of_route()),
+        "[a-z]{0,5}",
+    );
     let route = (name(), matches(), action(), operations, said, of(origin()))
         .prop_map(
             |(
@@ -269,7 +281,7 @@ pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
                 matches,
                 action,
                 (request_headers, response_headers),
-                (fault, cors, local_rate_limit, stat_prefix),
+                (fault, cors, local_rate_limit, ext_authz, stat_prefix),
                 origin,
             )| {
                 Route {
@@ -281,6 +293,7 @@ pub(crate) fn route_table() -> impl Strategy<Value = RouteTable> {
                     fault,
                     cors,
                     local_rate_limit,
+                    ext_authz: ext_authz.map(Box::new),
                     origin,
                     ..Route::new(action)
                 }
@@ -339,7 +352,9 @@ fn handler() -> impl Strategy<Value = Handler> {
     let filter = prop_oneof![
         Just(HttpFilter::Stats),
         Just(HttpFilter::GrpcWeb),
-        of(local_rate_limit().prop_map(Box::new)).prop_map(HttpFilter::LocalRateLimit)
+        of(local_rate_limit().prop_map(Box::new)).prop_map(HttpFilter::LocalRateLimit),
+        authorization().prop_map(|filter| HttpFilter::Authorization(Arc::new(filter))),
+        ext_authz::http_filter(),
     ];
     let http = (
         name(),
@@ -428,10 +443,13 @@ fn chain() -> impl Strategy<Value = Chain> {
         of_tls,
         protocols,
         of(server_tls()),
-        handler(),
+        (
+            vec(prop_oneof![network_filter(), ext_authz::network_filter()], 0..3),
+            handler(),
+        ),
     )
         .prop_map(
-            |(name, destination_port, of_tls, application_protocols, tls, handler)| Chain {
+            |(name, destination_port, of_tls, application_protocols, tls, (filters, handler))| Chain {
                 name,
                 matches: ChainMatch {
                     destination_port,
@@ -441,6 +459,7 @@ fn chain() -> impl Strategy<Value = Chain> {
                     application_protocols,
                 },
                 tls,
+                filters,
                 handler,
             },
         )

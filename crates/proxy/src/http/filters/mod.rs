@@ -1,17 +1,22 @@
-//! What happens to a request between its route and what the route does: faults made on purpose, then the rules for
-//! other origins, in Istio's order; before them a limit of our own. A filter lets a request pass, or answers it.
+//! What happens to a request before what its route does. First the filters of the chain, in its order: who may send
+//! what, and who else decides about that. Then those that routes have a say in: faults made on purpose, then the rules for other origins, in Istio's
+//! order; before them a limit of our own. A filter lets a request pass, or answers it.
 
+pub(crate) mod authorization;
 pub(crate) mod cors;
+pub(crate) mod ext_authz;
 mod fault;
 pub(crate) mod local_rate_limit;
 
-use snapshot::Action;
+use authorization::Authorization;
 use snapshot::route::Found;
+use snapshot::{Action, ExtAuthz, HttpFilter};
 
 use crate::active::Active;
-use crate::error::RequestError;
+use crate::error::{RequestError, RouteError};
 use crate::http::exchange::Exchange;
 use crate::http::reply::LocalReply;
+use crate::http::route;
 
 /// What a filter answers.
 pub(crate) enum Answer {
@@ -19,6 +24,59 @@ pub(crate) enum Answer {
     Local(LocalReply),
     /// It leaves as it is: for Envoy, a preflight's answer is no local reply.
     AsItIs(LocalReply),
+}
+
+/// A filter of a chain, ready to run.
+#[derive(Debug)]
+pub(crate) enum ChainFilter {
+    Authorization(Authorization),
+    ExtAuthz(Box<ExtAuthz>),
+}
+
+impl ChainFilter {
+    /// `None` for filters that are asked elsewhere.
+    pub(crate) fn new(facts: &HttpFilter) -> Option<Self> {
+        match facts {
+            HttpFilter::Authorization(facts) => Some(Self::Authorization(Authorization::new(facts))),
+            HttpFilter::ExtAuthz(facts) => Some(Self::ExtAuthz(facts.clone())),
+            HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) => None,
+        }
+    }
+}
+
+/// Asks the filters of the chain, some of them also about requests that no route takes; `None` lets the request pass,
+/// perhaps to another route than before.
+pub(crate) async fn of_chain<'f, 'c: 'f>(
+    exchange: &mut Exchange<'c>,
+    active: &'f Active,
+    found: &mut Result<Found<'f>, RouteError>,
+) -> Result<Option<LocalReply>, RequestError> {
+    // As in Envoy, what is no path (`OPTIONS *`) is not found, whoever asks for it.
+    if exchange.request.path.starts_with('*') {
+        return Ok(None);
+    }
+    let chain = &exchange.connection.chain;
+    for filter in &chain.filters {
+        let answer = match filter {
+            ChainFilter::Authorization(filter) => authorization::check(exchange, filter),
+            ChainFilter::ExtAuthz(filter) => {
+                let Ok(route) = found else { continue };
+                // Boxed: every request would have room for a question that few need.
+                match Box::pin(ext_authz::decide(exchange, active, route, filter)).await? {
+                    ext_authz::Outcome::Passes => None,
+                    ext_authz::Outcome::PassesAnew => {
+                        *found = route::find(active, chain, &exchange.request);
+                        None
+                    }
+                    ext_authz::Outcome::Answered(answer) => Some(answer),
+                }
+            }
+        };
+        if answer.is_some() {
+            return Ok(answer);
+        }
+    }
+    Ok(None)
 }
 
 /// Asks every filter that the route names; `None` lets the request pass.

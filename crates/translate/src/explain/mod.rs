@@ -1,21 +1,30 @@
 //! What would happen to a call: walks a Snapshot as the proxy would, without sockets. It asks the same compiled route
 //! table as the data path, so that what it says is what the proxy does.
 
+mod asked;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use resources::{Key, Kind};
 use serde::Serialize;
+use serde_json::Value;
+use snapshot::authorization::{CompiledRules, RequestFacts, Subject};
 use snapshot::chain::RouteSource;
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
-    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health, Listener,
-    Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
+    Action, Arrival, Authorization, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler,
+    Health, HttpFilter, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot, TransportProtocol,
+    Weighted,
 };
 
 use crate::mtls;
+use crate::authorization::RuleReference;
+
+pub use asked::Asked;
 
 /// A call, as the proxy would see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     pub direction: Direction,
     /// Where the connection was going before it was captured. Without a known address, an unspecified one with the
@@ -27,6 +36,30 @@ pub struct Call {
     pub mutual: bool,
     /// The request; `None` for a connection that does not speak HTTP.
     pub request: Option<Request>,
+    /// Who calls.
+    pub caller: Caller,
+}
+
+/// Who calls, as far as policies ask for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caller {
+    /// The address that the connection comes from.
+    pub address: IpAddr,
+    /// The name in its certificate; `None` in plain text.
+    pub identity: Option<String>,
+    /// The content of the token that it shows.
+    pub claims: Option<Value>,
+}
+
+impl Default for Caller {
+    /// Somebody without a name, from nowhere.
+    fn default() -> Self {
+        Self {
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            identity: None,
+            claims: None,
+        }
+    }
 }
 
 /// The head of a request.
@@ -65,7 +98,23 @@ pub struct Outcome {
     /// Whether an inbound connection came under mutual TLS, and why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security: Option<String>,
+    /// Who else is asked before that whether the call may pass; the answer is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
+    /// Why the call is refused, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied: Option<Denied>,
     pub answer: Answer,
+}
+
+/// Why a policy refuses a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Denied {
+    /// Envoy's details, as access logs have them.
+    pub details: String,
+    /// The rule that refuses; `None` where none allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// Who answers.
@@ -139,6 +188,8 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         fault: None,
         mirrors: Vec::new(),
         security: None,
+        asked: Vec::new(),
+        denied: None,
         answer: Answer::Close,
     };
     let chain = find_chain(listener, call);
@@ -149,6 +200,18 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         return Some(outcome);
     };
     outcome.chain = chain.name.clone();
+    outcome.asked = asked::asked(chain, call);
+    outcome.denied = denied(chain, call);
+    if outcome.denied.is_some() {
+        if let (Handler::Http(_), Some(_)) = (&chain.handler, &call.request) {
+            outcome.answer = Answer::Respond {
+                status: 403,
+                flag: "-".into(),
+                body: "RBAC: access denied".into(),
+            };
+        }
+        return Some(outcome);
+    }
     match (&chain.handler, &call.request) {
         (Handler::Tcp(tcp), _) => {
             let targets = tcp.target.weighted().filter(|(_, weight)| *weight > 0);
@@ -173,6 +236,78 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         }
     }
     Some(outcome)
+}
+
+/// Asks every filter that decides who may do what, in their order.
+fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
+    let of_requests = match &chain.handler {
+        Handler::Http(http) => http.filters.as_slice(),
+        Handler::Tcp(_) => &[],
+    };
+    let of_connections = chain.filters.iter().filter_map(|filter| match filter {
+        NetworkFilter::Authorization(filter) => Some((filter, false)),
+        NetworkFilter::ExtAuthz(_) => None,
+    });
+    let of_requests = of_requests.iter().filter_map(|filter| match filter {
+        HttpFilter::Authorization(filter) => Some((filter, true)),
+        HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) | HttpFilter::ExtAuthz(_) => {
+            None
+        }
+    });
+    of_connections
+        .chain(of_requests)
+        .find_map(|(filter, of_requests)| denied_by(filter, of_requests, call))
+}
+
+fn denied_by(filter: &Authorization, of_requests: bool, call: &Call) -> Option<Denied> {
+    let (rules, _) = CompiledRules::new(filter.rules.as_ref()?);
+    let verdict = rules.judge(&subject(of_requests, call));
+    if verdict.allowed {
+        return None;
+    }
+    Some(Denied {
+        details: format!(
+            "rbac_access_denied_matched_policy[{}]",
+            verdict.policy.unwrap_or("none")
+        ),
+        origin: verdict.policy.and_then(origin),
+    })
+}
+
+/// Who asks for what, in a request or with the connection alone.
+fn subject(of_requests: bool, call: &Call) -> Subject<'_> {
+    let request = call.request.as_ref().filter(|_| of_requests);
+    let Caller {
+        address,
+        identity,
+        claims,
+    } = &call.caller;
+    let forwarded = request.and_then(|request| {
+        let said = request
+            .headers
+            .iter()
+            .rfind(|(name, _)| name == "x-forwarded-for");
+        said?.1.rsplit(',').next()?.trim().parse().ok()
+    });
+    Subject {
+        request: request.map(|request| RequestFacts::new(request)),
+        identity: identity.as_deref(),
+        peer: *address,
+        client: forwarded.unwrap_or(*address),
+        destination: call.destination,
+        server_name: call.server_name.as_deref().unwrap_or_default(),
+        claims: claims.as_ref(),
+    }
+}
+
+/// The rule of that name.
+fn origin(name: &str) -> Option<Origin> {
+    let rule = RuleReference::parse(name)?;
+    let key = Key::new(Kind::AuthorizationPolicy, &rule.namespace, &rule.policy);
+    Some(Origin {
+        resource: key.path().into(),
+        field: format!("spec.rules[{}]", rule.rule).into(),
+    })
 }
 
 /// The virtual listener of the original destination, else that of its port, else the one that captured it.

@@ -1,6 +1,8 @@
 //! What holds for the whole mesh: the part of Istio's MeshConfig that shapes what proxies do.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/>
 
+pub(crate) mod extension_providers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +15,17 @@ use snapshot::{AccessLog, Format, LogFormat, Template};
 
 use crate::mtls;
 
+use extension_providers::{ExtensionProviders, Provider};
+
 /// Fields of MeshConfig that are read here.
-pub const FIELDS: [&str; 12] = [
+pub const FIELDS: [&str; 13] = [
     "accessLogEncoding",
     "accessLogFile",
     "accessLogFormat",
     "connectTimeout",
     "defaultHttpRetryPolicy",
     "enableAutoMtls",
+    extension_providers::FIELD,
     "h2UpgradePolicy",
     "meshMTLS",
     "outboundTrafficPolicy",
@@ -90,6 +95,8 @@ pub struct MeshSettings {
     pub(crate) retries: Option<HttpRetry>,
     /// Identities and mutual TLS.
     pub(crate) mtls: mtls::Settings,
+    /// Services that policies name.
+    pub(crate) extension_providers: ExtensionProviders,
 }
 
 impl MeshSettings {
@@ -107,6 +114,16 @@ impl MeshSettings {
             h2_upgrade: typed(mesh, "h2UpgradePolicy")? == Some(H2UpgradePolicy::Upgrade),
             retries: typed(mesh, "defaultHttpRetryPolicy")?,
             mtls: mtls::Settings::read(mesh)?,
+            extension_providers: extension_providers::read(mesh)?,
+        })
+    }
+
+    /// Providers that nothing here uses yet, with their kinds.
+    pub fn unused_providers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let providers = self.extension_providers.iter();
+        providers.filter_map(|(name, provider)| match provider {
+            Provider::Other(kind) => Some((name.as_str(), kind.as_str())),
+            Provider::ExtAuthzHttp(_) | Provider::ExtAuthzGrpc(_) => None,
         })
     }
 
