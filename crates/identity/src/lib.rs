@@ -7,6 +7,7 @@
 
 mod authority;
 mod file;
+pub mod jwt;
 mod key;
 mod pem;
 pub mod spiffe;

@@ -12,6 +12,7 @@ pub enum Kind {
     EndpointSlice,
     VirtualService,
     DestinationRule,
+    RequestAuthentication,
 }
 
 /// What the API calls a kind.
@@ -27,10 +28,11 @@ struct Names {
 }
 
 const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+const SECURITY_VERSIONS: &[&str] = &["v1", "v1beta1"];
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -38,6 +40,7 @@ impl Kind {
         Self::EndpointSlice,
         Self::VirtualService,
         Self::DestinationRule,
+        Self::RequestAuthentication,
     ];
 
     const fn names(self) -> Names {
@@ -52,6 +55,11 @@ impl Kind {
             },
             Self::VirtualService => networking("VirtualService", "virtualservices", "virtual-service"),
             Self::DestinationRule => networking("DestinationRule", "destinationrules", "destination-rule"),
+            Self::RequestAuthentication => security(
+                "RequestAuthentication",
+                "requestauthentications",
+                "request-authentication",
+            ),
         }
     }
 
@@ -68,6 +76,11 @@ impl Kind {
     /// The version to watch and to write.
     pub fn version(self) -> &'static str {
         self.names().versions[0]
+    }
+
+    /// The versions that are served, preferred one first.
+    pub fn versions(self) -> &'static [&'static str] {
+        self.names().versions
     }
 
     /// `networking.istio.io/v1`, `v1`.
@@ -122,6 +135,14 @@ const fn networking(kind: &'static str, plural: &'static str, kebab: &'static st
         plural,
         kebab,
         namespaced: true,
+    }
+}
+
+const fn security(kind: &'static str, plural: &'static str, kebab: &'static str) -> Names {
+    Names {
+        group: "security.istio.io",
+        versions: SECURITY_VERSIONS,
+        ..networking(kind, plural, kebab)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod yaml;
 
 pub use istio::crd::crds;
 pub use istio::destination_rule::DestinationRule;
+pub use istio::request_authentication::RequestAuthentication;
 pub use istio::virtual_service::VirtualService;
 pub use key::Key;
 pub use kind::Kind;

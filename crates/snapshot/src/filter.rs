@@ -1,6 +1,8 @@
 //! Request filters: a closed enum over the policies that act on a request before it is routed.
 
-use crate::LocalRateLimit;
+use std::sync::Arc;
+
+use crate::{Jwt, LocalRateLimit};
 use serde::{Deserialize, Serialize};
 
 /// One request filter. The mesh knows its filters; open doors (ext_authz, WASM) will be variants too.
@@ -11,6 +13,8 @@ pub enum HttpFilter {
     Stats,
     /// Calls of gRPC-Web become gRPC, and their answers gRPC-Web (Istio: ports named `grpc-web`).
     GrpcWeb,
+    /// Tokens that requests must or may carry.
+    Jwt(Arc<Jwt>),
     /// A limit that this proxy keeps by itself; routes may have their own instead.
     LocalRateLimit(Option<Box<LocalRateLimit>>),
 }

@@ -16,6 +16,7 @@ mod connection_pool;
 mod destination;
 pub mod explain;
 mod headers;
+pub mod jwt;
 mod load_balancing;
 mod locality;
 pub mod mesh;
@@ -36,6 +37,7 @@ mod workload;
 
 pub use analyze::{analyze, missing_subsets};
 pub use explain::{Call, Outcome, explain};
+pub use mesh::key_sets::{Fetched, KeySets, KeySource, key_sources};
 pub use mesh::settings::MeshSettings;
 pub use mesh::{Change, Mesh};
 pub use node::{Node, Role};

@@ -14,7 +14,9 @@ use snapshot::{Host, Locality};
 
 use crate::locality::Setting;
 use crate::mesh::endpoints::{Members, place_of, with_place};
+use crate::mesh::key_sets::{KeySets, KeySource};
 use crate::mesh::policies::{Client, Policy};
+use crate::mesh::request_authentications::Indexed;
 use crate::mesh::routes::IndexedRoutes;
 use crate::mesh::services::{Service, ServicePort};
 use crate::mesh::settings::MeshSettings;
@@ -40,6 +42,9 @@ pub struct Scope {
     pub(crate) inbound: Vec<InboundPort>,
     /// Policies of the services of this workload, by host, as the workload's own proxy applies them.
     pub(crate) inbound_policies: BTreeMap<String, Arc<Policy>>,
+    /// Tokens that the workload accepts, in the order of the policies.
+    pub(crate) request_authentications: Vec<Indexed>,
+    pub(crate) key_sets: Arc<KeySets>,
     pub(crate) settings: Arc<MeshSettings>,
     settings_revision: u64,
     hash: u64,
@@ -116,6 +121,8 @@ impl Scope {
             inbound,
             services,
             routes,
+            request_authentications: tokens_of(mesh, &node.namespace, labels),
+            key_sets: mesh.key_sets.clone(),
             settings: mesh.settings.clone(),
             settings_revision: mesh.settings_revision,
             hash: 0,
@@ -136,6 +143,7 @@ impl Scope {
         for (host, policy) in &self.inbound_policies {
             (host, &policy.sources).hash(&mut hasher);
         }
+        self.hash_tokens(&mut hasher);
         self.locality.hash(&mut hasher);
         for seen in &self.services {
             seen.service.hash(&mut hasher);
@@ -158,6 +166,17 @@ impl Scope {
                 .hash(&mut hasher);
         }
         hasher.finish()
+    }
+
+    /// Policies, and the keys that they ask for.
+    fn hash_tokens(&self, hasher: &mut DefaultHasher) {
+        for policy in &self.request_authentications {
+            let meta = &policy.object.metadata;
+            (&meta.namespace, &meta.name, policy.revision).hash(hasher);
+            for source in policy.object.spec.jwt_rules.iter().filter_map(KeySource::of) {
+                self.key_sets.get(&source).map(|fetched| &fetched.keys).hash(hasher);
+            }
+        }
     }
 
     pub(crate) fn service(&self, host: &str) -> Option<&VisibleService> {
@@ -239,6 +258,12 @@ fn asked_of_place(services: &[VisibleService]) -> (bool, BTreeSet<String>) {
         }
     }
     (relative, labels)
+}
+
+/// The policies about tokens that hold for a workload.
+fn tokens_of(mesh: &Mesh, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Indexed> {
+    let policies = mesh.request_authentications.for_workload(namespace, labels);
+    policies.cloned().collect()
 }
 
 fn asked_only(labels: &BTreeMap<String, String>, asked: &BTreeSet<String>) -> BTreeMap<String, String> {

@@ -67,6 +67,9 @@ fn controller_rules() -> Value {
         {"apiGroups": ["networking.istio.io"], "resources": ["virtualservices", "destinationrules"], "verbs": read},
         {"apiGroups": ["networking.istio.io"],
          "resources": ["virtualservices/status", "destinationrules/status"], "verbs": ["get", "patch", "update"]},
+        {"apiGroups": ["security.istio.io"], "resources": ["requestauthentications"], "verbs": read},
+        {"apiGroups": ["security.istio.io"],
+         "resources": ["requestauthentications/status"], "verbs": ["get", "patch", "update"]},
         // The root certificate is published in every namespace.
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "create", "update", "patch"]},
         {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
@@ -83,6 +86,7 @@ fn reader_rules() -> Value {
         {"apiGroups": [""], "resources": ["namespaces", "nodes", "pods", "services"], "verbs": read},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
         {"apiGroups": ["networking.istio.io"], "resources": ["virtualservices", "destinationrules"], "verbs": read},
+        {"apiGroups": ["security.istio.io"], "resources": ["requestauthentications"], "verbs": read},
     ])
 }
 

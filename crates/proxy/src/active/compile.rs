@@ -13,6 +13,7 @@ use snapshot::{
     RouteTable, RouteTableName, Snapshot, TcpHandler,
 };
 
+use crate::http::filters::jwt::Tokens;
 use crate::http::filters::local_rate_limit::Bucket;
 use crate::tls::server::Server;
 use crate::upstream::circuit_breaker::Counts;
@@ -92,6 +93,8 @@ pub(crate) struct HttpChain {
     inline: Option<Arc<CompiledTable>>,
     /// Of the limit that all routes without their own share.
     bucket: Option<Arc<Bucket>>,
+    /// Tokens that every request must or may carry.
+    pub(crate) tokens: Option<Arc<Tokens>>,
 }
 
 impl HttpChain {
@@ -103,7 +106,7 @@ impl HttpChain {
     ) -> Option<(&'a LocalRateLimit, &'a Bucket)> {
         let filter = self.handler.filters.iter().find_map(|filter| match filter {
             HttpFilter::LocalRateLimit(limit) => Some(limit),
-            HttpFilter::Stats | HttpFilter::GrpcWeb => None,
+            _ => None,
         })?;
         match &route.local_rate_limit {
             Some(own) => compiled.buckets.get(&address(own)).map(|bucket| (own, &**bucket)),
@@ -394,7 +397,11 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
             },
             bucket: handler.filters.iter().find_map(|filter| match filter {
                 HttpFilter::LocalRateLimit(limit) => limit.as_ref().map(|limit| Arc::new(Bucket::new(limit))),
-                HttpFilter::Stats | HttpFilter::GrpcWeb => None,
+                _ => None,
+            }),
+            tokens: handler.filters.iter().find_map(|filter| match filter {
+                HttpFilter::Jwt(jwt) => Some(Arc::new(Tokens::new(jwt))),
+                _ => None,
             }),
             handler: handler.clone(),
             direction,

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::destination_rule::DestinationRuleSpec;
+use super::request_authentication::RequestAuthenticationSpec;
 use super::structural::structural_schema;
 use super::virtual_service::VirtualServiceSpec;
 use crate::Kind;
@@ -48,6 +49,13 @@ pub fn crds() -> Vec<Value> {
             ],
         },
         Definition {
+            kind: Kind::RequestAuthentication,
+            short_name: "ra",
+            description: "Which tokens workloads accept.",
+            spec: structural_schema::<RequestAuthenticationSpec>(),
+            columns: &[],
+        },
+        Definition {
             kind: Kind::VirtualService,
             short_name: "vs",
             description: "Routes for requests to one or more hosts, applied by their clients.",
@@ -72,9 +80,13 @@ impl Definition {
         let kind = self.kind;
         let (group, plural) = (kind.group(), kind.plural());
         let singular = kind.as_str().to_ascii_lowercase();
-        let versions: Vec<Value> = ["v1alpha3", "v1beta1", "v1"]
+        // Oldest first, as Istio lists them.
+        let versions: Vec<Value> = kind
+            .versions()
+            .iter()
+            .rev()
             .map(|name| self.version(name))
-            .into();
+            .collect();
         json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
@@ -189,12 +201,12 @@ mod tests {
             .into_iter()
             .find(|crd| crd["spec"]["names"]["kind"] == kind.as_str())
             .unwrap();
-        crd["spec"]["versions"][2]["schema"]["openAPIV3Schema"].clone()
+        crd["spec"]["versions"].as_array().unwrap().last().unwrap()["schema"]["openAPIV3Schema"].clone()
     }
 
     #[test]
     fn schemas_are_structural() {
-        for kind in [Kind::VirtualService, Kind::DestinationRule] {
+        for kind in [Kind::VirtualService, Kind::DestinationRule, Kind::RequestAuthentication] {
             walk("", &schema_of(kind), &mut |path, schema| {
                 let keywords = schema.as_object().unwrap();
                 assert!(schema["type"].is_string(), "{kind} {path}: {schema}");

@@ -9,10 +9,13 @@
 //! | endpoints | EndpointSlice, Pod, Node |
 //! | routes | VirtualService |
 //! | policies | DestinationRule |
+//! | request_authentications | RequestAuthentication |
 
 pub(crate) mod delegate;
 pub mod endpoints;
+pub mod key_sets;
 pub mod policies;
+pub mod request_authentications;
 pub mod routes;
 pub mod services;
 pub mod settings;
@@ -27,7 +30,9 @@ use resources::kubernetes::{Node, Pod};
 use resources::{Key, Kind, Resource};
 
 use endpoints::EndpointIndex;
+use key_sets::KeySets;
 use policies::Policies;
+use request_authentications::RequestAuthentications;
 use routes::Routes;
 use services::Services;
 use settings::MeshSettings;
@@ -66,6 +71,8 @@ pub struct Mesh {
     pub(crate) endpoints: Arc<EndpointIndex>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) request_authentications: Arc<RequestAuthentications>,
+    pub(crate) key_sets: Arc<KeySets>,
     pub(crate) settings: Arc<MeshSettings>,
     /// The number of the Mesh that brought the settings in this form.
     pub(crate) settings_revision: u64,
@@ -101,6 +108,10 @@ impl Mesh {
         if any(&[Kind::DestinationRule]) {
             next.policies = Arc::new(Policies::derive(next.kind(Kind::DestinationRule)));
         }
+        if any(&[Kind::RequestAuthentication]) {
+            let all = next.kind(Kind::RequestAuthentication);
+            next.request_authentications = Arc::new(RequestAuthentications::derive(all));
+        }
         next
     }
 
@@ -114,6 +125,27 @@ impl Mesh {
             next.settings = settings;
         }
         next
+    }
+
+    /// The mesh with these keys of issuers.
+    #[must_use]
+    pub fn with_key_sets(&self, key_sets: Arc<KeySets>) -> Self {
+        let mut next = self.clone();
+        if *next.key_sets != *key_sets {
+            next.revision += 1;
+            next.key_sets = key_sets;
+        }
+        next
+    }
+
+    /// The keys of issuers, as far as they were fetched.
+    pub fn key_sets(&self) -> &KeySets {
+        &self.key_sets
+    }
+
+    /// Who asks for tokens of whom.
+    pub fn request_authentications(&self) -> &RequestAuthentications {
+        &self.request_authentications
     }
 
     /// The settings in force.

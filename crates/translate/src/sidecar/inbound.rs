@@ -17,6 +17,7 @@ use super::clusters::{plain, special};
 use super::{INBOUND_PORT, default_route, detected_http, tcp};
 use crate::Protocol;
 use crate::connection_pool;
+use crate::jwt;
 use crate::retry::inbound_retry;
 use crate::scope::{InboundPort, Scope};
 use crate::traffic_policy::Effective;
@@ -34,6 +35,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         source_address: Some(SOURCE),
         ..passthrough
     });
+    let policies = policies(scope);
     let mut chains = vec![Chain {
         name: "virtualInbound-blackhole".into(),
         matches: ChainMatch {
@@ -48,6 +50,11 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         chains.extend(port_chains(port));
     }
     chains.push(catch_all_http());
+    for chain in &mut chains {
+        if let Handler::Http(handler) = &mut chain.handler {
+            handler.filters.splice(0..0, policies.iter().cloned());
+        }
+    }
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), INBOUND_PORT);
     snapshot.listeners.insert(Listener {
         bind: true,
@@ -61,6 +68,12 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
         }),
         ..Listener::new("virtualInbound".into(), address, Direction::Inbound)
     });
+}
+
+/// What every request is asked before anything else happens to it, in Istio's order.
+fn policies(scope: &Scope) -> Vec<HttpFilter> {
+    let tokens = jwt::filter(scope).map(HttpFilter::Jwt);
+    tokens.into_iter().collect()
 }
 
 fn cluster(scope: &Scope, port: &InboundPort) -> Cluster {

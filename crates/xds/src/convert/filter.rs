@@ -13,7 +13,7 @@ use prost::Message;
 use snapshot::HttpFilter;
 
 use super::proto::{pack, unpack};
-use super::{Dialect, cors, fault, local_rate_limit, protocol};
+use super::{Dialect, cors, fault, jwt, local_rate_limit, protocol};
 use crate::rejected::Reason;
 
 const ROUTER: &str = "envoy.filters.http.router";
@@ -44,6 +44,9 @@ pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::Http
         HttpFilter::Stats => (dialect == Dialect::Amime).then(|| marker(STATS)),
         HttpFilter::GrpcWeb => {
             (dialect != Dialect::Grpc).then(|| http_filter(GRPC_WEB, pack(GrpcWeb::default())))
+        }
+        HttpFilter::Jwt(tokens) => {
+            (dialect != Dialect::Grpc).then(|| http_filter(jwt::FILTER, pack(jwt::to_proto(tokens))))
         }
         HttpFilter::LocalRateLimit(limit) => (dialect != Dialect::Grpc).then(|| {
             let limit = limit.as_deref().map(local_rate_limit::to_proto);
@@ -84,6 +87,13 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
         GRPC_WEB => Ok(Some(HttpFilter::GrpcWeb)),
         "istio.metadata_exchange" | "istio.alpn" | "envoy.filters.http.grpc_stats" => Ok(None),
         cors::FILTER | fault::FILTER if is_empty(message) => Ok(None),
+        jwt::FILTER => match &message.config_type {
+            Some(ConfigType::TypedConfig(any)) => {
+                let tokens = jwt::from_proto(unpack(any, "HttpFilter.typed_config")?)?;
+                Ok(tokens.map(HttpFilter::Jwt))
+            }
+            _ => Err(Reason::missing("HttpFilter.typed_config")),
+        },
         local_rate_limit::FILTER => match &message.config_type {
             Some(ConfigType::TypedConfig(any)) => {
                 let limit = local_rate_limit::from_proto(unpack(any, "HttpFilter.typed_config")?)?;

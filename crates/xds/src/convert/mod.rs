@@ -22,6 +22,7 @@ mod hash;
 mod headers;
 mod http;
 mod http_options;
+mod jwt;
 mod listener;
 mod load_balancing;
 mod local_rate_limit;

@@ -1,6 +1,7 @@
 //! Arbitrary snapshot data for the tests of this crate. Only what has one canonical form on the wire: a limit of
 //! zero means none, `/` as a prefix means any path, the largest number means unlimited.
 
+mod jwt;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -410,6 +411,7 @@ fn handler() -> impl Strategy<Value = Handler> {
     let filter = prop_oneof![
         Just(HttpFilter::Stats),
         Just(HttpFilter::GrpcWeb),
+        jwt::jwt().prop_map(|jwt| HttpFilter::Jwt(Arc::new(jwt))),
         of(local_rate_limit().prop_map(Box::new)).prop_map(HttpFilter::LocalRateLimit)
     ];
     let http = (

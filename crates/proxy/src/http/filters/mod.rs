@@ -1,8 +1,10 @@
-//! What happens to a request between its route and what the route does: faults made on purpose, then the rules for
-//! other origins, in Istio's order; before them a limit of our own. A filter lets a request pass, or answers it.
+//! What happens to a request between its head and what its route does, in Istio's order: first what is asked of every
+//! request, then what its route says, faults made on purpose and the rules for other origins; before them a limit of
+//! our own. A filter lets a request pass, or answers it.
 
 pub(crate) mod cors;
 mod fault;
+pub(crate) mod jwt;
 pub(crate) mod local_rate_limit;
 
 use snapshot::Action;
@@ -19,6 +21,13 @@ pub(crate) enum Answer {
     Local(LocalReply),
     /// It leaves as it is: for Envoy, a preflight's answer is no local reply.
     AsItIs(LocalReply),
+}
+
+/// Asks what the chain wants of every request, even of one that no route takes; `None` lets it pass.
+pub(crate) fn policies(exchange: &mut Exchange<'_>) -> Option<LocalReply> {
+    let chain = exchange.connection.chain.clone();
+    let tokens = chain.tokens.as_deref()?;
+    jwt::check(exchange, tokens)
 }
 
 /// Asks every filter that the route names; `None` lets the request pass.
