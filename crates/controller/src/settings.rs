@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::install::set::nearest;
+use crate::jwks;
 
 /// What the controller is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
     /// Sidecars as init containers that stay.
     pub native_sidecars: bool,
+    /// How keys of issuers are fetched.
+    pub keys: jwks::Settings,
     /// For the log, once there is one.
     pub warnings: Vec<String>,
 }
@@ -72,10 +75,11 @@ const FLAGS: [&str; 12] = [
     "secureGRPCAddr",
     "shutdownDuration",
 ];
-const VARIABLES: [&str; 3] = [
+const VARIABLES: [&str; 4] = [
     "ENABLE_NATIVE_SIDECARS",
     "PILOT_DEBOUNCE_AFTER",
     "PILOT_DEBOUNCE_MAX",
+    "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL",
 ];
 
 impl Default for Settings {
@@ -100,6 +104,7 @@ impl Default for Settings {
             shutdown: Duration::from_secs(10),
             kubeconfig: None,
             native_sidecars: false,
+            keys: jwks::Settings::default(),
             warnings: Vec::new(),
         }
     }
@@ -163,10 +168,23 @@ impl Settings {
         for (name, field) in [
             ("PILOT_DEBOUNCE_AFTER", &mut self.debounce_after),
             ("PILOT_DEBOUNCE_MAX", &mut self.debounce_max),
+            ("PILOT_JWT_PUB_KEY_REFRESH_INTERVAL", &mut self.keys.refresh),
         ] {
             if let Some(value) = lookup(name) {
                 *field = duration(&value).with_context(|| format!("{name}={value}"))?;
             }
+        }
+        // More often would be a flood.
+        self.keys.refresh = self.keys.refresh.max(Duration::from_secs(1));
+        if let Some(list) = lookup("BLOCKED_CIDRS_IN_JWKS_URIS") {
+            let networks = list.split(',').map(str::trim).filter(|network| !network.is_empty());
+            let read = networks.map(str::parse).collect::<Result<_, _>>();
+            self.keys.blocked = read.with_context(|| format!("BLOCKED_CIDRS_IN_JWKS_URIS={list}"))?;
+        }
+        if let Some(value) = lookup("JWKS_RESOLVER_INSECURE_SKIP_VERIFY") {
+            let read = value.parse();
+            self.keys.insecure =
+                read.with_context(|| format!("JWKS_RESOLVER_INSECURE_SKIP_VERIFY={value}: neither true nor false"))?;
         }
         match lookup("ENABLE_NATIVE_SIDECARS").as_deref() {
             None | Some("false") => {}
@@ -295,6 +313,8 @@ mod tests {
                 ("POD_NAMESPACE", "mesh"),
                 ("PILOT_DEBOUNCE_AFTER", "50ms"),
                 ("ENABLE_NATIVE_SIDECARS", "true"),
+                ("PILOT_JWT_PUB_KEY_REFRESH_INTERVAL", "1m"),
+                ("BLOCKED_CIDRS_IN_JWKS_URIS", "10.0.0.0/8, fd00::/8"),
             ],
         )
         .unwrap();
@@ -305,6 +325,8 @@ mod tests {
             ("mesh", Duration::from_millis(50))
         );
         assert!(settings.log_as_json && settings.native_sidecars);
+        assert_eq!(settings.keys.refresh, Duration::from_secs(60));
+        assert_eq!(settings.keys.blocked.len(), 2);
     }
 
     #[test]
@@ -324,6 +346,11 @@ mod tests {
                 vec![],
                 vec![("ENABLE_NATIVE_SIDECARS", "yes")],
                 "ENABLE_NATIVE_SIDECARS=yes",
+            ),
+            (
+                vec![],
+                vec![("BLOCKED_CIDRS_IN_JWKS_URIS", "10.0.0.0")],
+                "BLOCKED_CIDRS_IN_JWKS_URIS=10.0.0.0",
             ),
         ] {
             let error = format!("{:#}", read(&arguments, &variables).unwrap_err());

@@ -301,7 +301,13 @@ impl World {
 }
 
 /// Kinds that the controller shows when it knows them.
-const WATCHED: [&str; 4] = ["VirtualService", "DestinationRule", "Service", "EndpointSlice"];
+const WATCHED: [&str; 5] = [
+    "VirtualService",
+    "DestinationRule",
+    "RequestAuthentication",
+    "Service",
+    "EndpointSlice",
+];
 
 fn identity(metadata: &Value) -> Value {
     json!({"uid": metadata["uid"], "generation": metadata.get("generation")})

@@ -10,6 +10,7 @@ pub mod peer;
 pub mod publish;
 pub mod status;
 mod stream;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use translate::{Mesh, MeshSettings};
 use xds::transport::Session;
 
 use crate::debounce;
+use crate::jwks::Keys;
 
 pub use cache::Cache;
 pub use metrics::Metrics;
@@ -70,7 +72,7 @@ impl Pusher {
     /// Starts to watch the cluster and to make pictures of it. `ready` learns when the first one is out.
     pub fn start(
         client: &kube::Client,
-        (debounce, settings): (debounce::Settings, LatestSettings),
+        (debounce, settings, keys): (debounce::Settings, LatestSettings, Keys),
         registry: &Registry,
         ready: &Ready,
         tasks: &Tasks,
@@ -82,6 +84,7 @@ impl Pusher {
             worlds: publish,
             debounce,
             settings,
+            keys,
             metrics: metrics.clone(),
             ready: ready.clone(),
         };

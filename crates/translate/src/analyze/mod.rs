@@ -3,13 +3,14 @@
 
 mod conflicts;
 pub mod messages;
+mod keys;
 mod references;
 mod unsupported;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use resources::{Code, DestinationRule, Key, Kind, Problem, Resource, VirtualService};
+use resources::{Code, DestinationRule, Key, Kind, Problem, RequestAuthentication, Resource, VirtualService};
 
 use crate::Mesh;
 
@@ -23,6 +24,10 @@ pub fn analyze(mesh: &Mesh) -> Vec<Problem> {
     for (key, object) in destination_rules(mesh) {
         references::of_destination_rule(mesh, &key, object, &mut problems);
         unsupported::of_destination_rule(&key, object, &mut problems);
+    }
+    for (key, object) in request_authentications(mesh) {
+        keys::of_request_authentication(mesh, &key, object, &mut problems);
+        unsupported::of_request_authentication(&key, object, &mut problems);
     }
     problems
         .sort_by(|a, b| (&a.key, &a.field, a.code, &a.message).cmp(&(&b.key, &b.field, b.code, &b.message)));
@@ -57,6 +62,14 @@ fn destination_rules(mesh: &Mesh) -> impl Iterator<Item = (Key, &Arc<Destination
     mesh.kind(Kind::DestinationRule)
         .filter_map(|stored| match &stored.resource {
             Resource::DestinationRule(object) => Some((stored.resource.key(), object)),
+            _ => None,
+        })
+}
+
+fn request_authentications(mesh: &Mesh) -> impl Iterator<Item = (Key, &Arc<RequestAuthentication>)> {
+    mesh.kind(Kind::RequestAuthentication)
+        .filter_map(|stored| match &stored.resource {
+            Resource::RequestAuthentication(object) => Some((stored.resource.key(), object)),
             _ => None,
         })
 }
