@@ -11,6 +11,7 @@ mod downstream_tls;
 mod fault;
 mod http1;
 mod http2;
+mod jwt;
 mod mirror;
 mod opaque;
 mod outcomes;
