@@ -1,5 +1,6 @@
 //! The fields of the schemas, as paths: `VirtualService.spec.http[].match[].headers.*.exact`.
 
+use resources::Kind;
 use serde_json::{Map, Value};
 
 /// A field that holds a value, not other fields.
@@ -32,7 +33,7 @@ pub(crate) fn all() -> Vec<Field> {
         walk(&format!("{kind}.spec"), spec, &mut fields);
     }
     fields.reverse();
-    fields.sort_by_key(|field| !field.path.starts_with("Virtual"));
+    fields.sort_by_key(|field| place(&field.path));
     let mut kept: Vec<Field> = Vec::new();
     for field in fields {
         let is_level = LEVELS.contains(&field.path.as_str());
@@ -42,10 +43,14 @@ pub(crate) fn all() -> Vec<Field> {
             kept.push(field);
         }
     }
-    kept.sort_by(|one, other| {
-        (!one.path.starts_with('V'), &one.path).cmp(&(!other.path.starts_with('V'), &other.path))
-    });
+    kept.sort_by(|one, other| (place(&one.path), &one.path).cmp(&(place(&other.path), &other.path)));
     kept
+}
+
+/// Kinds come in the order of [`Kind`].
+fn place(path: &str) -> Option<usize> {
+    let kind = path.split('.').next().unwrap_or_default();
+    Kind::ALL.into_iter().position(|known| known.as_str() == kind)
 }
 
 /// The path under which a field is shown.

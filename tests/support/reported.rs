@@ -1,6 +1,6 @@
 //! Whether whoever uses a field is told that it has no effect: an object with that field is made and analysed.
 
-use resources::{Code, Level, Problem, Resource};
+use resources::{Code, Kind, Level, Problem, Resource};
 use serde_json::{Value, json};
 use translate::{Mesh, analyze};
 
@@ -46,15 +46,31 @@ fn samples(schema: &Value) -> Vec<Value> {
     }
 }
 
+/// A target has a name and a kind.
+fn complete_targets(spec: &mut Value) {
+    for place in ["/targetRef", "/targetRefs/0"] {
+        if let Some(target) = spec.pointer_mut(place).and_then(Value::as_object_mut) {
+            for (name, value) in [
+                ("group", "gateway.networking.k8s.io"),
+                ("kind", "Gateway"),
+                ("name", "x"),
+            ] {
+                target.entry(name).or_insert_with(|| json!(value));
+            }
+        }
+    }
+}
+
 /// What is told of an object with that field; `None` when there is no such object.
 fn judge(path: &str, sample: &Value) -> Option<Option<Told>> {
     let (kind, rest) = path.split_once(".spec.").unwrap();
     let steps: Vec<&str> = rest.split('.').collect();
     let mut spec = build(&steps, sample);
-    if kind == "DestinationRule" {
-        spec["host"] = json!("backend");
-    } else {
-        spec["hosts"] = json!(["backend"]);
+    let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap();
+    match kind {
+        Kind::DestinationRule => spec["host"] = json!("backend"),
+        Kind::VirtualService => spec["hosts"] = json!(["backend"]),
+        _ => complete_targets(&mut spec),
     }
     if let Some(rule) = spec
         .pointer_mut("/http/0")
@@ -62,7 +78,7 @@ fn judge(path: &str, sample: &Value) -> Option<Option<Told>> {
     {
         rule["route"] = json!([{"destination": {"host": "backend"}}]);
     }
-    let object = json!({"apiVersion": "networking.istio.io/v1", "kind": kind,
+    let object = json!({"apiVersion": kind.api_version(), "kind": kind.as_str(),
         "metadata": {"name": "backend", "namespace": "shop"}, "spec": spec});
     let resource = Resource::from_object(&object).ok()?.resource;
     let wanted = format!("spec.{rest}").replace("[]", "[0]");

@@ -32,7 +32,7 @@ const INCLUDES: [&str; 8] = [
 ];
 
 /// The bootstrap, and each message that may stand in an `Any` somewhere in it. Another one is refused by its name.
-const ROOTS: [&str; 32] = [
+const ROOTS: [&str; 33] = [
     "envoy/config/bootstrap/v3/bootstrap.proto",
     "envoy/extensions/access_loggers/file/v3/file.proto",
     "envoy/extensions/access_loggers/stream/v3/stream.proto",
@@ -41,6 +41,7 @@ const ROOTS: [&str; 32] = [
     "envoy/extensions/filters/http/fault/v3/fault.proto",
     "envoy/extensions/filters/http/grpc_stats/v3/config.proto",
     "envoy/extensions/filters/http/grpc_web/v3/grpc_web.proto",
+    "envoy/extensions/filters/http/jwt_authn/v3/config.proto",
     "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.proto",
     "envoy/extensions/filters/http/router/v3/router.proto",
     "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.proto",

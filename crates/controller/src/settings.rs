@@ -349,8 +349,8 @@ mod tests {
             ),
             (
                 vec![],
-                vec![("BLOCKED_CIDRS_IN_JWKS_URIS", "10.0.0.0")],
-                "BLOCKED_CIDRS_IN_JWKS_URIS=10.0.0.0",
+                vec![("BLOCKED_CIDRS_IN_JWKS_URIS", "10.0.0.0/8, ten")],
+                "BLOCKED_CIDRS_IN_JWKS_URIS=10.0.0.0/8, ten",
             ),
         ] {
             let error = format!("{:#}", read(&arguments, &variables).unwrap_err());

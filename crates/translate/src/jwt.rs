@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use resources::istio::request_authentication::JwtRule;
-use snapshot::{ClaimHeader, Jwt, JwtProvider, JwtRequirement, TokenHeader};
+use resources::{Key, Kind, RequestAuthentication};
+use snapshot::{ClaimHeader, Jwt, JwtProvider, JwtRequirement, Origin, TokenHeader};
 
 use crate::mesh::key_sets::{KeySets, KeySource};
 use crate::scope::Scope;
@@ -17,13 +18,48 @@ const LISTS: [&str; 2] = ["permission", "scope"];
 /// the SHA-256 of `nobody knows the private key of this point 2`, the first such number that is on the curve.
 pub const NOBODYS_KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"0MQkIIbGBGO8C5S0SRcDB7pAPeq3i3m-nIARQK3KPg0","y":"yLlmcxfJGZXBSug8L1j-gkt5VnjeGp2YfwxwSozfF7o"}]}"#;
 
+/// A rule, with the place that it has in its policy.
+struct Placed<'s> {
+    rule: &'s JwtRule,
+    policy: &'s RequestAuthentication,
+    index: usize,
+}
+
+/// All rules that hold, by issuer; of one issuer in the order of the policies.
+fn rules(scope: &Scope) -> Vec<Placed<'_>> {
+    let policies = scope.request_authentications.iter();
+    let mut rules: Vec<Placed<'_>> = policies
+        .flat_map(|policy| {
+            let rules = policy.object.spec.jwt_rules.iter().enumerate();
+            rules.map(|(index, rule)| Placed {
+                rule,
+                policy: &policy.object,
+                index,
+            })
+        })
+        .collect();
+    rules.sort_by(|a, b| a.rule.issuer.cmp(&b.rule.issuer));
+    rules
+}
+
+/// The rule behind each provider `origins-N`, in their order.
+pub fn origins(scope: &Scope) -> Vec<Origin> {
+    let rules = rules(scope).into_iter();
+    rules
+        .map(|placed| {
+            let meta = &placed.policy.metadata;
+            let key = Key::new(Kind::RequestAuthentication, &meta.namespace, &meta.name);
+            Origin {
+                resource: key.path().into(),
+                field: format!("spec.jwtRules[{}]", placed.index).into(),
+            }
+        })
+        .collect()
+}
+
 /// What inbound requests of that proxy must meet; `None` if nobody asks for tokens.
 pub(crate) fn filter(scope: &Scope) -> Option<Arc<Jwt>> {
-    let policies = scope.request_authentications.iter();
-    let mut rules: Vec<&JwtRule> = policies
-        .flat_map(|policy| &policy.object.spec.jwt_rules)
-        .collect();
-    rules.sort_by(|a, b| a.issuer.cmp(&b.issuer));
+    let rules = rules(scope);
     if rules.is_empty() {
         return None;
     }
@@ -43,7 +79,7 @@ pub(crate) fn filter(scope: &Scope) -> Option<Arc<Jwt>> {
     } else {
         good_or_missing("origins-0".to_owned())
     };
-    let providers = rules.iter().map(|rule| provider(rule, &scope.key_sets));
+    let providers = rules.iter().map(|placed| provider(placed.rule, &scope.key_sets));
     Some(Arc::new(Jwt {
         providers: names().zip(providers).collect::<BTreeMap<_, _>>(),
         requirement,
@@ -150,6 +186,19 @@ spec: {targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}, jw
             ("x-token", "T ")
         );
         assert_eq!(jwt.providers["origins-0"].claim_headers[0].header, "x-sub");
+        let origins = origins(&Scope::of(&mesh(), &node("cart")));
+        let origins: Vec<String> = origins
+            .iter()
+            .map(|origin| format!("{} {}", origin.resource, origin.field))
+            .collect();
+        assert_eq!(
+            origins,
+            [
+                "/apis/security.istio.io/v1/namespaces/shop/request-authentication/cart spec.jwtRules[1]",
+                "/apis/security.istio.io/v1/namespaces/shop/request-authentication/cart spec.jwtRules[0]",
+                "/apis/security.istio.io/v1/namespaces/istio-system/request-authentication/mesh spec.jwtRules[0]",
+            ]
+        );
     }
 
     #[test]

@@ -238,6 +238,16 @@ async fn tokens_are_found_wherever_the_provider_says_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn several_authorizations_are_one_as_in_envoy() {
+    let guarded = Guarded::by(&[provider()]).await;
+    let twice = format!("{0}{0}", bearer("good"));
+    assert_eq!(guarded.get("/", &twice).await.status, 401);
+    let behind_another = format!("authorization: Basic eDp5\r\n{}", bearer("good"));
+    assert_eq!(guarded.get("/", &behind_another).await.status, 200);
+    assert!(!guarded.last().contains("authorization"), "{}", guarded.last());
+}
+
+#[tokio::test]
 async fn a_token_in_the_query_is_taken_away_and_the_rest_stays_as_it_was() {
     let guarded = Guarded::by(&[provider()]).await;
     let path = format!("/a%20b?z=%26&access_token={}&y", token("good"));

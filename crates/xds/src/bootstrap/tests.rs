@@ -258,7 +258,7 @@ fn every_field_that_a_conversion_names_exists() {
 }
 
 /// Messages of which every field is read, refused, or known to change nothing that a client could see.
-const READ: [&str; 63] = [
+const READ: [&str; 69] = [
     "config.bootstrap.v3.Admin",
     "config.bootstrap.v3.Bootstrap",
     "config.bootstrap.v3.Bootstrap.DynamicResources",
@@ -315,6 +315,12 @@ const READ: [&str; 63] = [
     "config.route.v3.WeightedCluster.ClusterWeight",
     "extensions.access_loggers.file.v3.FileAccessLog",
     "extensions.filters.http.fault.v3.HTTPFault",
+    "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+    "extensions.filters.http.jwt_authn.v3.JwtClaimToHeader",
+    "extensions.filters.http.jwt_authn.v3.JwtHeader",
+    "extensions.filters.http.jwt_authn.v3.JwtProvider",
+    "extensions.filters.http.jwt_authn.v3.JwtRequirement",
+    "extensions.filters.http.jwt_authn.v3.RequirementRule",
     "extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
     "extensions.filters.http.router.v3.Router",
     "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",

@@ -1,5 +1,7 @@
 //! Where tokens are in a request, and how they are taken away from there.
 
+use std::borrow::Cow;
+
 use percent::decoded;
 
 use super::compiled::Provider;
@@ -23,8 +25,7 @@ pub(super) enum Place<'p> {
 pub(super) fn find<'p>(provider: &'p Provider, request: &Request) -> Vec<Found<'p>> {
     let mut found = Vec::new();
     for (name, prefix) in &provider.headers {
-        for value in request.fields.all(name) {
-            let value = String::from_utf8_lossy(value);
+        for value in values(request, name) {
             if let Some(text) = behind(&value, prefix) {
                 found.push(Found {
                     text: text.to_owned(),
@@ -50,6 +51,16 @@ pub(super) fn find<'p>(provider: &'p Provider, request: &Request) -> Vec<Found<'
         }
     }
     found
+}
+
+/// The values of a header. As for Envoy, several of `authorization` are one: two bearers are no token.
+fn values(request: &Request, name: &str) -> Vec<String> {
+    let values = request.fields.all(name).map(String::from_utf8_lossy);
+    if name != "authorization" {
+        return values.map(Cow::into_owned).collect();
+    }
+    let joined = values.collect::<Vec<_>>().join(",");
+    if joined.is_empty() { Vec::new() } else { vec![joined] }
 }
 
 /// What follows a prefix, from the first letter that a token may have; `None` without the prefix.
