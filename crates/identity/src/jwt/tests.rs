@@ -326,6 +326,8 @@ fn the_library_of_envoy_is_as_lenient() {
         verify(&set, &format!("{signed}.{signature}==")),
         Err(Refusal::SignatureBase64)
     );
+    // Half of a padding of two.
+    assert_eq!((decode("AA="), decode("AA==")), (None, Some(vec![0])));
 }
 
 #[test]

@@ -348,6 +348,31 @@ async fn of_two_issuers_either_will_do_where_they_share_a_place() {
 }
 
 #[tokio::test]
+async fn of_two_issuers_each_may_have_its_token_in_a_place_that_they_share() {
+    let own = |header: &str| ClaimHeader {
+        header: header.into(),
+        claim: "sub".into(),
+    };
+    let first = JwtProvider {
+        claim_headers: vec![own("x-first")],
+        ..provider()
+    };
+    let second = JwtProvider {
+        claim_headers: vec![own("x-second")],
+        ..other()
+    };
+    let guarded = Guarded::by(&[first, second]).await;
+    // The first takes exception to the second's token, which is taken away as good; then it sees its own alone.
+    let path = format!("/?access_token={}", token("other"));
+    assert_eq!(guarded.get(&path, &bearer("good")).await.status, 200);
+    let last = guarded.last();
+    assert!(last.starts_with("GET / HTTP/1.1") && !last.contains("authorization"), "{last}");
+    assert!(last.contains("x-first: alice") && !last.contains("x-second"), "{last}");
+    let path = format!("/?access_token={}", token("other_expired"));
+    assert_eq!(guarded.get(&path, &bearer("good")).await.status, 401);
+}
+
+#[tokio::test]
 async fn of_two_issuers_with_places_of_their_own_one_good_token_is_enough() {
     let own_place = JwtProvider {
         from_headers: vec![TokenHeader {

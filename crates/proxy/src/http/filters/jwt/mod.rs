@@ -82,7 +82,7 @@ struct Judge<'a> {
     cache: &'a Cache,
     request: &'a mut Request,
     now: SystemTime,
-    /// A provider is asked once, however often it is named.
+    /// A provider is asked once, however often it is named, while the request stays as it is.
     known: Vec<Option<Result<(), Refusal>>>,
     claims: Option<Arc<Claims>>,
 }
@@ -95,8 +95,12 @@ impl Judge<'_> {
                 if let Some(known) = self.known[*index] {
                     return known;
                 }
-                let judged = self.ask(&self.tokens.providers[*index]);
-                self.known[*index] = Some(judged);
+                let (judged, changed) = self.ask(&self.tokens.providers[*index]);
+                match changed {
+                    // A good token was taken away: what is left may be another story, for this provider, too.
+                    true => self.known.fill(None),
+                    false => self.known[*index] = Some(judged),
+                }
                 judged
             }
             Requirement::All(of) => of.iter().try_for_each(|one| self.meets(one)),
@@ -117,22 +121,29 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether there is a token for that provider, and all that are in its places are good. The last place comes first,
-    /// as in Envoy.
-    fn ask(&mut self, provider: &Provider) -> Result<(), Refusal> {
+    /// Whether there is a token for that provider, and all that are in its places are good; and whether a good one
+    /// changed the request. The last place comes first, as in Envoy.
+    fn ask(&mut self, provider: &Provider) -> (Result<(), Refusal>, bool) {
+        // What an earlier answer of this provider left, which was not the last word.
+        outputs::clear(provider, &mut self.request.fields);
         let found = places::find(provider, self.request);
         if found.is_empty() {
-            return Err(Refusal::Missing);
+            return (Err(Refusal::Missing), false);
         }
+        let mut changed = false;
         for token in found.into_iter().rev() {
-            let verified = provider.verify(&token.text, self.now, self.cache)?;
+            let verified = match provider.verify(&token.text, self.now, self.cache) {
+                Ok(verified) => verified,
+                Err(refusal) => return (Err(refusal), changed),
+            };
             outputs::apply(provider, &verified, &mut self.request.fields);
             if !provider.forward {
                 token.place.clear(self.request);
             }
             self.claims = Some(verified.claims.clone());
+            changed = true;
         }
-        Ok(())
+        (Ok(()), changed)
     }
 }
 

@@ -8,6 +8,14 @@ use serde_json::Value;
 use super::compiled::{Provider, Verified};
 use crate::http::codec::Fields;
 
+/// Removes the headers of a provider.
+pub(super) fn clear(provider: &Provider, fields: &mut Fields) {
+    let claims = provider.claim_headers.iter().map(|output| &output.header);
+    for name in claims.chain([&provider.payload_header]) {
+        fields.remove(name);
+    }
+}
+
 /// Adds the headers. The client's own were removed before.
 pub(super) fn apply(provider: &Provider, verified: &Verified, fields: &mut Fields) {
     if !provider.payload_header.is_empty() {
