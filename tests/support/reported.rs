@@ -66,7 +66,10 @@ fn judge(path: &str, sample: &Value) -> Option<Option<Told>> {
     let (kind, rest) = path.split_once(".spec.").unwrap();
     let steps: Vec<&str> = rest.split('.').collect();
     let mut spec = build(&steps, sample);
-    let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap();
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|known| known.as_str() == kind)
+        .unwrap();
     match kind {
         Kind::DestinationRule => spec["host"] = json!("backend"),
         Kind::VirtualService => spec["hosts"] = json!(["backend"]),

@@ -177,8 +177,12 @@ fn endpoints(world: &World) -> Value {
 fn objects(world: &World) -> Value {
     let found = translate::analyze(&world.mesh);
     let problems: Vec<&Problem> = found.iter().chain(world.problems.iter()).collect();
-    let istio =
-        |resource: &&Resource| matches!(resource.kind(), Kind::VirtualService | Kind::DestinationRule | Kind::RequestAuthentication);
+    let istio = |resource: &&Resource| {
+        matches!(
+            resource.kind(),
+            Kind::VirtualService | Kind::DestinationRule | Kind::RequestAuthentication
+        )
+    };
     let row = |resource: &Resource| {
         let (key, meta) = (resource.key(), resource.meta());
         let own = problems

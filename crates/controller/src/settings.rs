@@ -177,14 +177,18 @@ impl Settings {
         // More often would be a flood.
         self.keys.refresh = self.keys.refresh.max(Duration::from_secs(1));
         if let Some(list) = lookup("BLOCKED_CIDRS_IN_JWKS_URIS") {
-            let networks = list.split(',').map(str::trim).filter(|network| !network.is_empty());
+            let networks = list
+                .split(',')
+                .map(str::trim)
+                .filter(|network| !network.is_empty());
             let read = networks.map(str::parse).collect::<Result<_, _>>();
             self.keys.blocked = read.with_context(|| format!("BLOCKED_CIDRS_IN_JWKS_URIS={list}"))?;
         }
         if let Some(value) = lookup("JWKS_RESOLVER_INSECURE_SKIP_VERIFY") {
             let read = value.parse();
-            self.keys.insecure =
-                read.with_context(|| format!("JWKS_RESOLVER_INSECURE_SKIP_VERIFY={value}: neither true nor false"))?;
+            self.keys.insecure = read.with_context(|| {
+                format!("JWKS_RESOLVER_INSECURE_SKIP_VERIFY={value}: neither true nor false")
+            })?;
         }
         match lookup("ENABLE_NATIVE_SIDECARS").as_deref() {
             None | Some("false") => {}

@@ -8,8 +8,8 @@ use serde::Serialize;
 use snapshot::chain::RouteSource;
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
-    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health, HttpFilter,
-    JwtProvider, Listener, Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
+    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health,
+    HttpFilter, JwtProvider, Listener, Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
 };
 
 /// A call, as the proxy would see it.
@@ -268,10 +268,13 @@ fn token_rules(filter: &HttpFilter) -> Vec<TokenRule> {
 }
 
 fn places(provider: &JwtProvider) -> Vec<String> {
-    let headers = provider.from_headers.iter().map(|header| match header.prefix.as_str() {
-        "" => format!("header {}", header.name),
-        prefix => format!("header {} behind {prefix:?}", header.name),
-    });
+    let headers = provider
+        .from_headers
+        .iter()
+        .map(|header| match header.prefix.as_str() {
+            "" => format!("header {}", header.name),
+            prefix => format!("header {} behind {prefix:?}", header.name),
+        });
     let parameters = provider.from_parameters.iter();
     let parameters = parameters.map(|name| format!("query parameter {name}"));
     let cookies = provider.from_cookies.iter().map(|name| format!("cookie {name}"));

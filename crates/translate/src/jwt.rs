@@ -174,7 +174,11 @@ spec: {targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}, jw
         let jwt = filter(&Scope::of(&mesh(), &node("cart"))).unwrap();
         let issuers: Vec<&str> = jwt.providers.values().map(|one| one.issuer.as_str()).collect();
         assert_eq!(issuers, ["a", "b", "c"]);
-        let JwtRequirement::Any { of, or_missing: false } = &jwt.requirement else {
+        let JwtRequirement::Any {
+            of,
+            or_missing: false,
+        } = &jwt.requirement
+        else {
             panic!("{:?}", jwt.requirement)
         };
         assert_eq!(of.len(), 4);
@@ -182,7 +186,10 @@ spec: {targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}, jw
         let second = &jwt.providers["origins-1"];
         assert_eq!(second.space_delimited_claims, ["permission", "roles", "scope"]);
         assert_eq!(
-            (second.from_headers[0].name.as_str(), second.from_headers[0].prefix.as_str()),
+            (
+                second.from_headers[0].name.as_str(),
+                second.from_headers[0].prefix.as_str()
+            ),
             ("x-token", "T ")
         );
         assert_eq!(jwt.providers["origins-0"].claim_headers[0].header, "x-sub");

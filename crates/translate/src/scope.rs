@@ -174,7 +174,10 @@ impl Scope {
             let meta = &policy.object.metadata;
             (&meta.namespace, &meta.name, policy.revision).hash(hasher);
             for source in policy.object.spec.jwt_rules.iter().filter_map(KeySource::of) {
-                self.key_sets.get(&source).map(|fetched| &fetched.keys).hash(hasher);
+                self.key_sets
+                    .get(&source)
+                    .map(|fetched| &fetched.keys)
+                    .hash(hasher);
             }
         }
     }

@@ -168,8 +168,8 @@ impl Fetcher {
             return exchange(url, stream).await;
         }
         let config = self.tls.clone().map_err(FetchError::NoAuthorities)?;
-        let name = ServerName::try_from(url.host.clone())
-            .map_err(|_| FetchError::Address(url.host.clone()))?;
+        let name =
+            ServerName::try_from(url.host.clone()).map_err(|_| FetchError::Address(url.host.clone()))?;
         let secure = TlsConnector::from(config).connect(name, stream).await;
         exchange(url, secure.map_err(FetchError::Tls)?).await
     }
@@ -275,7 +275,9 @@ async fn exchange(
         if !status.is_success() {
             return Err(FetchError::Status(status));
         }
-        let body = Limited::new(response.into_body(), LARGEST_KEY_SET).collect().await;
+        let body = Limited::new(response.into_body(), LARGEST_KEY_SET)
+            .collect()
+            .await;
         let bytes = body.map_err(|error| match error.is::<LengthLimitError>() {
             true => FetchError::TooLarge,
             false => FetchError::Body,
@@ -328,11 +330,28 @@ mod tests {
         ] {
             assert!(none.is_blocked(blocked.parse().unwrap()).is_some(), "{blocked}");
         }
-        for allowed in ["127.0.0.1", "10.0.0.1", "::1", "192.0.2.1", "fd00::1", "100.100.100.201"] {
+        for allowed in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "::1",
+            "192.0.2.1",
+            "fd00::1",
+            "100.100.100.201",
+        ] {
             assert!(none.is_blocked(allowed.parse().unwrap()).is_none(), "{allowed}");
         }
-        let some = Fetcher::new(vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()], true);
-        for blocked in ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"] {
+        let some = Fetcher::new(
+            vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+            true,
+        );
+        for blocked in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+        ] {
             assert!(some.is_blocked(blocked.parse().unwrap()).is_some(), "{blocked}");
         }
         assert!(some.is_blocked("10.0.0.1".parse().unwrap()).is_none());

@@ -267,7 +267,12 @@ impl Entry {
 fn same_keys(one: &str, other: &str) -> bool {
     let sorted = |text: &str| {
         let set: Value = serde_json::from_str(text).ok()?;
-        let mut keys: Vec<String> = set.get("keys")?.as_array()?.iter().map(Value::to_string).collect();
+        let mut keys: Vec<String> = set
+            .get("keys")?
+            .as_array()?
+            .iter()
+            .map(Value::to_string)
+            .collect();
         keys.sort_unstable();
         Some(keys)
     };

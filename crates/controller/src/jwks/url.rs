@@ -58,7 +58,11 @@ impl Url {
     }
 
     fn with_path(&self, path: &str) -> Result<Self, FetchError> {
-        Self::parse(&format!("{}://{}{path}", if self.https { "https" } else { "http" }, self.authority()))
+        Self::parse(&format!(
+            "{}://{}{path}",
+            if self.https { "https" } else { "http" },
+            self.authority()
+        ))
     }
 
     /// Host and port as a request names them.
@@ -86,7 +90,10 @@ mod tests {
             (true, "keys.example", 443, "/a?b=c")
         );
         let url = Url::parse("http://[::1]:8080").unwrap();
-        assert_eq!((url.host.as_str(), url.authority().as_str()), ("::1", "[::1]:8080"));
+        assert_eq!(
+            (url.host.as_str(), url.authority().as_str()),
+            ("::1", "[::1]:8080")
+        );
         for bad in [
             "",
             "keys.example",
@@ -105,7 +112,10 @@ mod tests {
     #[test]
     fn redirects_lead_on_but_not_out_of_tls() {
         let from = Url::parse("https://a.example:444/x/y?z").unwrap();
-        let to = |location| from.join(location).map(|url| format!("{}{}", url.authority(), url.path));
+        let to = |location| {
+            from.join(location)
+                .map(|url| format!("{}{}", url.authority(), url.path))
+        };
         assert_eq!(to("/k").unwrap(), "a.example:444/k");
         assert_eq!(to("k").unwrap(), "a.example:444/x/k");
         assert_eq!(to("//b.example/k").unwrap(), "b.example/k");

@@ -45,7 +45,11 @@ impl Publisher {
         let (mut settings, mut keys) = (self.settings.clone(), self.keys.fetched.clone());
         loop {
             let known = store.synced() && settings.borrow().is_some();
-            let due = [debounce.due().filter(|_| known), held.halves.due(), held.tokens.due()];
+            let due = [
+                debounce.due().filter(|_| known),
+                held.halves.due(),
+                held.tokens.due(),
+            ];
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => if self.apply(&mut store, event) { debounce.change(clock::now()) },

@@ -69,7 +69,9 @@ pub(super) fn wanted(before: Option<&Mesh>, changes: &[Change]) -> Option<Wanted
     {
         return None;
     }
-    let known = before.into_iter().flat_map(|mesh| mesh.request_authentications().all());
+    let known = before
+        .into_iter()
+        .flat_map(|mesh| mesh.request_authentications().all());
     let mut policies: BTreeMap<Key, &Arc<RequestAuthentication>> =
         known.map(|policy| (key_of(policy), policy)).collect();
     for change in changes {

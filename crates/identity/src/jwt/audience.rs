@@ -20,7 +20,10 @@ impl Audiences {
 
     /// Whether a token for these may pass. Where none is asked for, every token may, even one for nobody.
     pub fn allow(&self, audiences: &[String]) -> bool {
-        self.0.is_empty() || audiences.iter().any(|audience| self.0.contains(essence(audience)))
+        self.0.is_empty()
+            || audiences
+                .iter()
+                .any(|audience| self.0.contains(essence(audience)))
     }
 }
 
@@ -50,7 +53,14 @@ mod tests {
         ] {
             assert!(allow(audience), "{audience}");
         }
-        for audience in ["", "shop", "HTTP://shop.example", "shop.example//", "ftp://cart", "Cart"] {
+        for audience in [
+            "",
+            "shop",
+            "HTTP://shop.example",
+            "shop.example//",
+            "ftp://cart",
+            "Cart",
+        ] {
             assert!(!allow(audience), "{audience}");
         }
     }

@@ -95,7 +95,12 @@ impl Key {
     }
 
     /// Whether the signature is this key's.
-    pub(super) fn verify(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn verify(
+        &self,
+        algorithm: Algorithm,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Refusal> {
         let good = match &self.verifiers {
             Verifiers::Public(verifiers) => {
                 let own = verifiers.iter().find(|(own, _)| *own == algorithm);

@@ -22,7 +22,12 @@ fn tokens() -> Vec<(Algorithm, String)> {
     let tokens: Object = serde_json::from_str(TOKENS).unwrap();
     let tokens = tokens.into_iter();
     tokens
-        .map(|(name, token)| (Algorithm::named(&name).unwrap(), token.as_str().unwrap().to_owned()))
+        .map(|(name, token)| {
+            (
+                Algorithm::named(&name).unwrap(),
+                token.as_str().unwrap().to_owned(),
+            )
+        })
         .collect()
 }
 
@@ -199,7 +204,11 @@ fn keys_that_cannot_be_used_are_left_out_with_a_reason() {
             json!({"alg": "ES256"}),
             "[alg] is not started with [RS] or [PS] for an RSA key",
         ),
-        ("rsa", json!({"use": "enc"}), "[use] is [enc]: the key is for encryption"),
+        (
+            "rsa",
+            json!({"use": "enc"}),
+            "[use] is [enc]: the key is for encryption",
+        ),
         ("rsa", json!({"n": null}), "[n] field is missing for a RSA key"),
         ("rsa", json!({"e": 7}), "[e] field is not string for a RSA key"),
         (
@@ -222,7 +231,11 @@ fn keys_that_cannot_be_used_are_left_out_with_a_reason() {
             json!({"alg": "ES384"}),
             "[crv] field specified is not compatible with [alg] for an EC key",
         ),
-        ("p256", json!({"x": "AA"}), "Jwks EC [x] and [y] fields have a parse error."),
+        (
+            "p256",
+            json!({"x": "AA"}),
+            "Jwks EC [x] and [y] fields have a parse error.",
+        ),
         (
             "p256",
             json!({"y": "+"}),
@@ -239,9 +252,17 @@ fn keys_that_cannot_be_used_are_left_out_with_a_reason() {
             json!({"crv": "X25519"}),
             "[crv] field is not supported for an OKP key",
         ),
-        ("ed", json!({"crv": null}), "[crv] field is missing for an OKP key"),
+        (
+            "ed",
+            json!({"crv": null}),
+            "[crv] field is missing for an OKP key",
+        ),
         ("ed", json!({"x": "AAAA"}), "Jwks OKP [x] field is wrong length."),
-        ("ed", json!({"alg": "ES256"}), "[alg] is not [EdDSA] for an OKP key"),
+        (
+            "ed",
+            json!({"alg": "ES256"}),
+            "[alg] is not [EdDSA] for an OKP key",
+        ),
         ("oct", json!({"k": ""}), "Jwks Oct key is an invalid Base64"),
         (
             "oct",
@@ -263,7 +284,11 @@ fn keys_that_cannot_be_used_are_left_out_with_a_reason() {
         assert_eq!((set.len(), set.unusable()), (1, [reason].as_slice()), "{changes}");
     }
     let small = format!("{{\"keys\": [{SMALL_KEY}]}}");
-    assert_eq!(KeySet::parse(&small).err(), Some(KeySetError::NoValidKeys), "1024 bits");
+    assert_eq!(
+        KeySet::parse(&small).err(),
+        Some(KeySetError::NoValidKeys),
+        "1024 bits"
+    );
 }
 
 #[test]
@@ -365,10 +390,7 @@ fn times_hold_with_a_minute_of_skew_and_zero_is_no_expiry() {
     assert_eq!(check(939), Err(Refusal::NotYetValid));
     assert_eq!((check(940), check(2060)), (Ok(()), Ok(())));
     assert_eq!(check(2061), Err(Refusal::Expired));
-    assert_eq!(
-        token.check_times(at(2001), Duration::ZERO),
-        Err(Refusal::Expired)
-    );
+    assert_eq!(token.check_times(at(2001), Duration::ZERO), Err(Refusal::Expired));
     let text = signed(&json!({"alg": "HS256"}), &json!({"exp": 0}));
     assert_eq!(
         Token::parse(&text).unwrap().check_times(at(9), CLOCK_SKEW),

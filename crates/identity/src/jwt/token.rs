@@ -135,7 +135,12 @@ fn text_of(object: &Map<String, Value>, name: &str, refusal: Refusal) -> Result<
     clippy::cast_precision_loss,
     reason = "in range by then, and protobuf's numbers are all double"
 )]
-fn seconds(object: &Map<String, Value>, name: &str, no_number: Refusal, range: Refusal) -> Result<u64, Refusal> {
+fn seconds(
+    object: &Map<String, Value>,
+    name: &str,
+    no_number: Refusal,
+    range: Refusal,
+) -> Result<u64, Refusal> {
     let Some(value) = object.get(name) else {
         return Ok(0);
     };

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use snapshot::{
-    ClaimHeader, Handler, HttpFilter, Jwt, JwtProvider, JwtRequirement, Snapshot, TokenHeader,
-};
+use snapshot::{ClaimHeader, Handler, HttpFilter, Jwt, JwtProvider, JwtRequirement, Snapshot, TokenHeader};
 
 use super::world::{Answer, Backend, World, all_to, ok};
 
@@ -312,7 +310,10 @@ async fn claims_become_headers_that_no_client_can_forge() {
     // A claim cannot end its header.
     guarded.with_token("splitting").await;
     let last = guarded.last();
-    assert!(last.contains("x-level: 7") && !last.contains("set-cookie"), "{last}");
+    assert!(
+        last.contains("x-level: 7") && !last.contains("set-cookie"),
+        "{last}"
+    );
 }
 
 #[tokio::test]
@@ -366,8 +367,14 @@ async fn of_two_issuers_each_may_have_its_token_in_a_place_that_they_share() {
     let path = format!("/?access_token={}", token("other"));
     assert_eq!(guarded.get(&path, &bearer("good")).await.status, 200);
     let last = guarded.last();
-    assert!(last.starts_with("GET / HTTP/1.1") && !last.contains("authorization"), "{last}");
-    assert!(last.contains("x-first: alice") && !last.contains("x-second"), "{last}");
+    assert!(
+        last.starts_with("GET / HTTP/1.1") && !last.contains("authorization"),
+        "{last}"
+    );
+    assert!(
+        last.contains("x-first: alice") && !last.contains("x-second"),
+        "{last}"
+    );
     let path = format!("/?access_token={}", token("other_expired"));
     assert_eq!(guarded.get(&path, &bearer("good")).await.status, 401);
 }
@@ -387,7 +394,10 @@ async fn of_two_issuers_with_places_of_their_own_one_good_token_is_enough() {
     // As Istio's requirement has it.
     assert_eq!(guarded.get("/", &both("good", "other_expired")).await.status, 200);
     assert_eq!(guarded.get("/", &both("expired", "other")).await.status, 200);
-    assert_eq!(guarded.get("/", &both("expired", "other_expired")).await.status, 401);
+    assert_eq!(
+        guarded.get("/", &both("expired", "other_expired")).await.status,
+        401
+    );
     let only = format!("x-other: {}\r\n", token("other_expired"));
     assert_eq!(guarded.get("/", &only).await.body, "Jwt is expired");
 }

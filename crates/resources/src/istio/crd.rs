@@ -206,7 +206,11 @@ mod tests {
 
     #[test]
     fn schemas_are_structural() {
-        for kind in [Kind::VirtualService, Kind::DestinationRule, Kind::RequestAuthentication] {
+        for kind in [
+            Kind::VirtualService,
+            Kind::DestinationRule,
+            Kind::RequestAuthentication,
+        ] {
             walk("", &schema_of(kind), &mut |path, schema| {
                 let keywords = schema.as_object().unwrap();
                 assert!(schema["type"].is_string(), "{kind} {path}: {schema}");

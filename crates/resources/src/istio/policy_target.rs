@@ -69,7 +69,10 @@ impl Report {
         for (key, value) in &selector.match_labels {
             let label = format!("{key}={value}");
             if key.is_empty() {
-                self.error(field, format!("empty key is not supported in selector: {label:?}"));
+                self.error(
+                    field,
+                    format!("empty key is not supported in selector: {label:?}"),
+                );
             }
             if label.contains('*') {
                 self.error(field, format!("wildcard is not supported in selector: {label:?}"));

@@ -49,5 +49,7 @@ pub fn not_supported_yet(field: &str, what_happens: &str) -> String {
 
 /// AMI0005.
 pub fn keys_unavailable(source: &str, problem: &str) -> String {
-    format!("The keys of {source} cannot be fetched: {problem}. Every token that they would verify is refused.")
+    format!(
+        "The keys of {source} cannot be fetched: {problem}. Every token that they would verify is refused."
+    )
 }

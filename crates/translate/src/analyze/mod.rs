@@ -2,8 +2,8 @@
 //! status and the console.
 
 mod conflicts;
-pub mod messages;
 mod keys;
+pub mod messages;
 mod references;
 mod unsupported;
 

@@ -66,6 +66,9 @@ impl RequestAuthentications {
 
     /// Every one.
     pub fn all(&self) -> impl Iterator<Item = &Arc<RequestAuthentication>> {
-        self.by_namespace.values().flatten().map(|indexed| &indexed.object)
+        self.by_namespace
+            .values()
+            .flatten()
+            .map(|indexed| &indexed.object)
     }
 }

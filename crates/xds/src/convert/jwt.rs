@@ -244,9 +244,8 @@ fn requirement_from_proto(message: pb::JwtRequirement) -> Result<Option<JwtRequi
         None => return Ok(None),
         Some(RequiresType::ProviderName(name)) => JwtRequirement::Provider(name),
         Some(RequiresType::RequiresAny(list)) => {
-            let is_missing = |one: &pb::JwtRequirement| {
-                matches!(one.requires_type, Some(RequiresType::AllowMissing(_)))
-            };
+            let is_missing =
+                |one: &pb::JwtRequirement| matches!(one.requires_type, Some(RequiresType::AllowMissing(_)));
             let or_missing = list.requirements.iter().any(is_missing);
             let others = list.requirements.into_iter().filter(|one| !is_missing(one));
             let of = requirements(others)?;
@@ -264,12 +263,16 @@ fn requirement_from_proto(message: pb::JwtRequirement) -> Result<Option<JwtRequi
             return Err(Reason::unsupported("JwtRequirement.allow_missing_or_failed"));
         }
         Some(RequiresType::ExtractOnlyWithoutValidation(_)) => {
-            return Err(Reason::unsupported("JwtRequirement.extract_only_without_validation"));
+            return Err(Reason::unsupported(
+                "JwtRequirement.extract_only_without_validation",
+            ));
         }
     }))
 }
 
-fn requirements(messages: impl IntoIterator<Item = pb::JwtRequirement>) -> Result<Vec<JwtRequirement>, Reason> {
+fn requirements(
+    messages: impl IntoIterator<Item = pb::JwtRequirement>,
+) -> Result<Vec<JwtRequirement>, Reason> {
     let one = |message| {
         requirement_from_proto(message)?.ok_or_else(|| Reason::missing("JwtRequirement.requires_type"))
     };

@@ -84,7 +84,10 @@ fn key_set(report: &mut Report, field: &str, text: &str) {
     };
     for (index, key) in keys.iter().enumerate() {
         if key.get("kty").is_none_or(|kind| !kind.is_string()) {
-            report.error(field, format!("jwks parse error: key at index {index} has no kty"));
+            report.error(
+                field,
+                format!("jwks parse error: key at index {index} has no kty"),
+            );
         }
         if PRIVATE.iter().any(|name| key.get(name).is_some()) {
             let message = format!(
@@ -101,7 +104,10 @@ fn locations(report: &mut Report, field: &str, rule: &JwtRule) {
         if header.name.is_empty() {
             report.error(&field, "location header name must be non-empty string");
         } else if !is_field_name(&header.name) {
-            report.error(&field, format!("header name {:?} is not a valid header name", header.name));
+            report.error(
+                &field,
+                format!("header name {:?} is not a valid header name", header.name),
+            );
         }
     }
     if rule.from_params.iter().any(String::is_empty) {
@@ -109,7 +115,10 @@ fn locations(report: &mut Report, field: &str, rule: &JwtRule) {
         report.error(&format!("{field}.fromParams"), message);
     }
     if rule.from_cookies.iter().any(String::is_empty) {
-        report.error(&format!("{field}.fromCookies"), "cookie name must be non-empty string");
+        report.error(
+            &format!("{field}.fromCookies"),
+            "cookie name must be non-empty string",
+        );
     }
 }
 
@@ -136,7 +145,10 @@ fn outputs(report: &mut Report, field: &str, rule: &JwtRule) {
         } else if !names.insert(output.header.to_ascii_lowercase()) {
             report.warning(
                 &format!("{field}.header"),
-                format!("header {:?} is set by several claims: the workload gets all of them", output.header),
+                format!(
+                    "header {:?} is set by several claims: the workload gets all of them",
+                    output.header
+                ),
             );
         }
     }

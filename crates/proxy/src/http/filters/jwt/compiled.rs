@@ -139,7 +139,12 @@ impl Provider {
     }
 
     /// Whether a token is this provider's, for us, valid now, and signed; in Envoy's order.
-    pub(super) fn verify(&self, text: &str, now: SystemTime, cache: &Cache) -> Result<Arc<Verified>, Refusal> {
+    pub(super) fn verify(
+        &self,
+        text: &str,
+        now: SystemTime,
+        cache: &Cache,
+    ) -> Result<Arc<Verified>, Refusal> {
         if let Some(known) = cache.get(self.id, text) {
             identity::jwt::check_times(known.times, now, CLOCK_SKEW)?;
             return Ok(known);

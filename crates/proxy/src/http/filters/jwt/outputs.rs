@@ -33,7 +33,9 @@ pub(super) fn apply(provider: &Provider, verified: &Verified, fields: &mut Field
 
 /// Blanks in a token say nothing, and have no place in a header.
 fn dense(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect()
+    text.chars()
+        .filter(|letter| !letter.is_ascii_whitespace())
+        .collect()
 }
 
 /// A claim in a header: text and numbers as they are, lists and objects as JSON in base64, as Envoy does.

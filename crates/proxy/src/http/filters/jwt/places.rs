@@ -60,7 +60,11 @@ fn values(request: &Request, name: &str) -> Vec<String> {
         return values.map(Cow::into_owned).collect();
     }
     let joined = values.collect::<Vec<_>>().join(",");
-    if joined.is_empty() { Vec::new() } else { vec![joined] }
+    if joined.is_empty() {
+        Vec::new()
+    } else {
+        vec![joined]
+    }
 }
 
 /// What follows a prefix, from the first letter that a token may have; `None` without the prefix.
@@ -71,7 +75,11 @@ fn behind<'v>(value: &'v str, prefix: &str) -> Option<&'v str> {
     // As for Envoy, it may stand anywhere.
     let end = value.find(prefix)? + prefix.len();
     let letter = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
-    Some(value[end..].find(letter).map_or(value, |start| &value[end + start..]))
+    Some(
+        value[end..]
+            .find(letter)
+            .map_or(value, |start| &value[end + start..]),
+    )
 }
 
 /// The first parameter of that name, decoded.
@@ -91,7 +99,9 @@ fn cookie<'r>(request: &'r Request, name: &str) -> Option<&'r [u8]> {
         let equals = pair.iter().position(|byte| *byte == b'=')?;
         (pair[..equals].trim_ascii_start() == name.as_bytes()).then_some(&pair[equals + 1..])
     })?;
-    let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    let bare = value
+        .strip_prefix(b"\"")
+        .and_then(|value| value.strip_suffix(b"\""));
     Some(bare.unwrap_or(value))
 }
 
@@ -130,7 +140,9 @@ mod percent {
         let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
         let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
         while let Some(byte) = bytes.get(at) {
-            let escaped = (*byte == b'%').then(|| digit(at + 1).zip(digit(at + 2))).flatten();
+            let escaped = (*byte == b'%')
+                .then(|| digit(at + 1).zip(digit(at + 2)))
+                .flatten();
             match escaped.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
                 Some(byte) => {
                     out.push(byte);
