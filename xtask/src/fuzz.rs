@@ -15,6 +15,8 @@ const TARGETS: &[(&str, &str)] = &[
     ("hpack", "HTTP/2 field blocks"),
     ("path", "normalisation of paths"),
     ("sniff", "the first bytes of a connection"),
+    ("jwt", "tokens of requests"),
+    ("jwks", "key sets of issuers"),
     ("xds", "resources from a control plane"),
     ("bootstrap", "Envoy bootstrap files"),
     ("client_hello", "the first message of TLS"),

@@ -180,7 +180,11 @@ fn objects(world: &World) -> Value {
     let istio = |resource: &&Resource| {
         matches!(
             resource.kind(),
-            Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication | Kind::AuthorizationPolicy
+            Kind::VirtualService
+                | Kind::DestinationRule
+                | Kind::PeerAuthentication
+                | Kind::RequestAuthentication
+                | Kind::AuthorizationPolicy
         )
     };
     let row = |resource: &Resource| {

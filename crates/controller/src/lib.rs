@@ -13,6 +13,7 @@ mod golden;
 mod grpc;
 pub mod inject;
 pub mod install;
+pub mod jwks;
 mod live;
 pub mod push;
 mod settings;
@@ -206,9 +207,15 @@ impl Controller {
             longest: self.settings.debounce_max,
             ..debounce::Settings::default()
         };
+        let keys = jwks::start(
+            self.settings.keys.clone(),
+            &self.registry,
+            &self.tasks,
+            self.drain.clone(),
+        );
         push::Pusher::start(
             &self.client,
-            (debounce, mesh, signer),
+            (debounce, mesh, signer, keys),
             &self.registry,
             &self.ready,
             &self.tasks,

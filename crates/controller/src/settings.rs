@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 pub use crate::ca::signer::Lifetimes;
 use crate::install::set::nearest;
+use crate::jwks;
 
 /// What the controller is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Settings {
     pub native_sidecars: bool,
     /// Of workloads' certificates.
     pub lifetimes: Lifetimes,
+    /// How keys of issuers are fetched.
+    pub keys: jwks::Settings,
     /// For the log, once there is one.
     pub warnings: Vec<String>,
 }
@@ -75,10 +78,11 @@ const FLAGS: [&str; 12] = [
     "secureGRPCAddr",
     "shutdownDuration",
 ];
-const VARIABLES: [&str; 3] = [
+const VARIABLES: [&str; 4] = [
     "ENABLE_NATIVE_SIDECARS",
     "PILOT_DEBOUNCE_AFTER",
     "PILOT_DEBOUNCE_MAX",
+    "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL",
 ];
 
 impl Default for Settings {
@@ -104,6 +108,7 @@ impl Default for Settings {
             kubeconfig: None,
             native_sidecars: false,
             lifetimes: Lifetimes::default(),
+            keys: jwks::Settings::default(),
             warnings: Vec::new(),
         }
     }
@@ -169,6 +174,7 @@ impl Settings {
             ("PILOT_DEBOUNCE_MAX", &mut self.debounce_max),
             ("DEFAULT_WORKLOAD_CERT_TTL", &mut self.lifetimes.usual),
             ("MAX_WORKLOAD_CERT_TTL", &mut self.lifetimes.longest),
+            ("PILOT_JWT_PUB_KEY_REFRESH_INTERVAL", &mut self.keys.refresh),
         ] {
             if let Some(value) = lookup(name) {
                 *field = duration(&value).with_context(|| format!("{name}={value}"))?;
@@ -176,6 +182,22 @@ impl Settings {
         }
         if self.lifetimes.usual > self.lifetimes.longest {
             bail!("DEFAULT_WORKLOAD_CERT_TTL is more than MAX_WORKLOAD_CERT_TTL");
+        }
+        // More often would be a flood.
+        self.keys.refresh = self.keys.refresh.max(Duration::from_secs(1));
+        if let Some(list) = lookup("BLOCKED_CIDRS_IN_JWKS_URIS") {
+            let networks = list
+                .split(',')
+                .map(str::trim)
+                .filter(|network| !network.is_empty());
+            let read = networks.map(str::parse).collect::<Result<_, _>>();
+            self.keys.blocked = read.with_context(|| format!("BLOCKED_CIDRS_IN_JWKS_URIS={list}"))?;
+        }
+        if let Some(value) = lookup("JWKS_RESOLVER_INSECURE_SKIP_VERIFY") {
+            let read = value.parse();
+            self.keys.insecure = read.with_context(|| {
+                format!("JWKS_RESOLVER_INSECURE_SKIP_VERIFY={value}: neither true nor false")
+            })?;
         }
         match lookup("ENABLE_NATIVE_SIDECARS").as_deref() {
             None | Some("false") => {}
@@ -304,6 +326,8 @@ mod tests {
                 ("POD_NAMESPACE", "mesh"),
                 ("PILOT_DEBOUNCE_AFTER", "50ms"),
                 ("ENABLE_NATIVE_SIDECARS", "true"),
+                ("PILOT_JWT_PUB_KEY_REFRESH_INTERVAL", "1m"),
+                ("BLOCKED_CIDRS_IN_JWKS_URIS", "10.0.0.0/8, fd00::/8"),
             ],
         )
         .unwrap();
@@ -314,6 +338,8 @@ mod tests {
             ("mesh", Duration::from_millis(50))
         );
         assert!(settings.log_as_json && settings.native_sidecars);
+        assert_eq!(settings.keys.refresh, Duration::from_secs(60));
+        assert_eq!(settings.keys.blocked.len(), 2);
     }
 
     #[test]
@@ -341,6 +367,11 @@ mod tests {
                 vec![],
                 vec![("ENABLE_NATIVE_SIDECARS", "yes")],
                 "ENABLE_NATIVE_SIDECARS=yes",
+            ),
+            (
+                vec![],
+                vec![("BLOCKED_CIDRS_IN_JWKS_URIS", "10.0.0.0/8, ten")],
+                "BLOCKED_CIDRS_IN_JWKS_URIS=10.0.0.0/8, ten",
             ),
         ] {
             let error = format!("{:#}", read(&arguments, &variables).unwrap_err());

@@ -8,6 +8,7 @@
 mod authority;
 mod bundle;
 mod file;
+pub mod jwt;
 mod key;
 mod pem;
 mod request;

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use http::Method;
 use identity::tls::PeerCertificate;
 use identity::{Authority, Bundle, Keypair};
+use identity::jwt::{KeySet, Token};
 use tokio::io::AsyncWriteExt;
 
 use crate::http::codec::h1::{Body, BodyEvent, HeadParser};
@@ -36,6 +37,8 @@ pub fn target(name: &str) -> Option<Target> {
         "csr" => csr,
         "pem" => pem,
         "policy" => crate::policy_fuzzing::decide_alike,
+        "jwt" => jwt,
+        "jwks" => jwks,
         _ => return None,
     })
 }
@@ -219,6 +222,37 @@ fn bootstrap(bytes: &[u8]) {
     }
 }
 
+/// Keys that nobody can sign with: `x` of the point is the hash of a sentence.
+const NOBODYS_KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"0MQkIIbGBGO8C5S0SRcDB7pAPeq3i3m-nIARQK3KPg0","y":"yLlmcxfJGZXBSug8L1j-gkt5VnjeGp2YfwxwSozfF7o"}]}"#;
+
+/// A token: read or refused, and never believed without a signature.
+fn jwt(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(token) = Token::parse(text) else {
+        return;
+    };
+    assert!(token.payload_text.len() < text.len() && token.payload.len() < text.len());
+    let keys = KeySet::parse(NOBODYS_KEYS).expect("a key set");
+    assert!(keys.verify(&token).is_err(), "signed by nobody");
+    let now = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    let _ = token.check_times(now, identity::jwt::CLOCK_SKEW);
+}
+
+/// A key set: usable or refused, with a bound on its keys; and what is in it is not printed.
+fn jwks(bytes: &[u8]) {
+    const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.AAAA";
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(keys) = KeySet::parse(text) {
+        assert!((1..=identity::jwt::MOST_KEYS).contains(&keys.len()));
+        let token = Token::parse(TOKEN).expect("a token");
+        assert!(keys.verify(&token).is_err(), "a signature of three bytes");
+    }
+}
+
 /// More bytes never change what the first ones said.
 fn first_bytes(bytes: &[u8]) {
     let mut known = None;
@@ -299,6 +333,8 @@ mod tests {
             "csr",
             "pem",
             "policy",
+            "jwt",
+            "jwks",
         ] {
             let target = super::target(name).expect("a target");
             let files = std::fs::read_dir(format!("{CORPUS}/{name}"))

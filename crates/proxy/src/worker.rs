@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::active::{Active, Compiled};
 use crate::http::bounds::Bounds;
 use crate::http::date::DateCache;
+use crate::http::filters::jwt::Cache;
 use crate::listen::accept::{Entrance, accept};
 use crate::listen::doors::{Door, Open};
 use crate::listen::original_dst::OriginalDestination;
@@ -98,6 +99,8 @@ pub(crate) struct Worker {
     pub(crate) lines: Rc<Lines>,
     pub(crate) date: DateCache,
     pub(crate) bounds: Bounds,
+    /// Tokens of requests that were verified.
+    pub(crate) tokens: Cache,
     active: RefCell<Option<Rc<Active>>>,
     arrived: Notify,
     /// Doors whose listener is not in force yet.
@@ -116,6 +119,7 @@ impl Worker {
             callers: Callers::default(),
             date: DateCache::default(),
             bounds: Bounds::default(),
+            tokens: Cache::default(),
             active: RefCell::default(),
             arrived: Notify::new(),
             waiting: RefCell::default(),

@@ -14,6 +14,7 @@ pub enum Kind {
     DestinationRule,
     AuthorizationPolicy,
     PeerAuthentication,
+    RequestAuthentication,
 }
 
 /// What the API calls a kind.
@@ -28,7 +29,7 @@ struct Names {
     namespaced: bool,
 }
 
-const NETWORKING_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 const SECURITY_VERSIONS: &[&str] = &["v1", "v1beta1"];
 
 impl Kind {
@@ -43,6 +44,7 @@ impl Kind {
         Self::DestinationRule,
         Self::AuthorizationPolicy,
         Self::PeerAuthentication,
+        Self::RequestAuthentication,
     ];
 
     const fn names(self) -> Names {
@@ -65,6 +67,11 @@ impl Kind {
             Self::PeerAuthentication => {
                 security("PeerAuthentication", "peerauthentications", "peer-authentication")
             }
+            Self::RequestAuthentication => security(
+                "RequestAuthentication",
+                "requestauthentications",
+                "request-authentication",
+            ),
         }
     }
 
@@ -136,7 +143,7 @@ const fn networking(kind: &'static str, plural: &'static str, kebab: &'static st
     Names {
         kind,
         group: "networking.istio.io",
-        versions: NETWORKING_VERSIONS,
+        versions: ISTIO_VERSIONS,
         plural,
         kebab,
         namespaced: true,

@@ -19,6 +19,7 @@ pub use istio::authorization_policy::AuthorizationPolicy;
 pub use istio::crd::crds;
 pub use istio::destination_rule::DestinationRule;
 pub use istio::peer_authentication::PeerAuthentication;
+pub use istio::request_authentication::RequestAuthentication;
 pub use istio::virtual_service::VirtualService;
 pub use key::Key;
 pub use kind::Kind;

@@ -76,6 +76,7 @@ codes! {
     UnknownKind "AMI0002" Info,
     UnknownField "AMI0003" Warning,
     NotSupportedYet "AMI0004" Warning,
+    KeysUnavailable "AMI0005" Warning,
 }
 
 impl Problem {

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::kubernetes::{EndpointSlice, Namespace, Node, Pod, Service};
 use crate::{
-    AuthorizationPolicy, Code, DestinationRule, Key, Kind, Meta, PeerAuthentication, Problem, VirtualService,
+    AuthorizationPolicy, Code, DestinationRule, Key, Kind, Meta, PeerAuthentication, Problem, RequestAuthentication,
+    VirtualService,
 };
 
 /// One object. Cloning shares it.
@@ -22,6 +23,7 @@ pub enum Resource {
     DestinationRule(Arc<DestinationRule>),
     PeerAuthentication(Arc<PeerAuthentication>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    RequestAuthentication(Arc<RequestAuthentication>),
 }
 
 /// An object, with what was odd about it but did not stop us from reading it.
@@ -86,6 +88,13 @@ impl Resource {
                     warnings,
                 }
             }
+            Kind::RequestAuthentication => {
+                let (object, warnings) = complete(&key, object)?;
+                Decoded {
+                    resource: Self::RequestAuthentication(object),
+                    warnings,
+                }
+            }
         })
     }
 
@@ -100,6 +109,7 @@ impl Resource {
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::RequestAuthentication(_) => Kind::RequestAuthentication,
         }
     }
 
@@ -114,6 +124,7 @@ impl Resource {
             Self::DestinationRule(object) => &object.metadata,
             Self::PeerAuthentication(object) => &object.metadata,
             Self::AuthorizationPolicy(object) => &object.metadata,
+            Self::RequestAuthentication(object) => &object.metadata,
         }
     }
 
@@ -128,6 +139,7 @@ impl Resource {
             Self::DestinationRule(object) => object.validate(),
             Self::PeerAuthentication(object) => object.validate(),
             Self::AuthorizationPolicy(object) => object.validate(),
+            Self::RequestAuthentication(object) => object.validate(),
             Self::Namespace(_) | Self::Node(_) | Self::Pod(_) | Self::Service(_) | Self::EndpointSlice(_) => {
                 Vec::new()
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::ext_authz::{ExtAuthz, TcpExtAuthz};
-use crate::{Authorization, LocalRateLimit};
+use crate::{Authorization, Jwt, LocalRateLimit};
 use serde::{Deserialize, Serialize};
 
 /// One request filter. The mesh knows its filters; WASM, an open door, will be a variant too.
@@ -15,6 +15,8 @@ pub enum HttpFilter {
     Stats,
     /// Calls of gRPC-Web become gRPC, and their answers gRPC-Web (Istio: ports named `grpc-web`).
     GrpcWeb,
+    /// Tokens that requests must or may carry.
+    Jwt(Arc<Jwt>),
     /// A limit that this proxy keeps by itself; routes may have their own instead.
     LocalRateLimit(Option<Box<LocalRateLimit>>),
     /// Who may send what.

@@ -18,6 +18,7 @@ mod destination;
 pub mod explain;
 mod ext_authz;
 mod headers;
+pub mod jwt;
 mod load_balancing;
 mod locality;
 pub mod mesh;
@@ -39,6 +40,7 @@ mod workload;
 
 pub use analyze::{analyze, missing_subsets};
 pub use explain::{Call, Outcome, explain};
+pub use mesh::key_sets::{Fetched, KeySets, KeySource, key_sources};
 pub use mesh::settings::MeshSettings;
 pub use mesh::{Change, Mesh};
 pub use node::{Node, Role};

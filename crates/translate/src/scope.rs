@@ -16,8 +16,10 @@ use crate::ext_authz::{self, Providers};
 use crate::locality::Setting;
 use crate::mesh::authorization_policies::IndexedPolicy;
 use crate::mesh::endpoints::{Members, place_of, with_place};
+use crate::mesh::key_sets::{KeySets, KeySource};
 use crate::mesh::peer_authentications::{Modes, Mutual};
 use crate::mesh::policies::{Client, Policy};
+use crate::mesh::request_authentications::Indexed;
 use crate::mesh::routes::IndexedRoutes;
 use crate::mesh::selection::Subject;
 use crate::mesh::services::{Service, ServicePort};
@@ -48,6 +50,9 @@ pub struct Scope {
     pub(crate) modes: Modes,
     /// Who may do what with this workload.
     pub(crate) authorization: Vec<IndexedPolicy>,
+    /// Tokens that the workload accepts, in the order of the policies.
+    pub(crate) request_authentications: Vec<Indexed>,
+    pub(crate) key_sets: Arc<KeySets>,
     pub(crate) settings: Arc<MeshSettings>,
     /// Services that policies may ask, wherever they can be seen from.
     pub(crate) providers: Providers,
@@ -142,6 +147,8 @@ impl Scope {
             providers: Providers::of(&mesh.services, &mesh.settings.extension_providers),
             services,
             routes,
+            request_authentications: tokens_of(mesh, &node.namespace, labels),
+            key_sets: mesh.key_sets.clone(),
             settings: mesh.settings.clone(),
             settings_revision: mesh.settings_revision,
             hash: 0,
@@ -167,6 +174,7 @@ impl Scope {
             let meta = &policy.object.metadata;
             (&meta.namespace, &meta.name, policy.revision).hash(&mut hasher);
         }
+        self.hash_tokens(&mut hasher);
         self.locality.hash(&mut hasher);
         for target in self.providers.targets() {
             target.hash(&mut hasher);
@@ -193,6 +201,20 @@ impl Scope {
                 .hash(&mut hasher);
         }
         hasher.finish()
+    }
+
+    /// Policies, and the keys that they ask for.
+    fn hash_tokens(&self, hasher: &mut DefaultHasher) {
+        for policy in &self.request_authentications {
+            let meta = &policy.object.metadata;
+            (&meta.namespace, &meta.name, policy.revision).hash(hasher);
+            for source in policy.object.spec.jwt_rules.iter().filter_map(KeySource::of) {
+                self.key_sets
+                    .get(&source)
+                    .map(|fetched| &fetched.keys)
+                    .hash(hasher);
+            }
+        }
     }
 
     pub(crate) fn service(&self, host: &str) -> Option<&VisibleService> {
@@ -291,6 +313,12 @@ fn asked_of_place(services: &[VisibleService]) -> (bool, BTreeSet<String>) {
         }
     }
     (relative, labels)
+}
+
+/// The policies about tokens that hold for a workload.
+fn tokens_of(mesh: &Mesh, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Indexed> {
+    let policies = mesh.request_authentications.for_workload(namespace, labels);
+    policies.cloned().collect()
 }
 
 fn asked_only(labels: &BTreeMap<String, String>, asked: &BTreeSet<String>) -> BTreeMap<String, String> {

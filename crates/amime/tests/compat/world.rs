@@ -301,10 +301,11 @@ impl World {
 }
 
 /// Kinds that the controller shows when it knows them.
-const WATCHED: [&str; 6] = [
+const WATCHED: [&str; 7] = [
     "AuthorizationPolicy",
     "DestinationRule",
     "PeerAuthentication",
+    "RequestAuthentication",
     "VirtualService",
     "Service",
     "EndpointSlice",

@@ -68,9 +68,9 @@ fn controller_rules() -> Value {
         {"apiGroups": ["networking.istio.io"],
          "resources": ["virtualservices/status", "destinationrules/status"], "verbs": ["get", "patch", "update"]},
         {"apiGroups": ["security.istio.io"],
-         "resources": ["peerauthentications", "authorizationpolicies"], "verbs": read},
+         "resources": ["peerauthentications", "requestauthentications", "authorizationpolicies"], "verbs": read},
         {"apiGroups": ["security.istio.io"],
-         "resources": ["peerauthentications/status", "authorizationpolicies/status"],
+         "resources": ["peerauthentications/status", "requestauthentications/status", "authorizationpolicies/status"],
          "verbs": ["get", "patch", "update"]},
         // The root certificate is published in every namespace.
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "create", "update", "patch"]},
@@ -89,7 +89,7 @@ fn reader_rules() -> Value {
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
         {"apiGroups": ["networking.istio.io"], "resources": ["virtualservices", "destinationrules"], "verbs": read},
         {"apiGroups": ["security.istio.io"],
-         "resources": ["peerauthentications", "authorizationpolicies"], "verbs": read},
+         "resources": ["peerauthentications", "requestauthentications", "authorizationpolicies"], "verbs": read},
     ])
 }
 

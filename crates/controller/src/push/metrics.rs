@@ -107,6 +107,7 @@ impl Metrics {
             | Resource::VirtualService
             | Resource::DestinationRule
             | Resource::PeerAuthentication
+            | Resource::RequestAuthentication
             | Resource::AuthorizationPolicy => "config",
         };
         self.updates.with(&[label]).increment();

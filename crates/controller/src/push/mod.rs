@@ -10,6 +10,7 @@ pub mod peer;
 pub mod publish;
 pub mod status;
 mod stream;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use xds::transport::Session;
 
 use crate::ca::signer::Signer;
 use crate::debounce;
+use crate::jwks::Keys;
 
 pub use cache::Cache;
 pub use metrics::Metrics;
@@ -73,7 +75,7 @@ impl Pusher {
     /// Starts to watch the cluster and to make pictures of it. `ready` learns when the first one is out.
     pub(crate) fn start(
         client: &kube::Client,
-        (debounce, settings, signer): (debounce::Settings, LatestSettings, Signer),
+        (debounce, settings, signer, keys): (debounce::Settings, LatestSettings, Signer, Keys),
         registry: &Registry,
         ready: &Ready,
         tasks: &Tasks,
@@ -85,6 +87,7 @@ impl Pusher {
             worlds: publish,
             debounce,
             settings,
+            keys,
             metrics: metrics.clone(),
             ready: ready.clone(),
         };

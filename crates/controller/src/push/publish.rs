@@ -6,11 +6,13 @@ use daemon::clock::{self, Instant};
 use daemon::ready::Ready;
 use resources::{Key, Kind, Resource};
 use tokio::sync::{mpsc, watch};
-use translate::{Change, MeshSettings};
+use translate::{Change, KeySets, MeshSettings};
 
 use super::halves::Halves;
+use super::tokens::{self, Waiting};
 use super::{Metrics, World};
 use crate::debounce::{self, Debounce};
+use crate::jwks::Keys;
 use crate::store::Store;
 use crate::watch::Event;
 
@@ -26,6 +28,8 @@ pub struct Publisher {
     pub debounce: debounce::Settings,
     /// Settings of the mesh; none before they were read.
     pub settings: watch::Receiver<Option<Arc<MeshSettings>>>,
+    /// Keys of issuers.
+    pub keys: Keys,
     /// What is counted.
     pub metrics: Metrics,
     /// Learns when the first picture is out.
@@ -37,20 +41,25 @@ impl Publisher {
     pub async fn run(self, mut events: mpsc::Receiver<Event>) {
         let mut store = Store::new();
         let mut debounce = Debounce::new(self.debounce);
-        let mut halves = Halves::default();
-        let mut settings = self.settings.clone();
+        let mut held = Held::default();
+        let (mut settings, mut keys) = (self.settings.clone(), self.keys.fetched.clone());
         loop {
             let known = store.synced() && settings.borrow().is_some();
-            let due = [debounce.due().filter(|_| known), halves.due()];
+            let due = [
+                debounce.due().filter(|_| known),
+                held.halves.due(),
+                held.tokens.due(),
+            ];
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => if self.apply(&mut store, event) { debounce.change(clock::now()) },
                     None => return,
                 },
                 Ok(()) = settings.changed() => debounce.change(clock::now()),
+                Ok(()) = keys.changed() => debounce.change(clock::now()),
                 () = until(due.into_iter().flatten().min()) => {
                     let since = debounce.pushed().unwrap_or_else(clock::now);
-                    self.publish(&mut store, &mut halves, since);
+                    self.publish(&mut store, &mut held, since);
                 }
             }
         }
@@ -68,26 +77,32 @@ impl Publisher {
         changed
     }
 
-    fn publish(&self, store: &mut Store, halves: &mut Halves, since: Instant) {
+    fn publish(&self, store: &mut Store, held: &mut Held, since: Instant) {
         let begun = clock::now();
         self.metrics
             .set_objects(store.count(Kind::Service), store.count(Kind::VirtualService));
         let changes: Vec<_> = store.take_changes().into_iter().map(change).collect();
         let problems: Vec<_> = store.problems().cloned().collect();
         let before = self.worlds.borrow().clone();
-        let (changes, waiting) = match &before {
-            Some(before) => halves.part(&before.mesh, changes, begun),
-            None => (changes, Vec::new()),
-        };
+        let keys = self.keys.fetched.borrow().clone();
+        let (changes, waiting) = self.part(before.as_ref(), changes, &keys, (held, begun));
+        let waits = !waiting.is_empty();
         store.put_back(waiting.into_iter().map(|change| change.key));
+        if before.is_none() && waits {
+            return;
+        }
         let settings = self.settings.borrow().clone().unwrap_or_default();
-        let same = |before: &World| *before.problems == problems && *before.mesh.settings() == *settings;
+        let same = |before: &World| {
+            let mesh = &before.mesh;
+            *before.problems == problems && *mesh.settings() == *settings && *mesh.key_sets() == *keys
+        };
         if changes.is_empty() && before.as_ref().is_some_and(same) {
             return;
         }
         let number = before.as_ref().map_or(1, |world| world.number + 1);
         let mesh = before.map_or_else(Arc::default, |world| world.mesh);
-        let mesh = Arc::new(mesh.next(&changes).with_settings(settings));
+        let mesh = mesh.next(&changes).with_settings(settings);
+        let mesh = Arc::new(mesh.with_key_sets(keys));
         let made = clock::now();
         self.metrics.published(begun - since, made - begun);
         tracing::info!(target: "ads", number, changes = changes.len(), "pushing");
@@ -99,6 +114,38 @@ impl Publisher {
         }));
         self.ready.set(SYNCED);
     }
+
+    /// What goes now, and what waits for its other half, or for keys. Asks for the keys.
+    fn part(
+        &self,
+        before: Option<&World>,
+        changes: Vec<Change>,
+        keys: &KeySets,
+        (held, now): (&mut Held, Instant),
+    ) -> (Vec<Change>, Vec<Change>) {
+        let before = before.map(|world| &*world.mesh);
+        if let Some(wanted) = tokens::wanted(before, &changes) {
+            self.keys.wanted.send_if_modified(|known| {
+                let new = *known != wanted;
+                *known = wanted;
+                new
+            });
+        }
+        let (changes, mut waiting) = held.tokens.part(before, changes, keys, now);
+        let Some(before) = before else {
+            return (changes, waiting);
+        };
+        let (changes, halves) = held.halves.part(before, changes, now);
+        waiting.extend(halves);
+        (changes, waiting)
+    }
+}
+
+/// What waits.
+#[derive(Debug, Default)]
+struct Held {
+    halves: Halves,
+    tokens: Waiting,
 }
 
 fn change((key, resource): (Key, Option<Resource>)) -> Change {

@@ -38,6 +38,10 @@ async fn controller() -> Controller {
         worlds: publish,
         debounce: debounce::Settings::default(),
         settings: watch::channel(Some(Arc::default())).1,
+        keys: Keys {
+            wanted: watch::channel(Default::default()).0,
+            fetched: watch::channel(Arc::default()).1,
+        },
         metrics: metrics.clone(),
         ready: Ready::new(&[publish::SYNCED]),
     };

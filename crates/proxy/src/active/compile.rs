@@ -109,10 +109,7 @@ impl HttpChain {
     ) -> Option<(&'a LocalRateLimit, &'a Bucket)> {
         let filter = self.handler.filters.iter().find_map(|filter| match filter {
             HttpFilter::LocalRateLimit(limit) => Some(limit),
-            HttpFilter::Stats
-            | HttpFilter::GrpcWeb
-            | HttpFilter::Authorization(_)
-            | HttpFilter::ExtAuthz(_) => None,
+            _ => None,
         })?;
         match &route.local_rate_limit {
             Some(own) => compiled.buckets.get(&address(own)).map(|bucket| (own, &**bucket)),
@@ -406,10 +403,7 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
             },
             bucket: handler.filters.iter().find_map(|filter| match filter {
                 HttpFilter::LocalRateLimit(limit) => limit.as_ref().map(|limit| Arc::new(Bucket::new(limit))),
-                HttpFilter::Stats
-                | HttpFilter::GrpcWeb
-                | HttpFilter::Authorization(_)
-                | HttpFilter::ExtAuthz(_) => None,
+                _ => None,
             }),
             handler: handler.clone(),
             direction,

@@ -26,6 +26,7 @@ use crate::active::Active;
 use crate::error::{ProxyError, RequestError, Side, UpstreamError};
 use crate::http::body::RequestBody;
 use crate::http::connection::Connection;
+use crate::http::filters::jwt::Claims;
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::metrics::{Destination, Label, Outcome, Parties};
@@ -41,6 +42,8 @@ pub(crate) struct Exchange<'c> {
     pub(crate) body: RequestBody<'c>,
     pub(crate) reply: Reply<'c>,
     pub(crate) record: Record,
+    /// What the token of the request claims, once it was verified.
+    pub(crate) claims: Option<Arc<Claims>>,
 }
 
 /// Serves one request.
@@ -102,6 +105,7 @@ impl<'c> Exchange<'c> {
             body: RequestBody::new(source, &connection.worker.bounds),
             reply,
             record,
+            claims: None,
         }
     }
 

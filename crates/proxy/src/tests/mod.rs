@@ -14,6 +14,7 @@ mod ext_authz;
 mod fault;
 mod http1;
 mod http2;
+mod jwt;
 mod mesh;
 mod mirror;
 mod opaque;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::authorization_policy::AuthorizationPolicySpec;
 use super::destination_rule::DestinationRuleSpec;
 use super::peer_authentication::PeerAuthenticationSpec;
+use super::request_authentication::RequestAuthenticationSpec;
 use super::structural::structural_schema;
 use super::virtual_service::VirtualServiceSpec;
 use crate::Kind;
@@ -73,6 +74,13 @@ pub fn crds() -> Vec<Value> {
                 ),
                 AGE,
             ],
+        },
+        Definition {
+            kind: Kind::RequestAuthentication,
+            short_name: "ra",
+            description: "Which tokens workloads accept.",
+            spec: structural_schema::<RequestAuthenticationSpec>(),
+            columns: &[],
         },
         Definition {
             kind: Kind::VirtualService,
@@ -226,6 +234,7 @@ mod tests {
             Kind::DestinationRule,
             Kind::AuthorizationPolicy,
             Kind::PeerAuthentication,
+            Kind::RequestAuthentication,
         ] {
             walk("", &schema_of(kind), &mut |path, schema| {
                 let keywords = schema.as_object().unwrap();

@@ -10,6 +10,7 @@ mod names;
 pub mod peer_authentication;
 pub mod policy_target;
 mod report;
+pub mod request_authentication;
 mod schema;
 mod string_match;
 mod structural;
@@ -17,5 +18,6 @@ pub mod virtual_service;
 
 pub use duration::Duration;
 pub use names::{ALL_GATEWAYS_MESH, has_wildcard, host_covers, resolve_host};
+pub use policy_target::PolicyTargetReference;
 pub use schema::{Destination, Percent, PortSelector, WorkloadSelector};
 pub use string_match::{Condition, StringMatch};

@@ -76,3 +76,10 @@ pub fn not_supported_yet(field: &str, what_happens: &str) -> String {
     let name = field.rsplit('.').next().unwrap_or(field);
     format!("{name} is not supported yet: {what_happens}")
 }
+
+/// AMI0005.
+pub fn keys_unavailable(source: &str, problem: &str) -> String {
+    format!(
+        "The keys of {source} cannot be fetched: {problem}. Every token that they would verify is refused."
+    )
+}

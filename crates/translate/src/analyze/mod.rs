@@ -3,6 +3,7 @@
 
 mod authorization;
 mod conflicts;
+mod keys;
 pub mod messages;
 mod mutual_tls;
 mod references;
@@ -11,7 +12,9 @@ mod unsupported;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use resources::{AuthorizationPolicy, Code, DestinationRule, Key, Kind, Problem, Resource, VirtualService};
+use resources::{
+    AuthorizationPolicy, Code, DestinationRule, Key, Kind, Problem, RequestAuthentication, Resource, VirtualService,
+};
 
 use crate::Mesh;
 
@@ -30,6 +33,10 @@ pub fn analyze(mesh: &Mesh) -> Vec<Problem> {
     }
     for (key, object) in authorization_policies(mesh) {
         authorization::of_policy(mesh, &key, object, &mut problems);
+    }
+    for (key, object) in request_authentications(mesh) {
+        keys::of_request_authentication(mesh, &key, object, &mut problems);
+        unsupported::of_request_authentication(&key, object, &mut problems);
     }
     problems
         .sort_by(|a, b| (&a.key, &a.field, a.code, &a.message).cmp(&(&b.key, &b.field, b.code, &b.message)));
@@ -72,6 +79,14 @@ fn destination_rules(mesh: &Mesh) -> impl Iterator<Item = (Key, &Arc<Destination
     mesh.kind(Kind::DestinationRule)
         .filter_map(|stored| match &stored.resource {
             Resource::DestinationRule(object) => Some((stored.resource.key(), object)),
+            _ => None,
+        })
+}
+
+fn request_authentications(mesh: &Mesh) -> impl Iterator<Item = (Key, &Arc<RequestAuthentication>)> {
+    mesh.kind(Kind::RequestAuthentication)
+        .filter_map(|stored| match &stored.resource {
+            Resource::RequestAuthentication(object) => Some((stored.resource.key(), object)),
             _ => None,
         })
 }

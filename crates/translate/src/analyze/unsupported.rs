@@ -4,7 +4,7 @@
 use resources::istio::ALL_GATEWAYS_MESH;
 use resources::istio::destination_rule::{ClientTls, ConsistentHash, LoadBalancer, TrafficPolicy};
 use resources::istio::virtual_service::{Headers, HttpRedirect, HttpRoute};
-use resources::{Code, DestinationRule, Key, Problem, VirtualService};
+use resources::{Code, DestinationRule, Key, Problem, RequestAuthentication, VirtualService};
 
 use snapshot::{HeaderField, LoadBalancing};
 
@@ -114,6 +114,20 @@ fn of_headers(notes: &mut Notes<'_>, field: &str, headers: Option<&Headers>) {
                 }
             }
         }
+    }
+}
+
+pub(super) fn of_request_authentication(
+    key: &Key,
+    object: &RequestAuthentication,
+    problems: &mut Vec<Problem>,
+) {
+    let mut notes = Notes { key, problems };
+    let effect = "it is for gateways and waypoints, of which there is none: no sidecar applies this policy";
+    let spec = &object.spec;
+    notes.note_effect_if(spec.target_ref.is_some(), "spec.targetRef".to_owned(), effect);
+    for index in 0..spec.target_refs.len() {
+        notes.note_effect_if(true, format!("spec.targetRefs[{index}]"), effect);
     }
 }
 

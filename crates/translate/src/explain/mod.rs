@@ -14,8 +14,8 @@ use snapshot::chain::RouteSource;
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
     Action, Arrival, Authorization, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler,
-    Health, HttpFilter, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot, TransportProtocol,
-    Weighted,
+    Health, HttpFilter, JwtProvider, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot,
+    TransportProtocol, Weighted,
 };
 
 use crate::mtls;
@@ -89,6 +89,9 @@ pub struct Outcome {
     /// The path that the upstream gets, when it is another one than the client sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Who may have signed a token that the request carries. With another one, or a bad one, the answer is 401.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenRule>,
     /// Errors and delays made on purpose, before the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
@@ -115,6 +118,20 @@ pub struct Denied {
     /// The rule that refuses; `None` where none allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+}
+
+/// Tokens of one issuer, as a proxy judges them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TokenRule {
+    /// As Istio names it: `origins-0`. [`crate::jwt::origins`] tells the rule behind it.
+    pub provider: String,
+    /// Empty for any.
+    pub issuer: String,
+    /// One of these, if there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+    /// Where tokens are looked for.
+    pub places: Vec<String>,
 }
 
 /// Who answers.
@@ -185,6 +202,7 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         route: None,
         origin: None,
         path: None,
+        tokens: Vec::new(),
         fault: None,
         mirrors: Vec::new(),
         security: None,
@@ -232,6 +250,7 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
                 RouteSource::Inline(table) => Some(table),
                 RouteSource::Named(name) => snapshot.routes.get(name.as_str()),
             };
+            outcome.tokens = http.filters.iter().flat_map(token_rules).collect();
             route(snapshot, table, request, &mut outcome);
         }
     }
@@ -389,6 +408,40 @@ fn route(snapshot: &Snapshot, table: Option<&Arc<RouteTable>>, request: &Request
             )
         }
     };
+}
+
+fn token_rules(filter: &HttpFilter) -> Vec<TokenRule> {
+    let HttpFilter::Jwt(jwt) = filter else {
+        return Vec::new();
+    };
+    let rules = jwt.providers.iter().map(|(name, provider)| TokenRule {
+        provider: name.clone(),
+        issuer: provider.issuer.clone(),
+        audiences: provider.audiences.clone(),
+        places: places(provider),
+    });
+    rules.collect()
+}
+
+fn places(provider: &JwtProvider) -> Vec<String> {
+    let headers = provider
+        .from_headers
+        .iter()
+        .map(|header| match header.prefix.as_str() {
+            "" => format!("header {}", header.name),
+            prefix => format!("header {} behind {prefix:?}", header.name),
+        });
+    let parameters = provider.from_parameters.iter();
+    let parameters = parameters.map(|name| format!("query parameter {name}"));
+    let cookies = provider.from_cookies.iter().map(|name| format!("cookie {name}"));
+    let places: Vec<_> = headers.chain(parameters).chain(cookies).collect();
+    if places.is_empty() {
+        return vec![
+            "header authorization behind \"Bearer \"".to_owned(),
+            "query parameter access_token".to_owned(),
+        ];
+    }
+    places
 }
 
 fn respond(status: u16, flag: &str) -> Answer {

@@ -11,12 +11,15 @@
 //! | policies | DestinationRule |
 //! | authorization policies | AuthorizationPolicy |
 //! | peer authentications | PeerAuthentication |
+//! | request authentications | RequestAuthentication |
 
 pub mod authorization_policies;
 pub(crate) mod delegate;
 pub mod endpoints;
+pub mod key_sets;
 pub mod peer_authentications;
 pub mod policies;
+pub mod request_authentications;
 pub mod routes;
 pub mod selection;
 pub mod services;
@@ -33,8 +36,10 @@ use resources::{Key, Kind, Resource};
 
 use authorization_policies::AuthorizationPolicies;
 use endpoints::EndpointIndex;
+use key_sets::KeySets;
 use peer_authentications::PeerAuthentications;
 use policies::Policies;
+use request_authentications::RequestAuthentications;
 use routes::Routes;
 use services::Services;
 use settings::MeshSettings;
@@ -75,6 +80,8 @@ pub struct Mesh {
     pub(crate) policies: Arc<Policies>,
     pub(crate) authorization_policies: Arc<AuthorizationPolicies>,
     pub(crate) peer_authentications: Arc<PeerAuthentications>,
+    pub(crate) request_authentications: Arc<RequestAuthentications>,
+    pub(crate) key_sets: Arc<KeySets>,
     pub(crate) settings: Arc<MeshSettings>,
     /// The number of the Mesh that brought the settings in this form.
     pub(crate) settings_revision: u64,
@@ -124,6 +131,10 @@ impl Mesh {
             let objects = next.kind(Kind::AuthorizationPolicy);
             next.authorization_policies = Arc::new(AuthorizationPolicies::derive(objects));
         }
+        if any(&[Kind::RequestAuthentication]) {
+            let all = next.kind(Kind::RequestAuthentication);
+            next.request_authentications = Arc::new(RequestAuthentications::derive(all));
+        }
         next
     }
 
@@ -137,6 +148,27 @@ impl Mesh {
             next.settings = settings;
         }
         next
+    }
+
+    /// The mesh with these keys of issuers.
+    #[must_use]
+    pub fn with_key_sets(&self, key_sets: Arc<KeySets>) -> Self {
+        let mut next = self.clone();
+        if *next.key_sets != *key_sets {
+            next.revision += 1;
+            next.key_sets = key_sets;
+        }
+        next
+    }
+
+    /// The keys of issuers, as far as they were fetched.
+    pub fn key_sets(&self) -> &KeySets {
+        &self.key_sets
+    }
+
+    /// Who asks for tokens of whom.
+    pub fn request_authentications(&self) -> &RequestAuthentications {
+        &self.request_authentications
     }
 
     /// The settings in force.

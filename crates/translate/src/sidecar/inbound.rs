@@ -19,6 +19,7 @@ use super::{INBOUND_PORT, default_route, tcp};
 use crate::Protocol;
 use crate::authorization;
 use crate::connection_pool;
+use crate::jwt;
 use crate::mesh::peer_authentications::Mutual;
 use crate::mtls::server::{self, Speaks, Way, ways};
 use crate::retry::inbound_retry;
@@ -76,6 +77,7 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
 /// Has everybody asked who decides about requests and connections, before anything else is done for them.
 fn guard(scope: &Scope, chains: &mut [Chain]) {
     let mut http = authorization::custom_for_requests(scope);
+    http.extend(jwt::filter(scope).map(HttpFilter::Jwt));
     http.extend(authorization::for_requests(scope));
     let mut network = authorization::custom_for_connections(scope);
     network.extend(authorization::for_connections(scope));

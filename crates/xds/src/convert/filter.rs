@@ -14,7 +14,7 @@ use prost::Message;
 use snapshot::HttpFilter;
 
 use super::proto::{pack, unpack};
-use super::{Dialect, authorization, cors, ext_authz, fault, local_rate_limit, protocol};
+use super::{Dialect, authorization, cors, ext_authz, fault, jwt, local_rate_limit, protocol};
 use crate::rejected::Reason;
 
 const ROUTER: &str = "envoy.filters.http.router";
@@ -45,6 +45,9 @@ pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::Http
         HttpFilter::Stats => (dialect == Dialect::Amime).then(|| marker(STATS)),
         HttpFilter::GrpcWeb => {
             (dialect != Dialect::Grpc).then(|| http_filter(GRPC_WEB, pack(GrpcWeb::default())))
+        }
+        HttpFilter::Jwt(tokens) => {
+            (dialect != Dialect::Grpc).then(|| http_filter(jwt::FILTER, pack(jwt::to_proto(tokens))))
         }
         HttpFilter::LocalRateLimit(limit) => (dialect != Dialect::Grpc).then(|| {
             let limit = limit.as_deref().map(local_rate_limit::to_proto);
@@ -91,6 +94,7 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
         GRPC_WEB => Ok(Some(HttpFilter::GrpcWeb)),
         "istio.metadata_exchange" | "istio.alpn" | "envoy.filters.http.grpc_stats" => Ok(None),
         cors::FILTER | fault::FILTER if is_empty(message) => Ok(None),
+        jwt::FILTER => Ok(jwt::from_proto(typed(message)?)?.map(HttpFilter::Jwt)),
         local_rate_limit::FILTER => {
             let limit = local_rate_limit::from_proto(typed(message)?)?;
             Ok(Some(HttpFilter::LocalRateLimit(limit.map(Box::new))))

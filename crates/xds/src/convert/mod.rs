@@ -26,6 +26,7 @@ mod headers;
 mod http;
 mod http_options;
 mod inspection;
+mod jwt;
 mod listener;
 mod load_balancing;
 mod local_rate_limit;

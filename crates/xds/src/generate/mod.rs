@@ -4,6 +4,7 @@
 mod access_log;
 mod authorization;
 mod ext_authz;
+mod jwt;
 mod load_balancing;
 mod local_rate_limit;
 mod outlier_detection;
@@ -355,6 +356,7 @@ fn handler() -> impl Strategy<Value = Handler> {
         of(local_rate_limit().prop_map(Box::new)).prop_map(HttpFilter::LocalRateLimit),
         authorization().prop_map(|filter| HttpFilter::Authorization(Arc::new(filter))),
         ext_authz::http_filter(),
+        jwt::jwt().prop_map(|jwt| HttpFilter::Jwt(Arc::new(jwt))),
     ];
     let http = (
         name(),

@@ -1,11 +1,13 @@
-//! What happens to a request before what its route does. First the filters of the chain, in its order: who may send
-//! what, and who else decides about that. Then those that routes have a say in: faults made on purpose, then the rules for other origins, in Istio's
-//! order; before them a limit of our own. A filter lets a request pass, or answers it.
+//! What happens to a request before what its route does. First the filters of the chain, in its order: who else decides,
+//! whose token it carries, who may send what. Then those that routes have a say in: faults made on purpose, then the
+//! rules for other origins, in Istio's order; before them a limit of our own. A filter lets a request pass, or answers
+//! it.
 
 pub(crate) mod authorization;
 pub(crate) mod cors;
 pub(crate) mod ext_authz;
 mod fault;
+pub(crate) mod jwt;
 pub(crate) mod local_rate_limit;
 
 use authorization::Authorization;
@@ -29,6 +31,7 @@ pub(crate) enum Answer {
 /// A filter of a chain, ready to run.
 #[derive(Debug)]
 pub(crate) enum ChainFilter {
+    Jwt(Tokens),
     Authorization(Authorization),
     ExtAuthz(Box<ExtAuthz>),
 }
@@ -37,6 +40,7 @@ impl ChainFilter {
     /// `None` for filters that are asked elsewhere.
     pub(crate) fn new(facts: &HttpFilter) -> Option<Self> {
         match facts {
+            HttpFilter::Jwt(facts) => Some(Self::Jwt(Tokens::new(facts))),
             HttpFilter::Authorization(facts) => Some(Self::Authorization(Authorization::new(facts))),
             HttpFilter::ExtAuthz(facts) => Some(Self::ExtAuthz(facts.clone())),
             HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) => None,
@@ -58,6 +62,7 @@ pub(crate) async fn of_chain<'f, 'c: 'f>(
     let chain = &exchange.connection.chain;
     for filter in &chain.filters {
         let answer = match filter {
+            ChainFilter::Jwt(tokens) => jwt::check(exchange, tokens),
             ChainFilter::Authorization(filter) => authorization::check(exchange, filter),
             ChainFilter::ExtAuthz(filter) => {
                 let Ok(route) = found else { continue };

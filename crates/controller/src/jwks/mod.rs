@@ -1,0 +1,294 @@
+//! Keys of issuers, fetched for proxies: RequestAuthentication names where they are, proxies get them inline.
+//!
+//! Each source is asked again after 20 minutes, or, after a failure, sooner and sooner rarely. The last keys that could
+//! be read stay in force while a source fails, for a week at most. At most [`AT_ONCE`] fetches run at a time, each
+//! with a limit in time and size ([`fetch`]): a source that hangs, or sends without end, holds up nobody else's.
+
+mod fetch;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::clock::{self, Instant};
+use daemon::metrics::{Counters, Registry};
+use daemon::{Drain, Tasks};
+use identity::jwt::KeySet;
+use serde_json::Value;
+use snapshot::Subnet;
+use tokio::sync::{mpsc, watch};
+use translate::{Fetched, KeySets, KeySource};
+
+pub use fetch::FetchError;
+use fetch::Fetcher;
+
+/// Fetches that run at a time.
+const AT_ONCE: usize = 8;
+/// After the first failure; doubled up to the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
+/// Keys that could not be fetched anew for so long are not believed any more.
+const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How keys are fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Time between two fetches of one source.
+    pub refresh: Duration,
+    /// Networks that are never connected to, besides those that no source may be in.
+    pub blocked: Vec<Subnet>,
+    /// Servers are believed without a certificate of a known authority.
+    pub insecure: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            refresh: Duration::from_secs(20 * 60),
+            blocked: Vec::new(),
+            insecure: false,
+        }
+    }
+}
+
+/// Sources that somebody asks for, with the time that fetching may take.
+pub type Wanted = BTreeMap<KeySource, Duration>;
+
+/// The two ends for who wants keys.
+#[derive(Debug)]
+pub struct Keys {
+    /// What is wanted.
+    pub wanted: watch::Sender<Wanted>,
+    /// What came of it.
+    pub fetched: watch::Receiver<Arc<KeySets>>,
+}
+
+/// Starts to fetch what is wanted, until the drain begins.
+pub fn start(settings: Settings, registry: &Registry, tasks: &Tasks, drain: Drain) -> Keys {
+    let (wanted, wishes) = watch::channel(Wanted::new());
+    let (told, fetched) = watch::channel(Arc::new(KeySets::new()));
+    let keeper = Keeper {
+        refresh: settings.refresh,
+        fetcher: Arc::new(Fetcher::new(settings.blocked, settings.insecure)),
+        entries: BTreeMap::new(),
+        told,
+        counts: Counts::new(registry),
+        tasks: tasks.clone(),
+    };
+    tasks.spawn("keys of issuers", keeper.run(wishes, drain));
+    Keys { wanted, fetched }
+}
+
+/// What is counted, under istiod's names.
+struct Counts {
+    successes: Counters,
+    failures: Counters,
+}
+
+impl Counts {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            successes: registry.counters(
+                "pilot_jwks_resolver_network_fetch_success_total",
+                "Total number of successfully network fetch by pilot jwks resolver",
+                &[],
+            ),
+            failures: registry.counters(
+                "pilot_jwks_resolver_network_fetch_fail_total",
+                "Total number of failed network fetch by pilot jwks resolver",
+                &[],
+            ),
+        }
+    }
+}
+
+/// What one fetch brought.
+type Outcome = (KeySource, Result<String, FetchError>);
+
+struct Keeper {
+    refresh: Duration,
+    fetcher: Arc<Fetcher>,
+    entries: BTreeMap<KeySource, Entry>,
+    told: watch::Sender<Arc<KeySets>>,
+    counts: Counts,
+    tasks: Tasks,
+}
+
+/// What is known of a source.
+struct Entry {
+    limit: Duration,
+    /// `None` before the first fetch ended.
+    fetched: Option<Fetched>,
+    /// When the keys came.
+    refreshed: Option<Instant>,
+    failures: u32,
+    /// When to fetch next; `None` while a fetch runs.
+    due: Option<Instant>,
+}
+
+impl Keeper {
+    async fn run(mut self, mut wishes: watch::Receiver<Wanted>, mut drain: Drain) {
+        let (sender, mut outcomes) = mpsc::channel(AT_ONCE);
+        loop {
+            let next = self.start_what_is_due(&sender);
+            tokio::select! {
+                () = drain.wait() => return,
+                changed = wishes.changed() => match changed {
+                    Ok(()) => {
+                        let wanted = wishes.borrow_and_update().clone();
+                        self.want(&wanted);
+                    }
+                    Err(_) => return,
+                },
+                Some((source, outcome)) = outcomes.recv() => self.learn(&source, outcome),
+                () = until(next) => {}
+            }
+        }
+    }
+
+    /// Forgets what nobody wants any more, and notes what is new.
+    fn want(&mut self, wanted: &Wanted) {
+        self.entries.retain(|source, _| wanted.contains_key(source));
+        for (source, limit) in wanted {
+            let entry = self.entries.entry(source.clone()).or_insert_with(|| Entry {
+                limit: *limit,
+                fetched: None,
+                refreshed: None,
+                failures: 0,
+                due: Some(clock::now()),
+            });
+            entry.limit = *limit;
+        }
+        self.tell();
+    }
+
+    /// Starts fetches, and says when the next one is due.
+    fn start_what_is_due(&mut self, outcomes: &mpsc::Sender<Outcome>) -> Option<Instant> {
+        let now = clock::now();
+        let mut running = self.entries.values().filter(|entry| entry.due.is_none()).count();
+        for (source, entry) in &mut self.entries {
+            if running >= AT_ONCE {
+                // The end of one of them wakes us.
+                return None;
+            }
+            if entry.due.is_none_or(|due| due > now) {
+                continue;
+            }
+            entry.due = None;
+            running += 1;
+            let (source, limit) = (source.clone(), entry.limit);
+            let (fetcher, outcomes) = (self.fetcher.clone(), outcomes.clone());
+            self.tasks.spawn("key fetch", async move {
+                let outcome = fetcher.fetch(&source, limit).await;
+                // Nobody listens any more once the keeper has ended.
+                let _ = outcomes.send((source, outcome)).await;
+            });
+        }
+        self.entries.values().filter_map(|entry| entry.due).min()
+    }
+
+    fn learn(&mut self, source: &KeySource, outcome: Result<String, FetchError>) {
+        let counter = if outcome.is_ok() {
+            &self.counts.successes
+        } else {
+            &self.counts.failures
+        };
+        counter.with(&[]).increment();
+        // It may not be wanted any more.
+        let Some(entry) = self.entries.get_mut(source) else {
+            return;
+        };
+        let outcome = outcome.and_then(|text| match KeySet::parse(&text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(FetchError::KeySet(error)),
+        });
+        match outcome {
+            Ok(keys) => entry.succeeded(&keys, self.refresh),
+            Err(error) => {
+                tracing::warn!(scope = "model", %source, %error, "keys of an issuer were not fetched");
+                entry.failed(&error);
+            }
+        }
+        self.tell();
+    }
+
+    /// Tells what is new.
+    fn tell(&self) {
+        let sets: KeySets = self
+            .entries
+            .iter()
+            .filter_map(|(source, entry)| Some((source.clone(), entry.fetched.clone()?)))
+            .collect();
+        self.told.send_if_modified(|known| {
+            let new = **known != sets;
+            *known = Arc::new(sets);
+            new
+        });
+    }
+}
+
+impl Entry {
+    fn succeeded(&mut self, keys: &str, refresh: Duration) {
+        let now = clock::now();
+        self.failures = 0;
+        self.refreshed = Some(now);
+        self.due = Some(now + refresh.mul_f64(0.9 + 0.2 * share()));
+        let known = self.fetched.take().and_then(|fetched| fetched.keys);
+        // Some servers give the same keys in another order each time: that is no news for proxies.
+        let keys = known
+            .filter(|known| same_keys(known, keys))
+            .unwrap_or_else(|| keys.into());
+        self.fetched = Some(Fetched {
+            keys: Some(keys),
+            problem: None,
+        });
+    }
+
+    fn failed(&mut self, error: &FetchError) {
+        let now = clock::now();
+        let wait = FIRST_RETRY
+            .saturating_mul(1 << self.failures.min(16))
+            .min(LONGEST_RETRY);
+        self.failures = self.failures.saturating_add(1);
+        self.due = Some(now + wait.mul_f64(0.5 + 0.5 * share()));
+        let fetched = self.fetched.get_or_insert_default();
+        fetched.problem = Some(error.to_string());
+        if self.refreshed.is_some_and(|then| now - then > LONGEST_LIFE) {
+            fetched.keys = None;
+        }
+    }
+}
+
+/// Whether two sets say the same, in whatever order.
+fn same_keys(one: &str, other: &str) -> bool {
+    let sorted = |text: &str| {
+        let set: Value = serde_json::from_str(text).ok()?;
+        let mut keys: Vec<String> = set
+            .get("keys")?
+            .as_array()?
+            .iter()
+            .map(Value::to_string)
+            .collect();
+        keys.sort_unstable();
+        Some(keys)
+    };
+    one == other || sorted(one).is_some_and(|one| sorted(other) == Some(one))
+}
+
+/// Evenly from 0 to 1, so that many sources, or many controllers, do not ask in one moment.
+#[allow(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
+fn share() -> f64 {
+    let random = RandomState::new().hash_one(0_u8);
+    (random >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => clock::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,225 @@
+//! Fetching from servers on loopback that behave, and from those that do not.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+const KEYS: &str = r#"{"keys":[{"kty":"oct","kid":"a","k":"AAAA"},{"kty":"oct","kid":"b","k":"BBBB"}]}"#;
+const TURNED: &str = r#"{"keys":[{"kty":"oct","kid":"b","k":"BBBB"},{"kty":"oct","kid":"a","k":"AAAA"}]}"#;
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Answers a connection.
+type Behaviour = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
+fn response(status: &str, headers: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// A server whose answers depend on the path.
+async fn server(tasks: &Tasks, behaviour: Behaviour) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let own = tasks.clone();
+    tasks.spawn("server", async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            own.spawn("answer", answer(stream, behaviour.clone()));
+        }
+    });
+    address
+}
+
+async fn answer(mut stream: TcpStream, behaviour: Behaviour) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap();
+    let text = behaviour(path);
+    // A client that has enough does not take the rest.
+    let _ = stream.write_all(text.as_bytes()).await;
+    if path == "/hang" {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn fetcher() -> Fetcher {
+    Fetcher::new(Vec::new(), true)
+}
+
+async fn fetched(address: SocketAddr, path: &str) -> Result<String, String> {
+    let source = KeySource::Uri(format!("http://{address}{path}"));
+    let fetched = fetcher().fetch(&source, LIMIT).await;
+    fetched.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn keys_are_fetched_from_where_they_are_or_where_the_issuer_says() {
+    let tasks = Tasks::new();
+    let own: Arc<Mutex<String>> = Arc::default();
+    let named = own.clone();
+    let address = server(
+        &tasks,
+        Arc::new(move |path| match path {
+            "/keys" => response("200 OK", "", KEYS),
+            "/moved" => response("302 Found", "location: further\r\n", ""),
+            "/further" => response("307 Temporary Redirect", "location: /keys\r\n", ""),
+            "/i/.well-known/openid-configuration" => {
+                let body = format!("{{\"jwks_uri\": \"http://{}/keys\"}}", named.lock().unwrap());
+                response("200 OK", "", &body)
+            }
+            "/none/.well-known/openid-configuration" => response("200 OK", "", "{\"jwks_uri\": 7}"),
+            _ => response("404 Not Found", "", "a secret"),
+        }),
+    )
+    .await;
+    *own.lock().unwrap() = address.to_string();
+    assert_eq!(fetched(address, "/keys").await.as_deref(), Ok(KEYS));
+    assert_eq!(fetched(address, "/moved").await.as_deref(), Ok(KEYS));
+    assert_eq!(fetched(address, "/").await, Err("status 404".to_owned()));
+    let of = |issuer: &str| KeySource::Issuer(format!("http://{address}/{issuer}"));
+    let discovered = fetcher().fetch(&of("i/"), LIMIT).await;
+    assert_eq!(discovered.ok().as_deref(), Some(KEYS));
+    let none = fetcher().fetch(&of("none"), LIMIT).await;
+    assert!(matches!(none, Err(FetchError::Discovery)));
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn servers_that_misbehave_are_given_up() {
+    let tasks = Tasks::new();
+    let address = server(
+        &tasks,
+        Arc::new(|path| match path {
+            "/loop" => response("301 Moved", "location: /loop\r\n", ""),
+            "/metadata" => response("302 Found", "location: http://169.254.169.254/latest\r\n", ""),
+            "/nowhere" => response("302 Found", "", ""),
+            "/file" => response("302 Found", "location: file:///etc/passwd\r\n", ""),
+            "/large" => format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n{}",
+                "x".repeat(2 << 20)
+            ),
+            "/endless" => {
+                let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+                format!(
+                    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}",
+                    chunk.repeat(40)
+                )
+            }
+            "/short" => "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_owned(),
+            "/bytes" => "no HTTP at all\r\n\r\n".to_owned(),
+            _ => String::new(),
+        }),
+    )
+    .await;
+    for (path, part) in [
+        ("/loop", "redirected more than 10 times"),
+        ("/metadata", "connection blocked: 169.254.169.254 is link-local"),
+        ("/nowhere", "redirected without a location"),
+        ("/file", "is not an http or https address"),
+        ("/large", "larger than 1 MiB"),
+        ("/endless", "larger than 1 MiB"),
+        ("/short", "broke off"),
+        ("/bytes", "HTTP: "),
+    ] {
+        let error = fetched(address, path).await.unwrap_err();
+        assert!(error.contains(part), "{path}: {error}");
+    }
+    let source = KeySource::Uri(format!("http://{address}/hang"));
+    let hangs = fetcher().fetch(&source, Duration::from_millis(50)).await;
+    assert!(matches!(hangs, Err(FetchError::Timeout(_))));
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+/// What the keeper tells, once that holds.
+async fn told(keys: &mut Keys, holds: impl Fn(&KeySets) -> bool) -> Arc<KeySets> {
+    let sets = keys.fetched.wait_for(|sets| holds(sets));
+    let sets = clock::timeout(LIMIT, sets).await.expect("in time").unwrap();
+    sets.clone()
+}
+
+#[tokio::test]
+async fn the_last_good_keys_stay_while_their_source_fails_and_go_when_nobody_wants_them() {
+    let tasks = Tasks::new();
+    let (_trigger, drain) = daemon::drain::channel();
+    let text: Arc<Mutex<&str>> = Arc::new(Mutex::new(KEYS));
+    let said = text.clone();
+    let address = server(
+        &tasks,
+        Arc::new(move |_| response("200 OK", "", said.lock().unwrap().as_ref())),
+    )
+    .await;
+    let settings = Settings {
+        refresh: Duration::from_millis(20),
+        insecure: true,
+        ..Settings::default()
+    };
+    let mut keys = start(settings, &Registry::new(), &tasks, drain);
+    let source = KeySource::Uri(format!("http://{address}/"));
+    keys.wanted.send_replace(Wanted::from([(source.clone(), LIMIT)]));
+    let first = told(&mut keys, |sets| !sets.is_empty()).await;
+    assert_eq!(first[&source].keys.as_deref(), Some(KEYS));
+    for bad in ["no keys", "{\"keys\": []}"] {
+        *text.lock().unwrap() = bad;
+        let failing = told(&mut keys, |sets| {
+            sets.get(&source).is_some_and(|one| one.problem.is_some())
+        })
+        .await;
+        assert_eq!(failing[&source].keys.as_deref(), Some(KEYS), "{bad}");
+        *text.lock().unwrap() = TURNED;
+        let again = told(&mut keys, |sets| {
+            sets.get(&source).is_some_and(|one| one.problem.is_none())
+        })
+        .await;
+        assert_eq!(
+            again[&source].keys.as_deref(),
+            Some(KEYS),
+            "another order is no news"
+        );
+    }
+    keys.wanted.send_replace(Wanted::new());
+    told(&mut keys, KeySets::is_empty).await;
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_source_that_hangs_holds_up_no_other_one() {
+    let tasks = Tasks::new();
+    let (_trigger, drain) = daemon::drain::channel();
+    let hanging = server(&tasks, Arc::new(|_| String::new())).await;
+    let good = server(&tasks, Arc::new(|_| response("200 OK", "", KEYS))).await;
+    let settings = Settings {
+        insecure: true,
+        ..Settings::default()
+    };
+    let mut keys = start(settings, &Registry::new(), &tasks, drain);
+    let slow = KeySource::Uri(format!("http://{hanging}/hang"));
+    let quick = KeySource::Uri(format!("http://{good}/"));
+    let unreachable = KeySource::Uri("http://169.254.169.254/".to_owned());
+    let wanted = [slow.clone(), quick.clone(), unreachable.clone()];
+    keys.wanted
+        .send_replace(wanted.into_iter().map(|source| (source, LIMIT)).collect());
+    let sets = told(&mut keys, |sets| {
+        sets.contains_key(&quick) && sets.contains_key(&unreachable)
+    })
+    .await;
+    assert!(sets[&quick].keys.is_some() && !sets.contains_key(&slow));
+    let problem = sets[&unreachable].problem.as_deref().unwrap();
+    assert!(problem.contains("link-local"), "{problem}");
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+#[test]
+fn the_key_for_issuers_that_were_never_reached_is_a_key() {
+    assert_eq!(KeySet::parse(translate::jwt::NOBODYS_KEYS).unwrap().len(), 1);
+}
