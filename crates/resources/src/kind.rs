@@ -12,6 +12,7 @@ pub enum Kind {
     EndpointSlice,
     VirtualService,
     DestinationRule,
+    RateLimit,
 }
 
 /// What the API calls a kind.
@@ -30,7 +31,7 @@ const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -38,6 +39,7 @@ impl Kind {
         Self::EndpointSlice,
         Self::VirtualService,
         Self::DestinationRule,
+        Self::RateLimit,
     ];
 
     const fn names(self) -> Names {
@@ -52,6 +54,14 @@ impl Kind {
             },
             Self::VirtualService => networking("VirtualService", "virtualservices", "virtual-service"),
             Self::DestinationRule => networking("DestinationRule", "destinationrules", "destination-rule"),
+            Self::RateLimit => Names {
+                kind: "RateLimit",
+                group: "policy.amime.io",
+                versions: &["v1alpha1"],
+                plural: "ratelimits",
+                kebab: "rate-limit",
+                namespaced: true,
+            },
         }
     }
 
@@ -68,6 +78,11 @@ impl Kind {
     /// The version to watch and to write.
     pub fn version(self) -> &'static str {
         self.names().versions[0]
+    }
+
+    /// Served versions, preferred one first.
+    pub fn versions(self) -> &'static [&'static str] {
+        self.names().versions
     }
 
     /// `networking.istio.io/v1`, `v1`.

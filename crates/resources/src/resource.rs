@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::kubernetes::{EndpointSlice, Namespace, Node, Pod, Service};
-use crate::{Code, DestinationRule, Key, Kind, Meta, Problem, VirtualService};
+use crate::{Code, DestinationRule, Key, Kind, Meta, Problem, RateLimit, VirtualService};
 
 /// One object. Cloning shares it.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,7 @@ pub enum Resource {
     EndpointSlice(Arc<EndpointSlice>),
     VirtualService(Arc<VirtualService>),
     DestinationRule(Arc<DestinationRule>),
+    RateLimit(Arc<RateLimit>),
 }
 
 /// An object, with what was odd about it but did not stop us from reading it.
@@ -68,6 +69,13 @@ impl Resource {
                     warnings,
                 }
             }
+            Kind::RateLimit => {
+                let (object, warnings) = complete(&key, object)?;
+                Decoded {
+                    resource: Self::RateLimit(object),
+                    warnings,
+                }
+            }
         })
     }
 
@@ -80,6 +88,7 @@ impl Resource {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::RateLimit(_) => Kind::RateLimit,
         }
     }
 
@@ -92,6 +101,7 @@ impl Resource {
             Self::EndpointSlice(object) => &object.metadata,
             Self::VirtualService(object) => &object.metadata,
             Self::DestinationRule(object) => &object.metadata,
+            Self::RateLimit(object) => &object.metadata,
         }
     }
 
@@ -104,6 +114,7 @@ impl Resource {
         match self {
             Self::VirtualService(object) => object.validate(),
             Self::DestinationRule(object) => object.validate(),
+            Self::RateLimit(object) => object.validate(),
             Self::Namespace(_) | Self::Node(_) | Self::Pod(_) | Self::Service(_) | Self::EndpointSlice(_) => {
                 Vec::new()
             }

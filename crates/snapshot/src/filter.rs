@@ -1,6 +1,6 @@
 //! Request filters: a closed enum over the policies that act on a request before it is routed.
 
-use crate::LocalRateLimit;
+use crate::{LocalRateLimit, RateLimit};
 use serde::{Deserialize, Serialize};
 
 /// One request filter. The mesh knows its filters; open doors (ext_authz, WASM) will be variants too.
@@ -13,4 +13,6 @@ pub enum HttpFilter {
     GrpcWeb,
     /// A limit that this proxy keeps by itself; routes may have their own instead.
     LocalRateLimit(Option<Box<LocalRateLimit>>),
+    /// Limits of one policy.
+    RateLimit(Box<RateLimit>),
 }

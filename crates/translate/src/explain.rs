@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use snapshot::chain::RouteSource;
+use snapshot::rate_limit::{CallerView, CompiledRateLimit};
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
-    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health, Listener,
-    Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
+    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health, HttpFilter,
+    Listener, Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
 };
 
 /// A call, as the proxy would see it.
@@ -52,6 +53,9 @@ pub struct Outcome {
     /// The path that the upstream gets, when it is another one than the client sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Limits on requests that this one counts for, in the order of asking.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<CountedBy>,
     /// Errors and delays made on purpose, before the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
@@ -59,6 +63,23 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
     pub answer: Answer,
+}
+
+/// A limit that a call counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CountedBy {
+    /// `shop/backend each`.
+    pub limit: String,
+    /// The policy, and the place in it.
+    pub origin: Origin,
+    /// `60 per 60s, at once 60`.
+    pub rate: String,
+    /// What callers are told apart by; empty where all are one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// What a caller over it is answered; `None` for a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
 }
 
 /// Who answers.
@@ -126,6 +147,7 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         route: None,
         origin: None,
         path: None,
+        limits: Vec::new(),
         fault: None,
         mirrors: Vec::new(),
         answer: Answer::Close,
@@ -155,6 +177,10 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
                 RouteSource::Named(name) => snapshot.routes.get(name.as_str()),
             };
             route(snapshot, table, request, &mut outcome);
+            // As in the proxy, a request without a route meets no filter.
+            if outcome.route.is_some() {
+                outcome.limits = limits(&http.filters, request);
+            }
         }
     }
     Some(outcome)
@@ -233,6 +259,51 @@ fn route(snapshot: &Snapshot, table: Option<&Arc<RouteTable>>, request: &Request
             )
         }
     };
+}
+
+/// A caller of whom nothing is known: any token or certificate may be its.
+struct Anybody;
+
+impl CallerView for Anybody {
+    fn claim(&self, _: &str) -> Option<&str> {
+        Some("")
+    }
+
+    fn peer_identity(&self) -> Option<&str> {
+        Some("")
+    }
+
+    fn source_address(&self) -> Option<IpAddr> {
+        Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+}
+
+fn limits(filters: &[HttpFilter], request: &Request) -> Vec<CountedBy> {
+    let policies = filters.iter().filter_map(|filter| match filter {
+        HttpFilter::RateLimit(policy) => Some(policy),
+        HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) => None,
+    });
+    let mut counted = Vec::new();
+    for policy in policies {
+        let (compiled, _) = CompiledRateLimit::new(policy);
+        for position in compiled.matching(request) {
+            let limit = &policy.limits[position];
+            if !limit.visit(request, &Anybody, &mut |_, _| {}) {
+                continue;
+            }
+            counted.push(CountedBy {
+                limit: format!("{} {}", policy.policy, limit.name),
+                origin: limit.origin.clone(),
+                rate: format!(
+                    "{} per {:?}, at once {}",
+                    limit.requests, limit.interval, limit.burst
+                ),
+                keys: limit.keys.iter().map(|key| key.entry()).collect(),
+                status: (!limit.dry_run).then_some(policy.status),
+            });
+        }
+    }
+    counted
 }
 
 fn respond(status: u16, flag: &str) -> Answer {

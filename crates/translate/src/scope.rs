@@ -15,6 +15,7 @@ use snapshot::{Host, Locality};
 use crate::locality::Setting;
 use crate::mesh::endpoints::{Members, place_of, with_place};
 use crate::mesh::policies::{Client, Policy};
+use crate::mesh::rate_limits::{Applied, Workload};
 use crate::mesh::routes::IndexedRoutes;
 use crate::mesh::services::{Service, ServicePort};
 use crate::mesh::settings::MeshSettings;
@@ -40,6 +41,10 @@ pub struct Scope {
     pub(crate) inbound: Vec<InboundPort>,
     /// Policies of the services of this workload, by host, as the workload's own proxy applies them.
     pub(crate) inbound_policies: BTreeMap<String, Arc<Policy>>,
+    /// Limits on requests to this workload, oldest first.
+    pub(crate) rate_limits: Vec<Applied>,
+    /// Names and numbers of the workload's ports that services stand for, by their hosts; where limits ask for them.
+    pub(crate) targets: BTreeMap<String, Vec<(String, u16)>>,
     pub(crate) settings: Arc<MeshSettings>,
     settings_revision: u64,
     hash: u64,
@@ -98,8 +103,18 @@ impl Scope {
                 .flat_map(|routes| routes.asked_labels.iter().cloned()),
         );
         let inbound = inbound_ports(mesh, &node.namespace, labels, pod.map(Arc::as_ref));
+        let workload = Workload {
+            namespace: &node.namespace,
+            labels,
+        };
+        let rate_limits = match node.role {
+            Role::Sidecar => mesh.rate_limits.of_workload(&mesh.services, workload),
+            Role::Proxyless => Vec::new(),
+        };
         let mut scope = Self {
             inbound_policies: inbound_policies(mesh, &node.namespace, &inbound),
+            targets: targets(mesh, &rate_limits, pod.map(Arc::as_ref)),
+            rate_limits,
             role: node.role,
             namespace: node.namespace.clone(),
             labels: asked_only(&place.labels, &asked),
@@ -136,6 +151,11 @@ impl Scope {
         for (host, policy) in &self.inbound_policies {
             (host, &policy.sources).hash(&mut hasher);
         }
+        for applied in &self.rate_limits {
+            let meta = &applied.indexed.object.metadata;
+            (&meta.namespace, &meta.name, applied.indexed.revision).hash(&mut hasher);
+        }
+        self.targets.hash(&mut hasher);
         self.locality.hash(&mut hasher);
         for seen in &self.services {
             seen.service.hash(&mut hasher);
@@ -286,6 +306,19 @@ fn inbound_policies(mesh: &Mesh, namespace: &str, ports: &[InboundPort]) -> BTre
         .filter_map(|host| {
             let policy = mesh.policies.find(client, mesh.services.get(host)?)?;
             Some((host.clone(), policy.clone()))
+        })
+        .collect()
+}
+
+/// Which ports of the workload the services stand for that limits are attached to.
+fn targets(mesh: &Mesh, limits: &[Applied], pod: Option<&Pod>) -> BTreeMap<String, Vec<(String, u16)>> {
+    let hosts = limits.iter().filter_map(|applied| applied.target.as_ref());
+    hosts
+        .filter_map(|target| {
+            let service = mesh.services.get(&target.service)?;
+            let ports = service.ports.iter();
+            let ports = ports.filter_map(|port| Some((port.name.clone(), target_port(port, pod)?)));
+            Some((target.service.clone(), ports.collect()))
         })
         .collect()
 }

@@ -16,7 +16,7 @@ use crate::convert::{self, Dialect};
 use crate::{Kind, message};
 
 /// Part of every version: raise it when `convert` changes what a proxy would do with the same snapshot.
-const REVISION: u8 = 10;
+const REVISION: u8 = 11;
 
 /// One encoded resource.
 #[derive(Clone, Debug)]

@@ -6,10 +6,10 @@ pub mod crd;
 pub mod destination_rule;
 mod duration;
 mod names;
-mod report;
+pub(crate) mod report;
 mod schema;
 mod string_match;
-mod structural;
+pub(crate) mod structural;
 pub mod virtual_service;
 
 pub use duration::Duration;

@@ -3,6 +3,7 @@
 
 mod conflicts;
 pub mod messages;
+mod rate_limits;
 mod references;
 mod unsupported;
 
@@ -24,6 +25,7 @@ pub fn analyze(mesh: &Mesh) -> Vec<Problem> {
         references::of_destination_rule(mesh, &key, object, &mut problems);
         unsupported::of_destination_rule(&key, object, &mut problems);
     }
+    rate_limits::check(mesh, &mut problems);
     problems
         .sort_by(|a, b| (&a.key, &a.field, a.code, &a.message).cmp(&(&b.key, &b.field, b.code, &b.message)));
     problems

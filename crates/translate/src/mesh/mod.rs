@@ -9,10 +9,12 @@
 //! | endpoints | EndpointSlice, Pod, Node |
 //! | routes | VirtualService |
 //! | policies | DestinationRule |
+//! | rate limits | RateLimit |
 
 pub(crate) mod delegate;
 pub mod endpoints;
 pub mod policies;
+pub mod rate_limits;
 pub mod routes;
 pub mod services;
 pub mod settings;
@@ -28,6 +30,7 @@ use resources::{Key, Kind, Resource};
 
 use endpoints::EndpointIndex;
 use policies::Policies;
+use rate_limits::RateLimits;
 use routes::Routes;
 use services::Services;
 use settings::MeshSettings;
@@ -66,6 +69,7 @@ pub struct Mesh {
     pub(crate) endpoints: Arc<EndpointIndex>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) policies: Arc<Policies>,
+    pub(crate) rate_limits: Arc<RateLimits>,
     pub(crate) settings: Arc<MeshSettings>,
     /// The number of the Mesh that brought the settings in this form.
     pub(crate) settings_revision: u64,
@@ -100,6 +104,9 @@ impl Mesh {
         }
         if any(&[Kind::DestinationRule]) {
             next.policies = Arc::new(Policies::derive(next.kind(Kind::DestinationRule)));
+        }
+        if any(&[Kind::RateLimit]) {
+            next.rate_limits = Arc::new(RateLimits::derive(next.kind(Kind::RateLimit)));
         }
         next
     }

@@ -17,6 +17,7 @@ use super::clusters::{plain, special};
 use super::{INBOUND_PORT, default_route, detected_http, tcp};
 use crate::Protocol;
 use crate::connection_pool;
+use crate::rate_limit;
 use crate::retry::inbound_retry;
 use crate::scope::{InboundPort, Scope};
 use crate::traffic_policy::Effective;
@@ -45,9 +46,9 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     }];
     for port in &scope.inbound {
         snapshot.clusters.insert(cluster(scope, port));
-        chains.extend(port_chains(port));
+        chains.extend(port_chains(port).into_iter().map(|chain| limited(scope, chain, Some(port))));
     }
-    chains.push(catch_all_http());
+    chains.push(limited(scope, catch_all_http(), None));
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), INBOUND_PORT);
     snapshot.listeners.insert(Listener {
         bind: true,
@@ -123,6 +124,14 @@ fn port_chains(port: &InboundPort) -> Vec<Chain> {
         }
         Protocol::Tcp | Protocol::Tls | Protocol::Udp => vec![as_tcp(matches)],
     }
+}
+
+/// A chain that serves HTTP, with the limits that are for its port.
+fn limited(scope: &Scope, mut chain: Chain, port: Option<&InboundPort>) -> Chain {
+    if let Handler::Http(handler) = &mut chain.handler {
+        handler.filters.extend(rate_limit::filters(scope, port));
+    }
+    chain
 }
 
 /// HTTP to ports that no service declares.

@@ -1,6 +1,7 @@
 //! Arbitrary snapshot data for the tests of this crate. Only what has one canonical form on the wire: a limit of
 //! zero means none, `/` as a prefix means any path, the largest number means unlimited.
 
+mod rate_limit;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ use snapshot::route::{
 };
 use snapshot::*;
 
+use rate_limit::rate_limit;
 use tls::{client_tls, server_tls};
 
 fn name() -> impl Strategy<Value = String> {
@@ -410,7 +412,8 @@ fn handler() -> impl Strategy<Value = Handler> {
     let filter = prop_oneof![
         Just(HttpFilter::Stats),
         Just(HttpFilter::GrpcWeb),
-        of(local_rate_limit().prop_map(Box::new)).prop_map(HttpFilter::LocalRateLimit)
+        of(local_rate_limit().prop_map(Box::new)).prop_map(HttpFilter::LocalRateLimit),
+        rate_limit().prop_map(|policy| HttpFilter::RateLimit(Box::new(policy))),
     ];
     let http = (
         name(),
