@@ -15,6 +15,7 @@ pub mod inject;
 pub mod install;
 mod live;
 pub mod push;
+mod rate_limit;
 mod settings;
 pub mod status;
 pub mod store;
@@ -35,7 +36,7 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as latest};
 use translate::MeshSettings;
-use xds::transport::{DeltaService, Session};
+use xds::transport::{DeltaService, RateLimitService, Session};
 
 pub use grpc::Peer;
 pub use settings::{Listen, Settings};
@@ -44,8 +45,9 @@ pub use settings::{Listen, Settings};
 pub(crate) const INJECTION: &str = "injection";
 /// How long the start waits for the API server.
 const START: Duration = Duration::from_secs(60);
-/// Streams of one connection: a proxy needs one for discovery and one for certificates.
-const STREAMS: u32 = 16;
+/// Streams of one connection: a proxy needs one for discovery, one for certificates, and one for each question about
+/// a limit that waits for its answer.
+const STREAMS: u32 = 128;
 /// Streams that wait to be taken.
 const SESSIONS: usize = 64;
 
@@ -173,13 +175,15 @@ impl Controller {
     fn start_discovery(&self, listener: TcpListener, pusher: push::Pusher) {
         let (sessions, taken) = mpsc::channel::<Session>(SESSIONS);
         let authenticator = ca::authenticate::Authenticator::new(self.client.clone());
+        let limits = rate_limit::Server::start(authenticator.clone(), pusher.worlds.clone(), &self.tasks);
         let authenticate = move |headers: http::HeaderMap| {
             let authenticator = authenticator.clone();
             async move { Ok(authenticator.authenticate(&headers).await?) }
         };
         let serve = pusher.serve(taken, authenticate, self.tasks.clone(), self.drain.clone());
         self.tasks.spawn("xds sessions", serve);
-        let server = discovery(self.settings.connection_age, sessions);
+        let limits = RateLimitService::new(move |headers, question| limits.clone().answer(headers, question));
+        let server = discovery(self.settings.connection_age, sessions).add_service(limits);
         let incoming = grpc::incoming(
             listener,
             self.serving.xds.clone(),

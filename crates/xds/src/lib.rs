@@ -3,6 +3,7 @@
 //! [`convert`] turns each noun of `snapshot` into Envoy's message and back, side by side, so that the two
 //! directions cannot drift. [`server`] and [`client`] are the two ends of the delta protocol as state machines
 //! without IO: messages in, messages out. [`transport`] is the thin gRPC shell around both.
+//! [`rate_limit`] is what a server of limits is asked and answers.
 //!
 //! Invariant: a resource that we cannot do is [`Rejected`] by name with the field that asks for it; it is never
 //! half-applied, and it never blocks a good one.
@@ -16,6 +17,7 @@ pub mod encoded;
 mod generate;
 pub mod kind;
 pub mod message;
+pub mod rate_limit;
 pub mod rejected;
 pub mod server;
 #[cfg(test)]

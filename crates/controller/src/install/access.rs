@@ -67,6 +67,8 @@ fn controller_rules() -> Value {
         {"apiGroups": ["networking.istio.io"], "resources": ["virtualservices", "destinationrules"], "verbs": read},
         {"apiGroups": ["networking.istio.io"],
          "resources": ["virtualservices/status", "destinationrules/status"], "verbs": ["get", "patch", "update"]},
+        {"apiGroups": ["policy.amime.io"], "resources": ["ratelimits"], "verbs": read},
+        {"apiGroups": ["policy.amime.io"], "resources": ["ratelimits/status"], "verbs": ["get", "patch", "update"]},
         // The root certificate is published in every namespace.
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "create", "update", "patch"]},
         {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
@@ -83,6 +85,7 @@ fn reader_rules() -> Value {
         {"apiGroups": [""], "resources": ["namespaces", "nodes", "pods", "services"], "verbs": read},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
         {"apiGroups": ["networking.istio.io"], "resources": ["virtualservices", "destinationrules"], "verbs": read},
+        {"apiGroups": ["policy.amime.io"], "resources": ["ratelimits"], "verbs": read},
     ])
 }
 

@@ -102,9 +102,11 @@ impl Metrics {
         let label = match kind {
             Resource::EndpointSlice | Resource::Pod => "eds",
             Resource::Service => "svc",
-            Resource::Namespace | Resource::Node | Resource::VirtualService | Resource::DestinationRule => {
-                "config"
-            }
+            Resource::Namespace
+            | Resource::Node
+            | Resource::VirtualService
+            | Resource::DestinationRule
+            | Resource::RateLimit => "config",
         };
         self.updates.with(&[label]).increment();
     }

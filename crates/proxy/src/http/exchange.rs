@@ -246,6 +246,9 @@ impl<'c> Exchange<'c> {
         if let Some(limits) = &self.record.limits {
             limits.apply(&mut response.fields);
         }
+        if let Some(told) = &self.record.told {
+            told.apply(&mut response.fields);
+        }
         forwarded::every_response(&mut response, self.connection);
         forwarded::answer_id(&mut response, self.connection, &self.request);
         if !self.is_request_complete() || self.connection.is_draining() {

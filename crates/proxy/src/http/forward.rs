@@ -499,6 +499,9 @@ impl Conversation<'_> {
             if let Some(limits) = &record.limits {
                 limits.apply(&mut response.fields);
             }
+            if let Some(told) = &record.told {
+                told.apply(&mut response.fields);
+            }
         }
         forwarded::every_response(response, self.connection);
         forwarded::answer_id(response, self.connection, self.request);
@@ -595,7 +598,7 @@ fn client_gone(error: CodecError) -> Failure {
     Failure::Client(RequestError::ClientGone)
 }
 
-fn before_response(error: &CodecError, unread: bool) -> UpstreamError {
+pub(super) fn before_response(error: &CodecError, unread: bool) -> UpstreamError {
     match error {
         _ if unread => UpstreamError::Unread,
         CodecError::Refused(refusal) => UpstreamError::Protocol(*refusal),

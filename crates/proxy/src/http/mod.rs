@@ -13,6 +13,7 @@ pub(crate) mod forwarded;
 pub(crate) mod grpc_web;
 pub(crate) mod hash;
 pub(crate) mod headers;
+pub(crate) mod inquiry;
 pub(crate) mod life;
 pub(crate) mod mirror;
 pub(crate) mod normalize;

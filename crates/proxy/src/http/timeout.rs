@@ -91,7 +91,7 @@ pub(super) fn grpc_timeout(fields: &Fields) -> Option<Duration> {
 }
 
 /// In the smallest unit that has room.
-fn write_grpc_timeout(timeout: Duration) -> String {
+pub(super) fn write_grpc_timeout(timeout: Duration) -> String {
     let mut number = timeout.as_millis();
     let mut unit = "m";
     for (factor, larger) in [(1000, "S"), (60, "M"), (60, "H")] {

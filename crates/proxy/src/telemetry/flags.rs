@@ -29,10 +29,11 @@ pub(crate) enum Flag {
     UpstreamMaxStreamDurationReached,
     OverloadManager,
     DownstreamRemoteReset,
+    RateLimitServiceError,
 }
 
 /// Flag, short name, long name; in the order of the enum.
-const NAMES: [(Flag, &str, &str); 21] = [
+const NAMES: [(Flag, &str, &str); 22] = [
     (Flag::NoHealthyUpstream, "UH", "NoHealthyUpstream"),
     (Flag::UpstreamRequestTimeout, "UT", "UpstreamRequestTimeout"),
     (Flag::UpstreamRemoteReset, "UR", "UpstreamRemoteReset"),
@@ -70,6 +71,7 @@ const NAMES: [(Flag, &str, &str); 21] = [
     ),
     (Flag::OverloadManager, "OM", "OverloadManagerTerminated"),
     (Flag::DownstreamRemoteReset, "DR", "DownstreamRemoteReset"),
+    (Flag::RateLimitServiceError, "RLSE", "RateLimitServiceError"),
 ];
 
 /// A few response flags: one byte each, the first in the lowest; no request collects more than eight.

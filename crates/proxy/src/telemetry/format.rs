@@ -199,6 +199,12 @@ fn of_outcome<'a>(operator: &Operator, facts: &Facts<'a>) -> Option<Value<'a>> {
         Operator::ResponseFlagsLong => Value::text(record.flags.long()),
         Operator::LocalReplyBody => Value::bytes(Some(record.local_body.as_deref().unwrap_or_default())),
         Operator::RouteName => Value::some(facts.route),
+        Operator::DynamicMetadata(path) => match path.as_slice() {
+            [filter, key] if filter == "amime.filters.http.rate_limit" && key == "limit" => {
+                Value::some(record.limit.as_deref().unwrap_or_default())
+            }
+            _ => Value::Absent,
+        },
         Operator::RequestedServerName => Value::some(&record.server_name),
         _ => return None,
     })

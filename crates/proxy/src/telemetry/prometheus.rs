@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use daemon::metrics::{Kind, Spread as Buckets, Text};
 use snapshot::endpoint::Workload;
 
-use super::metrics::{BOUNDS, ClusterReport, Destination, HttpSeries, Outcome, Report, Spread, TcpSeries};
+use super::metrics::{
+    BOUNDS, ClusterReport, Destination, HttpSeries, Limited, Outcome, Report, Spread, TcpSeries,
+};
 
 type Labels = Vec<(&'static str, String)>;
 /// Name, help text, and where the value is found.
@@ -72,8 +74,30 @@ pub(crate) fn page(reports: &[Report], own: &Workload) -> String {
     );
     let dropped = reports.iter().map(|report| report.dropped_lines).sum();
     text.sample("amime_access_log_dropped_lines_total", &[], number(dropped));
+    limits(&mut text, reports);
     clusters(&mut text, reports);
     text.finish()
+}
+
+fn limits(text: &mut Text, reports: &[Report]) {
+    let mut merged = BTreeMap::<&Limited, u64>::new();
+    for (series, count) in reports.iter().flat_map(|report| &report.limited) {
+        *merged.entry(series).or_default() += count;
+    }
+    let name = "amime_rate_limited_requests_total";
+    text.family(
+        name,
+        "Requests that a limit refused, would have refused, or could not judge.",
+        Kind::Counter,
+    );
+    for ((policy, limit, outcome), count) in merged {
+        let labels = [
+            ("policy", policy.as_str()),
+            ("limit", limit.as_str()),
+            ("outcome", outcome.as_str()),
+        ];
+        text.sample(name, &labels, number(count));
+    }
 }
 
 fn tcp(text: &mut Text, reports: &[Report], own: &Workload) {

@@ -12,6 +12,7 @@ use crate::error::ProxyError;
 use crate::http::codec::{Fields, Version};
 use crate::http::filters::cors::Allowed;
 use crate::http::filters::local_rate_limit::Limits;
+use crate::http::filters::rate_limit::Told;
 use crate::http::grpc_web::GrpcWeb;
 use crate::telemetry::metrics::Label;
 use crate::upstream::Cluster;
@@ -51,6 +52,10 @@ pub(crate) struct Record {
     pub(crate) cors: Option<Allowed>,
     /// What responses say of a limit on requests.
     pub(crate) limits: Option<Limits>,
+    /// The same, of limits of policies.
+    pub(crate) told: Option<Told>,
+    /// Policy and name of the limit that refused the request, or would have.
+    pub(crate) limit: Option<String>,
     /// The caller speaks gRPC-Web.
     pub(crate) web: Option<GrpcWeb>,
     pub(crate) destination: Option<Label>,
@@ -104,6 +109,8 @@ impl Record {
             local_body: None,
             cors: None,
             limits: None,
+            told: None,
+            limit: None,
             web: None,
             destination: None,
         }

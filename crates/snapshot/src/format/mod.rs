@@ -219,7 +219,8 @@ mod tests {
             })
             .collect();
         let time = Operator::StartTime(Some("%H:%M:%S".to_owned()));
-        assert_eq!(operators, [(time, None), (Operator::Nothing, Some(3))]);
+        let metadata = Operator::DynamicMetadata(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(operators, [(time, None), (metadata, Some(3))]);
     }
 
     #[test]

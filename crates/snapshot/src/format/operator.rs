@@ -48,6 +48,8 @@ macro_rules! operators {
             GrpcStatus(GrpcStatus),
             /// `ENVIRONMENT(name)`: a variable of the proxy's environment.
             Environment(String),
+            /// `DYNAMIC_METADATA(filter:key…)`: what a filter found out.
+            DynamicMetadata(Vec<String>),
             /// Something of Envoy's that does not exist here: always absent.
             Nothing,
             $($(#[$about])* $variant,)*
@@ -157,11 +159,10 @@ operators! {
 }
 
 /// What Envoy can write and nothing here has: extensions' data, connection ends of its own, tracing.
-const NOTHING: [&str; 12] = [
+const NOTHING: [&str; 11] = [
     "CLUSTER_METADATA",
     "CONNECTION_TERMINATION_DETAILS",
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
-    "DYNAMIC_METADATA",
     "FILTER_STATE",
     "METADATA",
     "ROUNDTRIP_DURATION",
@@ -198,6 +199,10 @@ impl Operator {
             "START_TIME" => Self::StartTime(time()),
             "EMIT_TIME" => Self::EmitTime(time()),
             "ENVIRONMENT" => Self::Environment(needed()?.to_owned()),
+            "DYNAMIC_METADATA" => match argument.unwrap_or_default() {
+                "" => Self::Nothing,
+                path => Self::DynamicMetadata(path.split(':').map(str::to_owned).collect()),
+            },
             "GRPC_STATUS" => Self::GrpcStatus(match argument {
                 None | Some("" | "CAMEL_STRING") => GrpcStatus::Camel,
                 Some("SNAKE_STRING") => GrpcStatus::Snake,

@@ -3,6 +3,7 @@
 mod backoff;
 mod client;
 mod dial;
+mod rate_limit;
 mod server;
 mod stream;
 
@@ -12,6 +13,7 @@ mod tests;
 use std::time::Duration;
 
 pub use client::{Event, Settings, follow, follow_beside};
+pub use rate_limit::RateLimitService;
 pub use server::{DeltaService, Requests, Session};
 
 const SERVICE: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";

@@ -1,9 +1,10 @@
 //! What happens to a request between its route and what the route does: faults made on purpose, then the rules for
-//! other origins, in Istio's order; before them a limit of our own. A filter lets a request pass, or answers it.
+//! other origins, in Istio's order; before them limits of our own. A filter lets a request pass, or answers it.
 
 pub(crate) mod cors;
 mod fault;
 pub(crate) mod local_rate_limit;
+pub(crate) mod rate_limit;
 
 use snapshot::Action;
 use snapshot::route::Found;
@@ -28,6 +29,11 @@ pub(crate) async fn request(
     found: &Found<'_>,
 ) -> Result<Option<Answer>, RequestError> {
     let chain = exchange.connection.chain.clone();
+    for limiter in &chain.limiters {
+        if let Some(answer) = rate_limit::check(exchange, active, limiter).await {
+            return Ok(Some(Answer::Local(answer)));
+        }
+    }
     if let Some((limit, bucket)) = chain.limit(&active.compiled, found.route)
         && let Some(answer) = local_rate_limit::check(exchange, limit, bucket)
     {
