@@ -41,6 +41,9 @@ pub(crate) struct OneCall {
     pub(crate) route: Option<String>,
     #[serde(default)]
     pub(crate) listener: Option<String>,
+    /// Limits that it counts for: policy and name, in the order of asking.
+    #[serde(default)]
+    pub(crate) limits: Option<Vec<String>>,
 }
 
 impl OneCall {

@@ -14,6 +14,7 @@ mod http2;
 mod mirror;
 mod opaque;
 mod outcomes;
+mod rate_limit;
 mod retries;
 mod rewrites;
 mod snapshots;
