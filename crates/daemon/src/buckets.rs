@@ -82,8 +82,7 @@ impl Rate {
     /// Time since the bucket was filled first; at least that of all tokens.
     fn at(&self, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(self.made).as_nanos();
-        self.all
-            .saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+        self.all.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 }
 
@@ -284,7 +283,10 @@ mod tests {
                     for (later, ended) in times.iter().enumerate().skip(first) {
                         let most = 5 + (ended - begun) / 100;
                         let count = u64::try_from(later - first).unwrap();
-                        assert!(count < most, "seed {seed}, caller {caller}: {count} in {begun}..{ended}");
+                        assert!(
+                            count < most,
+                            "seed {seed}, caller {caller}: {count} in {begun}..{ended}"
+                        );
                     }
                 }
             }

@@ -155,7 +155,9 @@ impl Worker {
         {
             return Some(token.clone());
         }
-        let text = tokio::fs::read_to_string(self.settings.token.as_ref()?).await.ok()?;
+        let text = tokio::fs::read_to_string(self.settings.token.as_ref()?)
+            .await
+            .ok()?;
         let token: Rc<str> = text.trim().into();
         *self.token.borrow_mut() = Some((now, token.clone()));
         Some(token)

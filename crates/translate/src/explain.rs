@@ -9,8 +9,8 @@ use snapshot::chain::RouteSource;
 use snapshot::rate_limit::{CallerView, CompiledRateLimit};
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
-    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health, HttpFilter,
-    Listener, Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
+    Action, Arrival, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler, Health,
+    HttpFilter, Listener, Mirror, Origin, RouteTable, Snapshot, TransportProtocol, Weighted,
 };
 
 /// A call, as the proxy would see it.

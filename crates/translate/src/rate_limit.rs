@@ -45,10 +45,7 @@ fn is_for(scope: &Scope, applied: &Applied, port: Option<&InboundPort>) -> bool 
         return true;
     };
     let Some(port) = port else { return false };
-    let ports = scope
-        .targets
-        .get(&target.service)
-        .map_or(&[][..], Vec::as_slice);
+    let ports = scope.targets.get(&target.service).map_or(&[][..], Vec::as_slice);
     ports.iter().any(|(name, number)| {
         *number == port.target && target.port.as_ref().is_none_or(|wanted| wanted == name)
     })
@@ -62,10 +59,13 @@ fn rate_limit(applied: &Applied) -> RateLimit {
         .into();
     let limits = spec.limits.iter().enumerate().map(|(index, limit)| {
         let field = format!("spec.limits[{index}]").into();
-        self::limit(limit, Origin {
-            resource: resource.clone(),
-            field,
-        })
+        self::limit(
+            limit,
+            Origin {
+                resource: resource.clone(),
+                field,
+            },
+        )
     });
     let says = |field| spec.response_headers.contains(&field);
     let response = spec.response.as_ref();
@@ -294,7 +294,14 @@ spec:
         let rules = rules(&mesh);
         let told: Vec<_> = rules
             .iter()
-            .map(|rule| (rule.domain.as_str(), rule.limit.as_str(), rule.requests, rule.burst))
+            .map(|rule| {
+                (
+                    rule.domain.as_str(),
+                    rule.limit.as_str(),
+                    rule.requests,
+                    rule.burst,
+                )
+            })
             .collect();
         assert_eq!(
             told,

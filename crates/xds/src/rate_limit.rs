@@ -22,12 +22,11 @@ pub const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
 pub const METHOD: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
 /// A unit's seconds, as the question and as the answer number it.
-const UNITS: [(u64, RateLimitUnit, Unit); 7] = [
+const UNITS: [(u64, RateLimitUnit, Unit); 6] = [
     (1, RateLimitUnit::Second, Unit::Second),
     (60, RateLimitUnit::Minute, Unit::Minute),
     (3600, RateLimitUnit::Hour, Unit::Hour),
     (86_400, RateLimitUnit::Day, Unit::Day),
-    (604_800, RateLimitUnit::Week, Unit::Week),
     (2_592_000, RateLimitUnit::Month, Unit::Month),
     (31_536_000, RateLimitUnit::Year, Unit::Year),
 ];
@@ -124,7 +123,7 @@ fn descriptor_to_proto(descriptor: &Descriptor) -> common::RateLimitDescriptor {
                 unit: unit.into(),
             })
         }),
-        hits_addend: descriptor.cost.map(Into::into),
+        hits_addend: descriptor.cost.map(|value| wire::UInt64Value { value }),
         ..Default::default()
     }
 }
@@ -140,7 +139,7 @@ fn descriptor_from_proto(message: common::RateLimitDescriptor, cost: Option<u64>
             .into_iter()
             .map(|entry| (entry.key, entry.value))
             .collect(),
-        cost: message.hits_addend.map(Into::into).or(cost),
+        cost: message.hits_addend.map(|cost| cost.value).or(cost),
         stated,
     }
 }
@@ -158,12 +157,8 @@ impl Verdict {
     /// When it is no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, prost::DecodeError> {
         let message = pb::RateLimitResponse::decode(bytes)?;
-        let fields = |values: Vec<HeaderValue>| {
-            values
-                .into_iter()
-                .map(|field| (field.key, field.value))
-                .collect()
-        };
+        let fields =
+            |values: Vec<HeaderValue>| values.into_iter().map(|field| (field.key, field.value)).collect();
         Ok(Self {
             over: message.overall_code() == Code::OverLimit,
             statuses: message.statuses.iter().map(status_from_proto).collect(),

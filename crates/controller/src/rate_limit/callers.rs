@@ -71,7 +71,9 @@ impl Known {
     /// The review of a token: one that holds, or a new one.
     fn review(&self, headers: &HeaderMap) -> Review {
         let now = clock::now();
-        let token = headers.get(AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
+        let token = headers
+            .get(AUTHORIZATION)
+            .map_or(&[][..], |value| value.as_bytes());
         let mut reviews = self.reviews.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = reviews.get(token).filter(|known| known.holds(now)) {
             return known.clone();
@@ -116,8 +118,11 @@ mod tests {
                 "authenticated": good, "audiences": ["istio-ca"],
                 "user": {"username": "system:serviceaccount:shop:web"},
             });
-            (201, json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
-                         "spec": body["spec"], "status": status}))
+            (
+                201,
+                json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
+                         "spec": body["spec"], "status": status}),
+            )
         });
         Known::new(Authenticator::new(client), Tasks::new())
     }
@@ -155,7 +160,10 @@ mod tests {
     async fn a_review_goes_on_when_nobody_waits_for_it() {
         let asked = Arc::new(AtomicUsize::new(0));
         let known = known(&asked);
-        let (token, mut context) = (headers("good"), std::task::Context::from_waker(std::task::Waker::noop()));
+        let (token, mut context) = (
+            headers("good"),
+            std::task::Context::from_waker(std::task::Waker::noop()),
+        );
         let mut impatient = Box::pin(known.caller(&token));
         assert!(impatient.as_mut().poll(&mut context).is_pending());
         drop(impatient);

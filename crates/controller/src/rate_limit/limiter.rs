@@ -87,7 +87,12 @@ impl Limiter {
             return None;
         }
         let (requests, interval) = rate;
-        let new = || Arc::new(Callers::new(Rate::new(requests, interval, requests, now), CALLERS));
+        let new = || {
+            Arc::new(Callers::new(
+                Rate::new(requests, interval, requests, now),
+                CALLERS,
+            ))
+        };
         Some(stated.entry(rate).or_insert_with(new).clone())
     }
 }

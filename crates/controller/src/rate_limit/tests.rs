@@ -77,8 +77,9 @@ fn simulate(seed: u64) {
             if numbers.below(10) == 0 {
                 proxy.0.push((numbers.below(6), now + numbers.below(50)));
             }
-            let (arrived, still): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut proxy.0).into_iter().partition(|(_, due)| *due <= now);
+            let (arrived, still): (Vec<_>, Vec<_>) = std::mem::take(&mut proxy.0)
+                .into_iter()
+                .partition(|(_, due)| *due <= now);
             proxy.0 = still;
             for (user, _) in arrived {
                 if !server.judge(&question(user), at(now)).over {
@@ -98,11 +99,16 @@ fn check_windows(seed: u64, user: u64, times: &[u64], restarts: &[u64]) {
     let token = u64::try_from(INTERVAL.as_millis()).unwrap() / u64::from(REQUESTS);
     for (first, begun) in times.iter().enumerate() {
         for (later, ended) in times.iter().enumerate().skip(first) {
-            let within = restarts.iter().filter(|restart| (begun..=ended).contains(restart));
+            let within = restarts
+                .iter()
+                .filter(|restart| (begun..=ended).contains(restart));
             let lives = 1 + u64::try_from(within.count()).unwrap();
             let most = lives * u64::from(BURST) + (ended - begun) / token;
             let count = u64::try_from(later - first + 1).unwrap();
-            assert!(count <= most, "seed {seed}, user {user}: {count} of {most} in {begun}..{ended}");
+            assert!(
+                count <= most,
+                "seed {seed}, user {user}: {count} of {most} in {begun}..{ended}"
+            );
         }
     }
 }
@@ -142,7 +148,10 @@ fn counts_outlive_changes_of_other_rules() {
         ..rule()
     };
     limiter.follow(&[wider], now);
-    assert!(!limiter.judge(&question(1), now).over, "another limit begins anew");
+    assert!(
+        !limiter.judge(&question(1), now).over,
+        "another limit begins anew"
+    );
     limiter.follow(&[], now);
     assert_eq!(limiter.judge(&question(1), now).statuses[0].rate, None);
 }
@@ -164,7 +173,10 @@ fn an_envoy_may_state_a_rate_where_there_is_no_rule() {
     for requests in 10..200 {
         limiter.judge(&stated(requests), now);
     }
-    assert!(limiter.judge(&stated(3), now).over, "what was there first is still counted");
+    assert!(
+        limiter.judge(&stated(3), now).over,
+        "what was there first is still counted"
+    );
 }
 
 #[test]

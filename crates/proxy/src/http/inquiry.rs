@@ -265,7 +265,10 @@ fn unframed(mut whole: Whole) -> Result<Bytes, InquiryError> {
         Some(0) => {}
         status => return Err(InquiryError::Grpc(status.unwrap_or(2))),
     }
-    let prefix = whole.body.first_chunk::<PREFIX>().ok_or(InquiryError::NoMessage)?;
+    let prefix = whole
+        .body
+        .first_chunk::<PREFIX>()
+        .ok_or(InquiryError::NoMessage)?;
     let [compressed, length @ ..] = *prefix;
     let length = usize::try_from(u32::from_be_bytes(length)).map_err(|_| InquiryError::NoMessage)?;
     if compressed != 0 || whole.body.len() != PREFIX + length {

@@ -225,7 +225,10 @@ async fn the_access_log_names_the_limit() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(
         lines,
-        ["200 - via_upstream -", "429 RL local_rate_limited shop/backend all"]
+        [
+            "200 - via_upstream -",
+            "429 RL local_rate_limited shop/backend all"
+        ]
     );
 }
 
@@ -314,7 +317,7 @@ fn verdict(over: bool) -> Verdict {
 
 #[tokio::test]
 async fn a_server_is_asked_and_its_yes_lets_the_request_pass_with_its_fields() {
-    let backend = Backend::echoing().await;
+    let backend = Backend::start(super::world::ok).await;
     let mut server = Server::saying(verdict(false)).await;
     let world = World::start(asking(&backend, server.address, vec![shared("each")], true)).await;
     let answer = world.call(&of("bob")).await;
@@ -330,7 +333,10 @@ async fn a_server_is_asked_and_its_yes_lets_the_request_pass_with_its_fields() {
     let entries = entries.map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(question.descriptors[0].entries, entries);
     assert_eq!(world.call(GET).await.status, 200);
-    assert!(server.questions.try_recv().is_err(), "without a key there is no question");
+    assert!(
+        server.questions.try_recv().is_err(),
+        "without a key there is no question"
+    );
 }
 
 #[tokio::test]
@@ -396,5 +402,8 @@ async fn a_server_that_says_nothing_costs_no_more_than_its_time() {
     let begun = clock::now();
     assert_eq!(world.call(&of("bob")).await.status, 200);
     let took = clock::now() - begun;
-    assert!((Duration::from_millis(30)..Duration::from_secs(2)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_millis(30)..Duration::from_secs(2)).contains(&took),
+        "{took:?}"
+    );
 }

@@ -127,7 +127,11 @@ fn a_descriptor_has_every_key_or_there_is_none() {
         keys: vec![LimitKey::PeerIdentity],
         ..limit
     };
-    assert_eq!(by_peer.descriptor(&plain, &Caller(None)), None, "plain text proves nothing");
+    assert_eq!(
+        by_peer.descriptor(&plain, &Caller(None)),
+        None,
+        "plain text proves nothing"
+    );
     let peer = Caller(Some("spiffe://cluster.local/ns/shop/sa/web"));
     assert_eq!(by_peer.descriptor(&plain, &peer).unwrap().len(), 2);
 }

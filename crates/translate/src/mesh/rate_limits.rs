@@ -91,14 +91,12 @@ fn applies(object: &RateLimit, services: &Services, workload: Workload<'_>) -> O
             service.name == target.name && service.namespace == meta.namespace
         };
         let service = services.iter().find(named).filter(|_| own && is_service)?;
-        return service
-            .selects(workload.namespace, workload.labels)
-            .then(|| {
-                Some(Target {
-                    service: service.host.to_string(),
-                    port: target.section_name.clone(),
-                })
-            });
+        return service.selects(workload.namespace, workload.labels).then(|| {
+            Some(Target {
+                service: service.host.to_string(),
+                port: target.section_name.clone(),
+            })
+        });
     }
     // Istio's rule for policies: those of the root namespace are for every namespace.
     let reaches = own || meta.namespace == ROOT_NAMESPACE;

@@ -46,7 +46,11 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     }];
     for port in &scope.inbound {
         snapshot.clusters.insert(cluster(scope, port));
-        chains.extend(port_chains(port).into_iter().map(|chain| limited(scope, chain, Some(port))));
+        chains.extend(
+            port_chains(port)
+                .into_iter()
+                .map(|chain| limited(scope, chain, Some(port))),
+        );
     }
     chains.push(limited(scope, catch_all_http(), None));
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), INBOUND_PORT);

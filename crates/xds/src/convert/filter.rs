@@ -1,7 +1,5 @@
 //! Request filters ⇄ `HttpFilter` of the HTTP connection manager.
 
-use std::collections::HashMap;
-
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;

@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::extensions::rate_limit_descriptors::expr::v3 as expr
 use envoy_types::pb::envoy::r#type::metadata::v3::{MetadataKey, metadata_key};
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, HttpStatus, TokenBucket};
+use envoy_types::pb::google::protobuf::UInt64Value;
 use pb::action::{ActionSpecifier, GenericKey, HeaderValueMatch, MetaData, QueryParameters, RequestHeaders};
 use pb::{Action, HitsAddend, XRateLimitOption};
 use snapshot::RateLimit;
@@ -45,7 +46,10 @@ pub(super) fn to_proto(policy: &RateLimit, dialect: Dialect) -> Vec<HttpFilter> 
     match dialect {
         Dialect::Amime => {
             let value = serde_json::to_value(policy).expect("plain data has a form in JSON");
-            vec![http_filter(FILTER, pack(TypedStruct::new(FILTER, json::to_struct(value))))]
+            vec![http_filter(
+                FILTER,
+                pack(TypedStruct::new(FILTER, json::to_struct(value))),
+            )]
         }
         Dialect::Envoy => to_envoy(policy),
         Dialect::Grpc => Vec::new(),
@@ -55,8 +59,8 @@ pub(super) fn to_proto(policy: &RateLimit, dialect: Dialect) -> Vec<HttpFilter> 
 /// Reads a policy that was meant for our proxy.
 pub(super) fn from_proto(message: &HttpFilter) -> Result<RateLimit, Reason> {
     let value = typed(message)?.value.unwrap_or_default();
-    let policy: RateLimit =
-        serde_json::from_value(json::of_struct(value)).map_err(|error| Reason::new(FILTER, error.to_string()))?;
+    let policy: RateLimit = serde_json::from_value(json::of_struct(value))
+        .map_err(|error| Reason::new(FILTER, error.to_string()))?;
     let (_, problems) = snapshot::rate_limit::CompiledRateLimit::new(&policy);
     match problems.into_iter().next() {
         None => Ok(policy),
@@ -182,7 +186,9 @@ fn actions(policy: &RateLimit, limit: &Limit) -> route::RateLimit {
             })
             .collect(),
         hits_addend: (limit.cost != 1).then(|| HitsAddend {
-            number: Some(u64::from(limit.cost).into()),
+            number: Some(UInt64Value {
+                value: limit.cost.into(),
+            }),
             ..Default::default()
         }),
         // A server's limits are told by its filter.

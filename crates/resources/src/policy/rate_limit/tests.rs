@@ -34,7 +34,10 @@ fn every_field_is_known() {
 #[test]
 fn a_limit_that_cannot_work_is_refused_with_its_field() {
     for (limit, expected) in [
-        ("{name: A, requests: 1}", "spec.limits[0].name: invalid name \"A\""),
+        (
+            "{name: A, requests: 1}",
+            "spec.limits[0].name: invalid name \"A\"",
+        ),
         (
             "{name: a, requests: 0}",
             "spec.limits[0].requests: requests must be in the range",
@@ -95,7 +98,10 @@ fn an_object_without_sense_is_refused() {
             format!("{{{one}, response: {{status: 200}}}}"),
             "spec.response.status: status 200 is not",
         ),
-        (format!("{{{one}, global: {{}}}}"), "spec.global: no limit is of scope Global"),
+        (
+            format!("{{{one}, global: {{}}}}"),
+            "spec.global: no limit is of scope Global",
+        ),
         (
             format!("{{{one}, responseHeaders: [Retry]}}"),
             "spec.responseHeaders[0]: unknown variant",

@@ -32,7 +32,10 @@ impl RateLimit {
                 let message = format!("invalid name {:?}: {NOT_A_LABEL}", limit.name);
                 report.error(&format!("{field}.name"), message);
             } else if !names.insert(&limit.name) {
-                report.error(&format!("{field}.name"), format!("duplicate name: {}", limit.name));
+                report.error(
+                    &format!("{field}.name"),
+                    format!("duplicate name: {}", limit.name),
+                );
             }
             of_limit(&mut report, &field, limit);
         }

@@ -45,7 +45,11 @@ pub(super) async fn ask(
         let answer = match inquire(exchange, active, server, &question).await {
             Ok(verdict) => judge(exchange, limiter, &positions, verdict),
             Err(problem) => {
-                tracing::debug!(policy = limiter.facts.policy, problem, "the server of limits was not asked");
+                tracing::debug!(
+                    policy = limiter.facts.policy,
+                    problem,
+                    "the server of limits was not asked"
+                );
                 unreached(exchange, limiter, server, &positions)
             }
         };
@@ -57,12 +61,7 @@ pub(super) async fn ask(
 }
 
 /// The mesh's own server counts each key at one of its replicas: each is asked by itself. Others are asked once.
-fn batches(
-    exchange: &Exchange<'_>,
-    limiter: &Limiter,
-    server: &LimitServer,
-    asked: &[usize],
-) -> Vec<Batch> {
+fn batches(exchange: &Exchange<'_>, limiter: &Limiter, server: &LimitServer, asked: &[usize]) -> Vec<Batch> {
     let caller = Caller::of(exchange);
     let descriptors = asked.iter().filter_map(|position| {
         let limit = &limiter.facts.limits[*position];
