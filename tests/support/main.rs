@@ -1,4 +1,4 @@
-//! The matrix of fields: every field of VirtualService and DestinationRule, from the schema that the API server
+//! The matrix of fields: every field of VirtualService, DestinationRule and RateLimit, from the schema that the API server
 //! enforces, and whether it is supported (a case of the table of calls says so and names it) or reported when it is
 //! used. `docs/reference/support.md` must be what comes out; `cargo xtask bless support` rewrites it.
 //!
@@ -32,7 +32,7 @@ struct Case {
 
 const HEAD: &str = "# Which fields are supported
 
-Every field of VirtualService and DestinationRule, as the schemas have them. *Supported* names a case of
+Every field of VirtualService, DestinationRule and RateLimit, as the schemas have them. *Supported* names a case of
 `tests/compat/table`: its calls end as they do through Envoy, and `cargo xtask test support` shows that one of them
 ends differently once the field is deleted. *Reported*: whoever uses the field is told that it has no effect, or
 another one. *Refused*: by Istio too. Traffic policies of subsets and of ports have the fields of the policy above them.
