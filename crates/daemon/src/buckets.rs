@@ -39,6 +39,8 @@ pub struct Left {
     pub full_in: Duration,
     /// Time until as many are there as were asked for.
     pub enough_in: Duration,
+    /// Time until there is one more.
+    pub next_in: Duration,
 }
 
 impl Rate {
@@ -76,6 +78,7 @@ impl Rate {
             remaining: available / self.token,
             full_in: Duration::from_nanos(self.all.saturating_sub(available)),
             enough_in: Duration::from_nanos(cost.saturating_sub(available)),
+            next_in: Duration::from_nanos(self.token - available % self.token),
         }
     }
 
@@ -216,6 +219,7 @@ mod tests {
         assert!(!left.taken, "empty");
         assert_eq!(left.enough_in, Duration::from_secs(8));
         assert_eq!(left.full_in, Duration::from_secs(18));
+        assert_eq!(left.next_in, Duration::from_secs(8));
         assert!(bucket.take(after(11_000), 1).taken, "one came");
         assert!(!bucket.take(after(12_000), 1).taken);
         let left = bucket.take(after(1_000_000), 1);

@@ -20,7 +20,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::envoy::extensions::rate_limit_descriptors::expr::v3 as expression;
 use envoy_types::pb::envoy::r#type::metadata::v3::{MetadataKey, metadata_key};
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
-use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, HttpStatus, TokenBucket};
+use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, HttpStatus, StatusCode, TokenBucket};
 use envoy_types::pb::google::protobuf::UInt64Value;
 use pb::action::{ActionSpecifier, GenericKey, HeaderValueMatch, MetaData, QueryParameters, RequestHeaders};
 use pb::{Action, HitsAddend, XRateLimitOption};
@@ -101,9 +101,7 @@ fn local(policy: &RateLimit, limits: &[&Limit]) -> LocalRateLimit {
     };
     LocalRateLimit {
         stat_prefix: policy.policy.replace('/', "."),
-        status: Some(HttpStatus {
-            code: policy.status.into(),
-        }),
+        status: Some(HttpStatus { code: status(policy) }),
         token_bucket: Some(bucket(UNLIMITED, UNLIMITED, TICK)),
         filter_enabled: share(100),
         filter_enforced: share(100),
@@ -136,14 +134,18 @@ fn shared(policy: &RateLimit, server: &LimitServer, limits: &[&Limit]) -> global
             transport_api_version: core::ApiVersion::V3.into(),
         }),
         enable_x_ratelimit_headers: i32::from(policy.says_x_limits && !dry_run),
-        rate_limited_status: Some(HttpStatus {
-            code: policy.status.into(),
-        }),
+        rate_limited_status: Some(HttpStatus { code: status(policy) }),
         stat_prefix: policy.policy.replace('/', "."),
         filter_enforced: share(if dry_run { 0 } else { 100 }),
         rate_limits: limits.iter().map(|limit| actions(policy, limit)).collect(),
         ..Default::default()
     }
+}
+
+/// Envoy refuses a whole listener for a status that it has no name for.
+fn status(policy: &RateLimit) -> i32 {
+    let known = StatusCode::try_from(i32::from(policy.status));
+    known.unwrap_or(StatusCode::TooManyRequests).into()
 }
 
 fn share(percent: u32) -> Option<core::RuntimeFractionalPercent> {

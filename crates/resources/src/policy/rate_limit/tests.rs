@@ -99,6 +99,10 @@ fn an_object_without_sense_is_refused() {
             "spec.response.status: status 200 is not",
         ),
         (
+            format!("{{{one}, response: {{status: 418}}}}"),
+            "spec.response.status: status 418 is not",
+        ),
+        (
             format!("{{{one}, global: {{}}}}"),
             "spec.global: no limit is of scope Global",
         ),

@@ -172,7 +172,7 @@ pub enum LimitScope {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Refusal {
-    /// Status, from 400 to 599; 429 by default. Callers that speak gRPC are told UNAVAILABLE.
+    /// Status of an error; 429 by default. Callers that speak gRPC are told UNAVAILABLE.
     pub status: Option<u16>,
     /// Body of limits of scope Local, as text; `local_rate_limited` by default.
     #[schemars(length(max = 4096))]

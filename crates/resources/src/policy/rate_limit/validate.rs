@@ -40,11 +40,11 @@ impl RateLimit {
             of_limit(&mut report, &field, limit);
         }
         if let Some(status) = spec.response.as_ref().and_then(|response| response.status)
-            && !(400..600).contains(&status)
+            && !is_known(status)
         {
             report.error(
                 "spec.response.status",
-                format!("status {status} is not from 400 to 599"),
+                format!("status {status} is not one of errors that proxies know"),
             );
         }
         let shared = spec.limits.iter().any(|limit| limit.scope == LimitScope::Global);
@@ -55,6 +55,11 @@ impl RateLimit {
         }
         report.into_problems()
     }
+}
+
+/// Errors that Envoy has a name for; it takes no others.
+fn is_known(status: u16) -> bool {
+    matches!(status, 400..=417 | 421..=424 | 426 | 428 | 429 | 431 | 500..=508 | 510 | 511)
 }
 
 fn of_target(report: &mut Report, target: &TargetRef) {

@@ -93,15 +93,12 @@ impl Limiter {
                     judgement.asked.push(position);
                     continue;
                 }
-                Buckets::One(bucket) => Some((bucket.take(now, limit.cost), bucket.rate())),
-                Buckets::Each(callers) => {
-                    let left = of_caller(callers, limit, (request, caller), now);
-                    left.map(|left| (left, callers.rate()))
-                }
+                Buckets::One(bucket) => Some(bucket.take(now, limit.cost)),
+                Buckets::Each(callers) => of_caller(callers, limit, (request, caller), now),
             };
-            let Some((left, rate)) = left else { continue };
+            let Some(left) = left else { continue };
             if self.says(limit) {
-                let told = Told::of_bucket(&self.facts, limit, left, rate.token());
+                let told = Told::of_bucket(&self.facts, limit, left);
                 Told::keep(&mut judgement.told, told);
             }
             match left.taken {

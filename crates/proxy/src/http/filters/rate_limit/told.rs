@@ -45,8 +45,8 @@ impl Told {
         }
     }
 
-    /// Of a bucket of this proxy; `token` is the time of one.
-    pub(super) fn of_bucket(policy: &RateLimit, limit: &Limit, left: Left, token: Duration) -> Self {
+    /// Of a bucket of this proxy.
+    pub(super) fn of_bucket(policy: &RateLimit, limit: &Limit, left: Left) -> Self {
         Self {
             limit: limit.name.clone(),
             refused: !left.taken,
@@ -58,7 +58,7 @@ impl Told {
             standard: policy.says_limits,
             x: policy
                 .says_x_limits
-                .then(|| (limit.burst.to_string(), token.as_secs())),
+                .then(|| (limit.burst.to_string(), whole_seconds(left.next_in))),
             fields: Vec::new(),
         }
     }
