@@ -44,11 +44,14 @@ pub struct Scope {
     /// Limits on requests to this workload, oldest first.
     pub(crate) rate_limits: Vec<Applied>,
     /// Names and numbers of the workload's ports that services stand for, by their hosts; where limits ask for them.
-    pub(crate) targets: BTreeMap<String, Vec<(String, u16)>>,
+    pub(crate) targets: Targets,
     pub(crate) settings: Arc<MeshSettings>,
     settings_revision: u64,
     hash: u64,
 }
+
+/// Names and numbers of a workload's ports, by the hosts of services.
+pub(crate) type Targets = BTreeMap<String, Vec<(String, u16)>>;
 
 /// A service with what this proxy applies to it.
 #[derive(Debug)]
@@ -311,7 +314,7 @@ fn inbound_policies(mesh: &Mesh, namespace: &str, ports: &[InboundPort]) -> BTre
 }
 
 /// Which ports of the workload the services stand for that limits are attached to.
-fn targets(mesh: &Mesh, limits: &[Applied], pod: Option<&Pod>) -> BTreeMap<String, Vec<(String, u16)>> {
+fn targets(mesh: &Mesh, limits: &[Applied], pod: Option<&Pod>) -> Targets {
     let hosts = limits.iter().filter_map(|applied| applied.target.as_ref());
     hosts
         .filter_map(|target| {

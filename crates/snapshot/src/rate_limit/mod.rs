@@ -122,6 +122,9 @@ pub trait CallerView {
     fn source_address(&self) -> Option<std::net::IpAddr>;
 }
 
+/// Takes a key with its value.
+pub type EachValue<'a> = dyn FnMut(&LimitKey, &str) + 'a;
+
 impl LimitKey {
     /// Key of its entry in a descriptor. `remote_address` is Envoy's own, which no configuration changes.
     pub fn entry(&self) -> String {
@@ -184,7 +187,7 @@ impl Limit {
         &self,
         request: &impl RequestView,
         caller: &impl CallerView,
-        each: &mut dyn FnMut(&LimitKey, &str),
+        each: &mut EachValue<'_>,
     ) -> bool {
         self.keys
             .iter()
