@@ -70,6 +70,9 @@ pub(crate) struct OneCall {
     /// are: `outbound|9000||authz.shop.svc.cluster.local for shop/viewers:7`.
     #[serde(default)]
     pub(crate) asks: Vec<String>,
+    /// Limits that it counts for: policy and name, in the order of asking.
+    #[serde(default)]
+    pub(crate) limits: Option<Vec<String>>,
 }
 
 impl OneCall {

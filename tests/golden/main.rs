@@ -131,6 +131,14 @@ fn check_calls(case: &str, snapshot: &Snapshot, calls: &Calls) -> Failures {
             )
             .unwrap();
         }
+        let limits: Vec<_> = outcome.limits.iter().map(|counted| &counted.limit).collect();
+        if call
+            .limits
+            .as_ref()
+            .is_some_and(|expected| !expected.iter().eq(limits.iter().copied()))
+        {
+            writeln!(failures, "{case}: {}\n  counts for {limits:?}", call.call).unwrap();
+        }
         if call
             .listener
             .as_ref()

@@ -16,6 +16,7 @@ pub mod install;
 pub mod jwks;
 mod live;
 pub mod push;
+mod rate_limit;
 mod settings;
 pub mod status;
 pub mod store;
@@ -37,7 +38,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as latest};
 use translate::MeshSettings;
 use xds::transport::certificates::CertificateService;
-use xds::transport::{DeltaService, Session};
+use xds::transport::{DeltaService, RateLimitService, Session};
 
 use ca::authenticate::Authenticator;
 use ca::issued::Issued;
@@ -53,8 +54,9 @@ pub use settings::{Lifetimes, Listen, Settings};
 pub(crate) const INJECTION: &str = "injection";
 /// How long the start waits for the API server.
 const START: Duration = Duration::from_secs(60);
-/// Streams of one connection: a proxy needs one for discovery and one for certificates.
-const STREAMS: u32 = 16;
+/// Streams of one connection: a proxy needs one for discovery, one for certificates, and one for each question about
+/// a limit that waits for its answer.
+const STREAMS: u32 = 128;
 /// Streams that wait to be taken.
 const SESSIONS: usize = 64;
 /// Requests for certificates that wait to be taken.
@@ -234,6 +236,7 @@ impl Controller {
             self.drain.clone(),
         );
         self.tasks.spawn("certificates", sign);
+        let limits = rate_limit::Server::start(authenticator.clone(), pusher.worlds.clone(), &self.tasks);
         let authenticate = move |(headers, extensions): (http::HeaderMap, http::Extensions)| {
             let authenticator = authenticator.clone();
             async move {
@@ -243,8 +246,10 @@ impl Controller {
         };
         let serve = pusher.serve(taken, authenticate, self.tasks.clone(), self.drain.clone());
         self.tasks.spawn("xds sessions", serve);
-        let server = discovery(self.settings.connection_age, sessions);
-        let server = server.add_service(CertificateService::new(calls));
+        let limits = RateLimitService::new(move |headers, question| limits.clone().answer(headers, question));
+        let server = discovery(self.settings.connection_age, sessions)
+            .add_service(CertificateService::new(calls))
+            .add_service(limits);
         let incoming = grpc::incoming(
             listener,
             self.serving.xds.clone(),

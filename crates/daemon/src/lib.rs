@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod admin;
+pub mod buckets;
 pub mod clock;
 pub mod drain;
 pub mod logs;

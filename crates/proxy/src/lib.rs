@@ -118,6 +118,8 @@ pub async fn start_with(settings: Settings, parts: Parts) -> Result<Running> {
 /// What distinguishes a sidecar from a proxy with a bootstrap file. All the rest is the same.
 struct Layout {
     node: settings::Node,
+    /// The file that proves to the mesh's own servers who this proxy is.
+    token: Option<std::path::PathBuf>,
     capture: settings::Capture,
     workers: usize,
     doors: Doors,
@@ -141,6 +143,7 @@ impl Layout {
         }
         Ok(Self {
             node: settings.node.clone(),
+            token: Some(settings.discovery.token.clone()),
             capture: settings.capture,
             workers,
             doors,
@@ -172,6 +175,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         suspicions,
         identity: identity.clone(),
         surroundings: Arc::new(worker::Surroundings::of(&layout.node)),
+        token: layout.token.take(),
         lines,
     };
     let inbox = |doors, questions| Inbox {

@@ -28,6 +28,7 @@ pub(crate) fn layout(bootstrap: &Bootstrap, workers: usize) -> Result<Layout> {
         return Err(error.context(format!("listener {name}")));
     }
     Ok(Layout {
+        token: None,
         node: node(bootstrap),
         capture: Capture::default(),
         workers,

@@ -6,11 +6,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::{Drain, Tasks, clock};
+use daemon::clock::{self, Instant};
+use daemon::{Drain, Tasks};
 use snapshot::endpoint::Workload;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -32,6 +34,8 @@ use crate::upstream::outlier_detection::Suspicion;
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a token that was read is used. Kubernetes replaces the file long before the token in it expires.
+const TOKEN: Duration = Duration::from_secs(60);
 
 /// What a worker must know from the start.
 #[derive(Clone, Debug)]
@@ -49,6 +53,8 @@ pub(crate) struct Settings {
     /// Recognises a connection of our own that was captured.
     pub(crate) probe: Arc<Probe>,
     pub(crate) surroundings: Arc<Surroundings>,
+    /// The file that proves to the mesh's own servers who this proxy is.
+    pub(crate) token: Option<PathBuf>,
     /// To the writer of access logs.
     pub(crate) lines: mpsc::Sender<Batch>,
 }
@@ -101,6 +107,8 @@ pub(crate) struct Worker {
     pub(crate) bounds: Bounds,
     /// Tokens of requests that were verified.
     pub(crate) tokens: Cache,
+    /// The token, and when it was read.
+    token: RefCell<Option<(Instant, Rc<str>)>>,
     active: RefCell<Option<Rc<Active>>>,
     arrived: Notify,
     /// Doors whose listener is not in force yet.
@@ -120,6 +128,7 @@ impl Worker {
             date: DateCache::default(),
             bounds: Bounds::default(),
             tokens: Cache::default(),
+            token: RefCell::default(),
             active: RefCell::default(),
             arrived: Notify::new(),
             waiting: RefCell::default(),
@@ -145,6 +154,22 @@ impl Worker {
         self.tasks.spawn_local("access log", self.lines.clone().age());
         self.tasks.stopping().await;
         self.lines.flush();
+    }
+
+    /// What proves to the mesh's own servers who this proxy is; `None` where there is nothing.
+    pub(crate) async fn token(&self) -> Option<Rc<str>> {
+        let now = clock::now();
+        if let Some((read, token)) = &*self.token.borrow()
+            && now - *read < TOKEN
+        {
+            return Some(token.clone());
+        }
+        let text = tokio::fs::read_to_string(self.settings.token.as_ref()?)
+            .await
+            .ok()?;
+        let token: Rc<str> = text.trim().into();
+        *self.token.borrow_mut() = Some((now, token.clone()));
+        Some(token)
     }
 
     /// The Snapshot in force.

@@ -15,6 +15,7 @@ pub enum Kind {
     AuthorizationPolicy,
     PeerAuthentication,
     RequestAuthentication,
+    RateLimit,
 }
 
 /// What the API calls a kind.
@@ -45,6 +46,7 @@ impl Kind {
         Self::AuthorizationPolicy,
         Self::PeerAuthentication,
         Self::RequestAuthentication,
+        Self::RateLimit,
     ];
 
     const fn names(self) -> Names {
@@ -72,6 +74,14 @@ impl Kind {
                 "requestauthentications",
                 "request-authentication",
             ),
+            Self::RateLimit => Names {
+                kind: "RateLimit",
+                group: "policy.amime.io",
+                versions: &["v1alpha1"],
+                plural: "ratelimits",
+                kebab: "rate-limit",
+                namespaced: true,
+            },
         }
     }
 

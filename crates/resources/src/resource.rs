@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::kubernetes::{EndpointSlice, Namespace, Node, Pod, Service};
 use crate::{
-    AuthorizationPolicy, Code, DestinationRule, Key, Kind, Meta, PeerAuthentication, Problem, RequestAuthentication,
-    VirtualService,
+    AuthorizationPolicy, Code, DestinationRule, Key, Kind, Meta, PeerAuthentication, Problem, RateLimit,
+    RequestAuthentication, VirtualService,
 };
 
 /// One object. Cloning shares it.
@@ -24,6 +24,7 @@ pub enum Resource {
     PeerAuthentication(Arc<PeerAuthentication>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     RequestAuthentication(Arc<RequestAuthentication>),
+    RateLimit(Arc<RateLimit>),
 }
 
 /// An object, with what was odd about it but did not stop us from reading it.
@@ -95,6 +96,13 @@ impl Resource {
                     warnings,
                 }
             }
+            Kind::RateLimit => {
+                let (object, warnings) = complete(&key, object)?;
+                Decoded {
+                    resource: Self::RateLimit(object),
+                    warnings,
+                }
+            }
         })
     }
 
@@ -110,6 +118,7 @@ impl Resource {
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::RequestAuthentication(_) => Kind::RequestAuthentication,
+            Self::RateLimit(_) => Kind::RateLimit,
         }
     }
 
@@ -125,6 +134,7 @@ impl Resource {
             Self::PeerAuthentication(object) => &object.metadata,
             Self::AuthorizationPolicy(object) => &object.metadata,
             Self::RequestAuthentication(object) => &object.metadata,
+            Self::RateLimit(object) => &object.metadata,
         }
     }
 
@@ -140,6 +150,7 @@ impl Resource {
             Self::PeerAuthentication(object) => object.validate(),
             Self::AuthorizationPolicy(object) => object.validate(),
             Self::RequestAuthentication(object) => object.validate(),
+            Self::RateLimit(object) => object.validate(),
             Self::Namespace(_) | Self::Node(_) | Self::Pod(_) | Self::Service(_) | Self::EndpointSlice(_) => {
                 Vec::new()
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::ext_authz::{ExtAuthz, TcpExtAuthz};
-use crate::{Authorization, Jwt, LocalRateLimit};
+use crate::{Authorization, Jwt, LocalRateLimit, RateLimit};
 use serde::{Deserialize, Serialize};
 
 /// One request filter. The mesh knows its filters; WASM, an open door, will be a variant too.
@@ -23,6 +23,8 @@ pub enum HttpFilter {
     Authorization(Arc<Authorization>),
     /// Somebody else decides.
     ExtAuthz(Box<ExtAuthz>),
+    /// Limits of one policy.
+    RateLimit(Box<RateLimit>),
 }
 
 /// One filter of connections that are not HTTP.

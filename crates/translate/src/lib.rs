@@ -28,6 +28,7 @@ mod outlier_detection;
 mod protocol;
 mod proxy_protocol;
 mod proxyless;
+pub mod rate_limit;
 mod retry;
 mod routes;
 pub mod scope;

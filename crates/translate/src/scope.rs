@@ -19,6 +19,7 @@ use crate::mesh::endpoints::{Members, place_of, with_place};
 use crate::mesh::key_sets::{KeySets, KeySource};
 use crate::mesh::peer_authentications::{Modes, Mutual};
 use crate::mesh::policies::{Client, Policy};
+use crate::mesh::rate_limits::Applied;
 use crate::mesh::request_authentications::Indexed;
 use crate::mesh::routes::IndexedRoutes;
 use crate::mesh::selection::Subject;
@@ -53,6 +54,10 @@ pub struct Scope {
     /// Tokens that the workload accepts, in the order of the policies.
     pub(crate) request_authentications: Vec<Indexed>,
     pub(crate) key_sets: Arc<KeySets>,
+    /// Limits on requests to this workload, oldest first.
+    pub(crate) rate_limits: Vec<Applied>,
+    /// Names and numbers of the workload's ports that services stand for, by their hosts; where limits ask for them.
+    pub(crate) targets: Targets,
     pub(crate) settings: Arc<MeshSettings>,
     /// Services that policies may ask, wherever they can be seen from.
     pub(crate) providers: Providers,
@@ -61,6 +66,9 @@ pub struct Scope {
     settings_revision: u64,
     hash: u64,
 }
+
+/// Names and numbers of a workload's ports, by the hosts of services.
+pub(crate) type Targets = BTreeMap<String, Vec<(String, u16)>>;
 
 /// A service with what this proxy applies to it.
 #[derive(Debug)]
@@ -122,13 +130,16 @@ impl Scope {
             namespace: &node.namespace,
             labels,
         };
+        let rate_limits = match node.role {
+            Role::Sidecar => mesh.rate_limits.of_workload(&mesh.services, workload),
+            Role::Proxyless => Vec::new(),
+        };
         let mut scope = Self {
             inbound_policies: inbound_policies(mesh, &node.namespace, &inbound),
-            modes: mesh.peer_authentications.of(Subject {
-                namespace: &node.namespace,
-                labels,
-            }),
+            modes: mesh.peer_authentications.of(workload),
             authorization: mesh.authorization_policies.of(workload).cloned().collect(),
+            targets: targets(mesh, &rate_limits, pod.map(Arc::as_ref)),
+            rate_limits,
             role: node.role,
             namespace: node.namespace.clone(),
             labels: asked_only(&place.labels, &asked),
@@ -175,6 +186,11 @@ impl Scope {
             (&meta.namespace, &meta.name, policy.revision).hash(&mut hasher);
         }
         self.hash_tokens(&mut hasher);
+        for applied in &self.rate_limits {
+            let meta = &applied.indexed.object.metadata;
+            (&meta.namespace, &meta.name, applied.indexed.revision).hash(&mut hasher);
+        }
+        self.targets.hash(&mut hasher);
         self.locality.hash(&mut hasher);
         for target in self.providers.targets() {
             target.hash(&mut hasher);
@@ -366,6 +382,19 @@ fn inbound_policies(mesh: &Mesh, namespace: &str, ports: &[InboundPort]) -> BTre
         .filter_map(|host| {
             let policy = mesh.policies.find(client, mesh.services.get(host)?)?;
             Some((host.clone(), policy.clone()))
+        })
+        .collect()
+}
+
+/// Which ports of the workload the services stand for that limits are attached to.
+fn targets(mesh: &Mesh, limits: &[Applied], pod: Option<&Pod>) -> Targets {
+    let hosts = limits.iter().filter_map(|applied| applied.target.as_ref());
+    hosts
+        .filter_map(|target| {
+            let service = mesh.services.get(&target.service)?;
+            let ports = service.ports.iter();
+            let ports = ports.filter_map(|port| Some((port.name.clone(), target_port(port, pod)?)));
+            Some((target.service.clone(), ports.collect()))
         })
         .collect()
 }

@@ -18,6 +18,7 @@ pub mod encoded;
 mod generate;
 pub mod kind;
 pub mod message;
+pub mod rate_limit;
 pub mod rejected;
 pub mod secrets;
 pub mod server;

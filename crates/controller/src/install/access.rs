@@ -72,6 +72,8 @@ fn controller_rules() -> Value {
         {"apiGroups": ["security.istio.io"],
          "resources": ["peerauthentications/status", "requestauthentications/status", "authorizationpolicies/status"],
          "verbs": ["get", "patch", "update"]},
+        {"apiGroups": ["policy.amime.io"], "resources": ["ratelimits"], "verbs": read},
+        {"apiGroups": ["policy.amime.io"], "resources": ["ratelimits/status"], "verbs": ["get", "patch", "update"]},
         // The root certificate is published in every namespace.
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "create", "update", "patch"]},
         {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
@@ -90,6 +92,7 @@ fn reader_rules() -> Value {
         {"apiGroups": ["networking.istio.io"], "resources": ["virtualservices", "destinationrules"], "verbs": read},
         {"apiGroups": ["security.istio.io"],
          "resources": ["peerauthentications", "requestauthentications", "authorizationpolicies"], "verbs": read},
+        {"apiGroups": ["policy.amime.io"], "resources": ["ratelimits"], "verbs": read},
     ])
 }
 

@@ -104,7 +104,10 @@ fn validation(values: &Values, name: &str, objects: &Value) -> Value {
         "failurePolicy": "Ignore",
         "objectSelector": {"matchExpressions": [objects]},
         "rules": [{
-            "apiGroups": ["security.istio.io", "networking.istio.io", "telemetry.istio.io", "extensions.istio.io"],
+            "apiGroups": [
+                "security.istio.io", "networking.istio.io", "telemetry.istio.io", "extensions.istio.io",
+                "policy.amime.io",
+            ],
             "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["*"],
         }],
         "sideEffects": "None",

@@ -108,7 +108,8 @@ impl Metrics {
             | Resource::DestinationRule
             | Resource::PeerAuthentication
             | Resource::RequestAuthentication
-            | Resource::AuthorizationPolicy => "config",
+            | Resource::AuthorizationPolicy
+            | Resource::RateLimit => "config",
         };
         self.updates.with(&[label]).increment();
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use daemon::buckets::Bucket;
 use daemon::clock;
 use foldhash::HashMap;
 use snapshot::chain_table::{Arrival, Asked, ChainTable};
@@ -14,7 +15,8 @@ use snapshot::{
 };
 
 use crate::http::filters::ChainFilter;
-use crate::http::filters::local_rate_limit::Bucket;
+use crate::http::filters::local_rate_limit;
+use crate::http::filters::rate_limit::Limiter;
 use crate::tcp::authorization::NetworkFilters;
 use crate::tls::server::Server;
 use crate::upstream::circuit_breaker::Counts;
@@ -98,6 +100,8 @@ pub(crate) struct HttpChain {
     inline: Option<Arc<CompiledTable>>,
     /// Of the limit that all routes without their own share.
     bucket: Option<Arc<Bucket>>,
+    /// Limits of policies, with their buckets; in order.
+    pub(crate) limiters: Vec<Arc<Limiter>>,
 }
 
 impl HttpChain {
@@ -148,7 +152,9 @@ fn buckets(snapshot: &Snapshot, before: Option<&Compiled>) -> HashMap<usize, Arc
     limits
         .map(|limit| {
             let known = before.and_then(|before| before.buckets.get(&address(limit)));
-            let bucket = known.cloned().unwrap_or_else(|| Arc::new(Bucket::new(limit)));
+            let bucket = known
+                .cloned()
+                .unwrap_or_else(|| Arc::new(local_rate_limit::bucket(limit)));
             (address(limit), bucket)
         })
         .collect()
@@ -333,7 +339,7 @@ impl Listener {
             before
                 .filter(|before| before.direction == facts.direction)
                 .and_then(|before| before.compiled_before(chain))
-                .unwrap_or_else(|| compile_chain(chain, facts.direction))
+                .unwrap_or_else(|| compile_chain(chain, facts.direction, before))
         };
         Self {
             facts: facts.clone(),
@@ -386,7 +392,30 @@ impl Listener {
     }
 }
 
-fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
+/// The limits of a chain. Who had used them up does not begin anew because something else has changed.
+fn limiters(name: &str, handler: &HttpHandler, before: Option<&Listener>) -> Vec<Arc<Limiter>> {
+    let known = before.and_then(|before| {
+        before.chains().find_map(|chain| match chain {
+            Chain::Http(known) if known.name == name => Some(known.limiters.as_slice()),
+            Chain::Http(_) | Chain::Tcp(_) => None,
+        })
+    });
+    let policies = handler.filters.iter().filter_map(|filter| match filter {
+        HttpFilter::RateLimit(policy) => Some(policy),
+        _ => None,
+    });
+    policies
+        .map(|policy| {
+            let same = known
+                .unwrap_or_default()
+                .iter()
+                .find(|known| known.facts() == policy.as_ref());
+            same.cloned().unwrap_or_else(|| Arc::new(Limiter::new(policy)))
+        })
+        .collect()
+}
+
+fn compile_chain(chain: &snapshot::Chain, direction: Direction, before: Option<&Listener>) -> Chain {
     let (name, retired) = (chain.name.clone(), Retired::default());
     let tls = chain.tls.as_ref().map(Server::new);
     let network = NetworkFilters::new(&chain.filters);
@@ -402,9 +431,12 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction) -> Chain {
                 RouteSource::Named(_) => None,
             },
             bucket: handler.filters.iter().find_map(|filter| match filter {
-                HttpFilter::LocalRateLimit(limit) => limit.as_ref().map(|limit| Arc::new(Bucket::new(limit))),
+                HttpFilter::LocalRateLimit(limit) => limit
+                    .as_ref()
+                    .map(|limit| Arc::new(local_rate_limit::bucket(limit))),
                 _ => None,
             }),
+            limiters: limiters(&chain.name, handler, before),
             handler: handler.clone(),
             direction,
         })),

@@ -268,6 +268,9 @@ impl<'c> Exchange<'c> {
             limits.apply(&mut response.fields);
         }
         filters::ext_authz::apply(&self.record.permitted, &mut response.fields);
+        if let Some(told) = &self.record.told {
+            told.apply(&mut response.fields);
+        }
         forwarded::every_response(&mut response, self.connection);
         forwarded::answer_id(&mut response, self.connection, &self.request);
         if !self.is_request_complete() || self.connection.is_draining() {

@@ -508,6 +508,9 @@ impl Conversation<'_> {
                 limits.apply(&mut response.fields);
             }
             ext_authz::apply(&record.permitted, &mut response.fields);
+            if let Some(told) = &record.told {
+                told.apply(&mut response.fields);
+            }
         }
         forwarded::every_response(response, self.connection);
         forwarded::answer_id(response, self.connection, self.request);

@@ -38,6 +38,8 @@ pub(crate) struct Inquiry<'a> {
     /// The connection that the question is about.
     pub(crate) ends: Ends,
     pub(crate) limit: Option<Duration>,
+    /// Whom of the cluster, where it chooses consistently.
+    pub(crate) key: Option<u64>,
     /// Most bytes of the answer's body.
     pub(crate) longest: usize,
     /// Nobody waits for the answer any more: that there is none says nothing of the service.
@@ -169,7 +171,11 @@ impl Inquiry<'_> {
 
     async fn one_try(&self, request: &Request, body: &Bytes) -> Result<Whole, InquiryError> {
         let Self { worker, cluster, .. } = *self;
-        let endpoint = cluster.pick(self.ends.destination, Wish::any(&worker.random))?;
+        let wish = Wish {
+            key: self.key,
+            ..Wish::any(&worker.random)
+        };
+        let endpoint = cluster.pick(self.ends.destination, wish)?;
         cluster::count(&cluster.live.counters.requests);
         let _in_flight = endpoint.pool.begin_request();
         let purpose = Purpose::of_request(&cluster.facts, &request.authority, self.ends);

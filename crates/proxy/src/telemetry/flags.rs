@@ -30,6 +30,7 @@ pub(crate) enum Flag {
     OverloadManager,
     DownstreamRemoteReset,
     UnauthorizedExternalService,
+    RateLimitServiceError,
 }
 
 /// Flag, short name, long name; in the order of the enum.
@@ -76,6 +77,7 @@ const NAMES: [(Flag, &str, &str); 22] = [
         "UAEX",
         "UnauthorizedExternalService",
     ),
+    (Flag::RateLimitServiceError, "RLSE", "RateLimitServiceError"),
 ];
 
 /// A few response flags: one byte each, the first in the lowest; no request collects more than eight.

@@ -210,10 +210,12 @@ fn of_outcome<'a>(operator: &Operator, facts: &Facts<'a>) -> Option<Value<'a>> {
     })
 }
 
-/// What filters found out: whether an audit asks for a line, and what rules that are tried out would have done.
+/// What filters found out: whether an audit asks for a line, what rules that are tried out would have done, and which
+/// limit was reached.
 fn of_filters(argument: &str, record: &Record) -> Value<'static> {
     let found = match argument.split_once(':') {
         Some(("envoy.common", "access_log_hint")) => record.log_hint.map(|hint| hint.to_string()),
+        Some(("amime.filters.http.rate_limit", "limit")) => record.limit.clone(),
         Some(("envoy.filters.http.rbac", name)) => {
             let told = record.shadows.iter().find_map(|shadow| shadow.tells(name));
             told.map(str::to_owned)

@@ -114,6 +114,32 @@ pub(crate) struct Outcome {
     pub(crate) grpc: Option<Option<u16>>,
 }
 
+/// What became of a request that a limit was for and that it did not simply let pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum LimitOutcome {
+    Refused,
+    /// It would have been refused, and passed.
+    DryRun,
+    /// The server of the limit was not reached.
+    FailedOpen,
+    FailedClosed,
+}
+
+impl LimitOutcome {
+    /// The value of the label.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::DryRun => "dry_run",
+            Self::FailedOpen => "failed_open",
+            Self::FailedClosed => "failed_closed",
+        }
+    }
+}
+
+/// Policy and name of a limit, and what became of requests.
+pub(crate) type Limited = (String, String, LimitOutcome);
+
 /// Numbers of finished requests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HttpSeries {
@@ -198,6 +224,7 @@ struct Inner {
     http: foldhash::HashMap<(Label, Outcome), HttpSeries>,
     tcp: foldhash::HashMap<Label, TcpSeries>,
     denials: foldhash::HashMap<Box<str>, Denials>,
+    limited: foldhash::HashMap<Limited, u64>,
 }
 
 /// All series of a worker, with the texts of their labels.
@@ -208,6 +235,7 @@ pub(crate) struct Report {
     pub(crate) clusters: Vec<ClusterReport>,
     /// By policy.
     pub(crate) denials: Vec<(String, Denials)>,
+    pub(crate) limited: Vec<(Limited, u64)>,
     /// Lines of the access log that came faster than they could be written.
     pub(crate) dropped_lines: u64,
     /// Who calls this workload.
@@ -288,6 +316,15 @@ impl Metrics {
         }
     }
 
+    /// Counts what a limit did to a request. Policies have come and gone when there are more than fit.
+    pub(crate) fn limited(&self, policy: &str, limit: &str, outcome: LimitOutcome) {
+        let mut inner = self.0.borrow_mut();
+        let series = (policy.to_owned(), limit.to_owned(), outcome);
+        if inner.limited.len() < SERIES || inner.limited.contains_key(&series) {
+            *inner.limited.entry(series).or_default() += 1;
+        }
+    }
+
     /// Everything counted so far.
     pub(crate) fn report(&self) -> Report {
         let inner = self.0.borrow();
@@ -308,6 +345,11 @@ impl Metrics {
                 .denials
                 .iter()
                 .map(|(policy, counts)| (policy.to_string(), *counts))
+                .collect(),
+            limited: inner
+                .limited
+                .iter()
+                .map(|(series, count)| (series.clone(), *count))
                 .collect(),
             dropped_lines: 0,
             callers: Vec::new(),

@@ -6,7 +6,7 @@ use daemon::metrics::{Kind, Spread as Buckets, Text};
 use snapshot::endpoint::Workload;
 
 use super::metrics::{
-    BOUNDS, ClusterReport, Denials, Destination, HttpSeries, Outcome, Report, Spread, TcpSeries,
+    BOUNDS, ClusterReport, Denials, Destination, HttpSeries, Limited, Outcome, Report, Spread, TcpSeries,
 };
 
 type Labels = Vec<(&'static str, String)>;
@@ -75,6 +75,7 @@ pub(crate) fn page(reports: &[Report], own: &Workload) -> String {
     let dropped = reports.iter().map(|report| report.dropped_lines).sum();
     text.sample("amime_access_log_dropped_lines_total", &[], number(dropped));
     denials(&mut text, reports);
+    limits(&mut text, reports);
     clusters(&mut text, reports);
     text.finish()
 }
@@ -95,6 +96,27 @@ fn denials(text: &mut Text, reports: &[Report]) {
                 text.sample(NAME, &[("policy", policy), ("dry_run", flag)], number(count));
             }
         }
+    }
+}
+
+fn limits(text: &mut Text, reports: &[Report]) {
+    let mut merged = BTreeMap::<&Limited, u64>::new();
+    for (series, count) in reports.iter().flat_map(|report| &report.limited) {
+        *merged.entry(series).or_default() += count;
+    }
+    let name = "amime_rate_limited_requests_total";
+    text.family(
+        name,
+        "Requests that a limit refused, would have refused, or could not judge.",
+        Kind::Counter,
+    );
+    for ((policy, limit, outcome), count) in merged {
+        let labels = [
+            ("policy", policy.as_str()),
+            ("limit", limit.as_str()),
+            ("outcome", outcome.as_str()),
+        ];
+        text.sample(name, &labels, number(count));
     }
 }
 

@@ -16,6 +16,7 @@ use crate::http::codec::{Fields, Version};
 use crate::http::filters::authorization::Shadow;
 use crate::http::filters::cors::Allowed;
 use crate::http::filters::local_rate_limit::Limits;
+use crate::http::filters::rate_limit::Told;
 use crate::http::grpc_web::GrpcWeb;
 use crate::metadata::Metadata;
 use crate::telemetry::metrics::Label;
@@ -65,6 +66,10 @@ pub(crate) struct Record {
     pub(crate) cors: Option<Allowed>,
     /// What responses say of a limit on requests.
     pub(crate) limits: Option<Limits>,
+    /// The same, of limits of policies.
+    pub(crate) told: Option<Told>,
+    /// Policy and name of the limit that refused the request, or would have.
+    pub(crate) limit: Option<String>,
     /// What rules that are tried out would have done.
     pub(crate) shadows: Vec<Shadow>,
     /// Whether an audit asks for a line, where one looks at the request.
@@ -130,6 +135,8 @@ impl Record {
             local_body: None,
             cors: None,
             limits: None,
+            told: None,
+            limit: None,
             shadows: Vec::new(),
             log_hint: None,
             permitted: Vec::new(),

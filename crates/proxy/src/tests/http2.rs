@@ -259,6 +259,7 @@ async fn what_is_kept_for_one_connection_is_small() {
         workload: Arc::default(),
         probe: Arc::default(),
         surroundings: Arc::default(),
+        token: None,
         lines: tokio::sync::mpsc::channel(1).0,
     };
     let (_trigger, drain) = daemon::drain::channel();

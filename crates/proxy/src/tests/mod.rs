@@ -19,6 +19,7 @@ mod mesh;
 mod mirror;
 mod opaque;
 mod outcomes;
+mod rate_limit;
 mod retries;
 mod rewrites;
 mod snapshots;

@@ -1,7 +1,7 @@
 //! CustomResourceDefinitions, generated from the types, so that what the API admits is what we can read.
 //!
-//! Names, columns and categories are Istio's: scripts and habits depend on them. All versions share one schema
-//! and need no conversion; `v1` is stored.
+//! Names, columns and categories of Istio's kinds are Istio's: scripts and habits depend on them. All versions of a
+//! kind share one schema and need no conversion; the preferred one is stored.
 
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use super::request_authentication::RequestAuthenticationSpec;
 use super::structural::structural_schema;
 use super::virtual_service::VirtualServiceSpec;
 use crate::Kind;
+use crate::policy::rate_limit::RateLimitSpec;
 
 /// What a CRD says beside its schema.
 struct Definition {
@@ -98,6 +99,21 @@ pub fn crds() -> Vec<Value> {
                 AGE,
             ],
         },
+        Definition {
+            kind: Kind::RateLimit,
+            short_name: "rl",
+            description: "Limits on requests to a service or to workloads, kept by their proxies.",
+            spec: structural_schema::<RateLimitSpec>(),
+            columns: &[
+                (
+                    "Target",
+                    ".spec.targetRef.name",
+                    "string",
+                    "The service that the limits are for; none for workloads.",
+                ),
+                AGE,
+            ],
+        },
     ];
     definitions.into_iter().map(Definition::into_object).collect()
 }
@@ -128,7 +144,7 @@ impl Definition {
                     "plural": plural,
                     "singular": singular,
                     "shortNames": [self.short_name],
-                    "categories": ["istio-io", format!("{}-istio-io", group.split('.').next().unwrap_or(group))],
+                    "categories": categories(group),
                 },
                 "scope": "Namespaced",
                 "versions": versions,
@@ -143,7 +159,7 @@ impl Definition {
         json!({
             "name": name,
             "served": true,
-            "storage": name == "v1",
+            "storage": name == self.kind.version(),
             "additionalPrinterColumns": columns.collect::<Vec<_>>(),
             "subresources": {"status": {}},
             "schema": {
@@ -155,6 +171,13 @@ impl Definition {
             },
         })
     }
+}
+
+/// Groups of kinds that `kubectl get` lists together.
+fn categories(group: &str) -> Vec<String> {
+    let whole = group.replace('.', "-");
+    let domain = group.split_once('.').map_or(group, |(_, domain)| domain);
+    vec![domain.replace('.', "-"), whole]
 }
 
 /// Istio's free-form status: known parts are typed, the rest is kept.
@@ -235,6 +258,7 @@ mod tests {
             Kind::AuthorizationPolicy,
             Kind::PeerAuthentication,
             Kind::RequestAuthentication,
+            Kind::RateLimit,
         ] {
             walk("", &schema_of(kind), &mut |path, schema| {
                 let keywords = schema.as_object().unwrap();
@@ -293,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn every_version_is_served_and_v1_is_stored() {
+    fn every_version_is_served_and_the_preferred_one_is_stored() {
         for crd in crds() {
             let versions = crd["spec"]["versions"].as_array().unwrap();
             let stored: Vec<_> = versions
@@ -301,7 +325,9 @@ mod tests {
                 .filter(|version| version["storage"] == true)
                 .collect();
             assert_eq!(stored.len(), 1);
-            assert_eq!(stored[0]["name"], "v1");
+            let kind = crd["spec"]["names"]["kind"].as_str().unwrap();
+            let stable = if kind == "RateLimit" { "v1alpha1" } else { "v1" };
+            assert_eq!(stored[0]["name"], stable, "{kind}");
             assert!(versions.iter().all(|version| version["served"] == true));
         }
     }

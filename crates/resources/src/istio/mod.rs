@@ -9,11 +9,11 @@ mod duration;
 mod names;
 pub mod peer_authentication;
 pub mod policy_target;
-mod report;
+pub(crate) mod report;
 pub mod request_authentication;
 mod schema;
 mod string_match;
-mod structural;
+pub(crate) mod structural;
 pub mod virtual_service;
 
 pub use duration::Duration;

@@ -4,7 +4,7 @@ use crate::istio::{Condition, Destination, Duration, StringMatch, WorkloadSelect
 use crate::{Code, Key, Problem};
 
 /// Findings about one object.
-pub(super) struct Report {
+pub(crate) struct Report {
     key: Key,
     problems: Vec<Problem>,
 }
@@ -16,31 +16,31 @@ const MAX_REGEX: usize = 1024;
 const REGEX_SIZE_LIMIT: usize = 4 << 20;
 
 impl Report {
-    pub(super) fn new(key: Key) -> Self {
+    pub(crate) fn new(key: Key) -> Self {
         Self {
             key,
             problems: Vec::new(),
         }
     }
 
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
 
-    pub(super) fn error(&mut self, field: &str, message: impl Into<String>) {
+    pub(crate) fn error(&mut self, field: &str, message: impl Into<String>) {
         self.add(Code::SchemaValidationError, field, message);
     }
 
-    pub(super) fn warning(&mut self, field: &str, message: impl Into<String>) {
+    pub(crate) fn warning(&mut self, field: &str, message: impl Into<String>) {
         self.add(Code::SchemaWarning, field, message);
     }
 
-    pub(super) fn add(&mut self, code: Code, field: &str, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, code: Code, field: &str, message: impl Into<String>) {
         self.problems.push(Problem::new(code, &self.key, field, message));
     }
 
     /// A length of time that must be at least a millisecond, without finer parts.
-    pub(super) fn duration(&mut self, field: &str, duration: Option<Duration>) {
+    pub(crate) fn duration(&mut self, field: &str, duration: Option<Duration>) {
         let Some(duration) = duration else { return };
         if duration.is_zero() || !duration.is_whole_milliseconds() {
             self.error(field, "duration must be greater than 1ms, in whole milliseconds");
@@ -48,13 +48,13 @@ impl Report {
     }
 
     /// A length of time in whole milliseconds, where zero switches something off.
-    pub(super) fn duration_or_zero(&mut self, field: &str, duration: Option<Duration>) {
+    pub(crate) fn duration_or_zero(&mut self, field: &str, duration: Option<Duration>) {
         if duration.is_some_and(|duration| !duration.is_whole_milliseconds()) {
             self.error(field, "only durations to ms precision are supported");
         }
     }
 
-    pub(super) fn regex(&mut self, field: &str, pattern: &str) {
+    pub(crate) fn regex(&mut self, field: &str, pattern: &str) {
         if pattern.is_empty() {
             self.error(field, "regex must not be empty");
         } else if pattern.len() > MAX_REGEX {
@@ -68,7 +68,7 @@ impl Report {
     }
 
     /// A condition on something that is never empty.
-    pub(super) fn string_match(&mut self, field: &str, condition: Option<&StringMatch>) {
+    pub(crate) fn string_match(&mut self, field: &str, condition: Option<&StringMatch>) {
         let Some(matching) = condition else { return };
         if [&matching.exact, &matching.prefix, &matching.regex]
             .into_iter()
@@ -85,7 +85,7 @@ impl Report {
         }
     }
 
-    pub(super) fn percent(&mut self, field: &str, percent: Option<f64>) {
+    pub(crate) fn percent(&mut self, field: &str, percent: Option<f64>) {
         let Some(percent) = percent else { return };
         if !(0.0..=100.0).contains(&percent) {
             self.error(field, format!("percentage {percent} is not in range 0..100"));
@@ -94,7 +94,7 @@ impl Report {
         }
     }
 
-    pub(super) fn destination(&mut self, field: &str, destination: &Destination) {
+    pub(crate) fn destination(&mut self, field: &str, destination: &Destination) {
         self.host(&format!("{field}.host"), &destination.host);
         if let Some(subset) = &destination.subset
             && !is_dns_label(subset)
@@ -109,14 +109,14 @@ impl Report {
         }
     }
 
-    pub(super) fn port(&mut self, field: &str, port: u32) {
+    pub(crate) fn port(&mut self, field: &str, port: u32) {
         if !(1..=65535).contains(&port) {
             self.error(field, format!("port number {port} must be in the range 1..65535"));
         }
     }
 
     /// A name, possibly with a wildcard as its left-most label.
-    pub(super) fn host(&mut self, field: &str, host: &str) {
+    pub(crate) fn host(&mut self, field: &str, host: &str) {
         let name = host.strip_prefix("*.").unwrap_or(host);
         if host.is_empty() {
             self.error(field, "domain name must not be empty");
@@ -166,7 +166,7 @@ impl Report {
     }
 
     /// `.`, `*` or namespaces.
-    pub(super) fn export_to(&mut self, export_to: &[String]) {
+    pub(crate) fn export_to(&mut self, export_to: &[String]) {
         let field = "spec.exportTo";
         let mut seen = std::collections::BTreeSet::new();
         for target in export_to {
@@ -200,10 +200,10 @@ fn compiles(pattern: &str) -> Result<(), String> {
     Err(reason.trim_start_matches("error: ").to_owned())
 }
 
-pub(super) const NOT_A_LABEL: &str = "must be a DNS label: lower-case letters, digits and '-', at most 63";
+pub(crate) const NOT_A_LABEL: &str = "must be a DNS label: lower-case letters, digits and '-', at most 63";
 
 /// RFC 1123, lower case: names of namespaces and subsets.
-pub(super) fn is_dns_label(text: &str) -> bool {
+pub(crate) fn is_dns_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     is_host_label(text) && text.bytes().all(inner)
 }

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 /// The structural schema of a type.
-pub(super) fn structural_schema<T: JsonSchema>() -> Value {
+pub(crate) fn structural_schema<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.meta_schema = None;
         settings.inline_subschemas = true;
@@ -101,7 +101,7 @@ fn one_line(keywords: &mut Map<String, Value>) {
 
 /// At most one of these fields, parted by spaces, may be present.
 #[derive(Clone)]
-pub(super) struct AtMostOneOf(pub(super) &'static str);
+pub(crate) struct AtMostOneOf(pub(crate) &'static str);
 
 impl Transform for AtMostOneOf {
     fn transform(&mut self, schema: &mut Schema) {
@@ -121,7 +121,7 @@ impl Transform for AtMostOneOf {
 }
 
 /// Values of a map are label values: at most 63 characters.
-pub(super) fn label_values(schema: &mut Schema) {
+pub(crate) fn label_values(schema: &mut Schema) {
     if let Some(Value::Object(values)) = schema.get_mut("additionalProperties") {
         values.insert("maxLength".into(), json!(63));
     }

@@ -180,14 +180,18 @@ impl Query {
 
 /// All conditions of a route, ready to run.
 #[derive(Clone, Debug)]
-pub(super) struct Conditions {
+pub struct Conditions {
     path: Option<Text>,
     headers: Vec<Header>,
     query: Vec<Query>,
 }
 
 impl Conditions {
-    pub(super) fn new(matches: &RouteMatch) -> Result<Self, String> {
+    /// Compiles conditions.
+    ///
+    /// # Errors
+    /// The condition that cannot be compiled, and why.
+    pub fn new(matches: &RouteMatch) -> Result<Self, String> {
         let path = matches
             .path
             .as_ref()
@@ -204,7 +208,8 @@ impl Conditions {
         })
     }
 
-    pub(super) fn match_request(&self, request: &impl RequestView) -> bool {
+    /// Whether all of them hold.
+    pub fn match_request(&self, request: &impl RequestView) -> bool {
         let (path, query) = split_path(request.path_and_query());
         self.path.as_ref().is_none_or(|condition| condition.matches(path))
             && self.headers.iter().all(|condition| condition.matches(request))

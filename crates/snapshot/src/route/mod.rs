@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use compiled::{CompiledTable, Found, RouteProblem, can_compile, host_without_port, pick};
-pub use matcher::{HeaderView, RequestView, compile_regex};
+pub use matcher::{Conditions, HeaderView, RequestView, compile_regex};
 pub use redirect::{Redirect, RedirectPath};
 pub use rewrite::PathRewrite;
 

@@ -6,6 +6,7 @@ mod conflicts;
 mod keys;
 pub mod messages;
 mod mutual_tls;
+mod rate_limits;
 mod references;
 mod unsupported;
 
@@ -38,6 +39,7 @@ pub fn analyze(mesh: &Mesh) -> Vec<Problem> {
         keys::of_request_authentication(mesh, &key, object, &mut problems);
         unsupported::of_request_authentication(&key, object, &mut problems);
     }
+    rate_limits::check(mesh, &mut problems);
     problems
         .sort_by(|a, b| (&a.key, &a.field, a.code, &a.message).cmp(&(&b.key, &b.field, b.code, &b.message)));
     problems

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use snapshot::authorization::{CompiledRules, RequestFacts, Subject};
 use snapshot::chain::RouteSource;
+use snapshot::rate_limit::{CallerView, CompiledRateLimit};
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
     Action, Arrival, Authorization, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler,
@@ -92,6 +93,9 @@ pub struct Outcome {
     /// Who may have signed a token that the request carries. With another one, or a bad one, the answer is 401.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<TokenRule>,
+    /// Limits on requests that this one counts for, in the order of asking.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<CountedBy>,
     /// Errors and delays made on purpose, before the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
@@ -132,6 +136,23 @@ pub struct TokenRule {
     pub audiences: Vec<String>,
     /// Where tokens are looked for.
     pub places: Vec<String>,
+}
+
+/// A limit that a call counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CountedBy {
+    /// `shop/backend each`.
+    pub limit: String,
+    /// The policy, and the place in it.
+    pub origin: Origin,
+    /// `60 per 60s, at once 60`.
+    pub rate: String,
+    /// What callers are told apart by; empty where all are one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// What a caller over it is answered; `None` for a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
 }
 
 /// Who answers.
@@ -203,6 +224,7 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         origin: None,
         path: None,
         tokens: Vec::new(),
+        limits: Vec::new(),
         fault: None,
         mirrors: Vec::new(),
         security: None,
@@ -252,6 +274,10 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
             };
             outcome.tokens = http.filters.iter().flat_map(token_rules).collect();
             route(snapshot, table, request, &mut outcome);
+            // As in the proxy, a request without a route meets no filter.
+            if outcome.route.is_some() {
+                outcome.limits = limits(&http.filters, request);
+            }
         }
     }
     Some(outcome)
@@ -442,6 +468,51 @@ fn places(provider: &JwtProvider) -> Vec<String> {
         ];
     }
     places
+}
+
+/// A caller of whom nothing is known: any token or certificate may be its.
+struct Anybody;
+
+impl CallerView for Anybody {
+    fn claim(&self, _: &str) -> Option<&str> {
+        Some("")
+    }
+
+    fn peer_identity(&self) -> Option<&str> {
+        Some("")
+    }
+
+    fn source_address(&self) -> Option<IpAddr> {
+        Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+}
+
+fn limits(filters: &[HttpFilter], request: &Request) -> Vec<CountedBy> {
+    let policies = filters.iter().filter_map(|filter| match filter {
+        HttpFilter::RateLimit(policy) => Some(policy),
+        _ => None,
+    });
+    let mut counted = Vec::new();
+    for policy in policies {
+        let (compiled, _) = CompiledRateLimit::new(policy);
+        for position in compiled.matching(request) {
+            let limit = &policy.limits[position];
+            if !limit.visit(request, &Anybody, &mut |_, _| {}) {
+                continue;
+            }
+            counted.push(CountedBy {
+                limit: format!("{} {}", policy.policy, limit.name),
+                origin: limit.origin.clone(),
+                rate: format!(
+                    "{} per {:?}, at once {}",
+                    limit.requests, limit.interval, limit.burst
+                ),
+                keys: limit.keys.iter().map(|key| key.entry()).collect(),
+                status: (!limit.dry_run).then_some(policy.status),
+            });
+        }
+    }
+    counted
 }
 
 fn respond(status: u16, flag: &str) -> Answer {

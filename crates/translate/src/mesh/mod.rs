@@ -12,6 +12,7 @@
 //! | authorization policies | AuthorizationPolicy |
 //! | peer authentications | PeerAuthentication |
 //! | request authentications | RequestAuthentication |
+//! | rate limits | RateLimit |
 
 pub mod authorization_policies;
 pub(crate) mod delegate;
@@ -19,6 +20,7 @@ pub mod endpoints;
 pub mod key_sets;
 pub mod peer_authentications;
 pub mod policies;
+pub mod rate_limits;
 pub mod request_authentications;
 pub mod routes;
 pub mod selection;
@@ -39,6 +41,7 @@ use endpoints::EndpointIndex;
 use key_sets::KeySets;
 use peer_authentications::PeerAuthentications;
 use policies::Policies;
+use rate_limits::RateLimits;
 use request_authentications::RequestAuthentications;
 use routes::Routes;
 use services::Services;
@@ -82,6 +85,7 @@ pub struct Mesh {
     pub(crate) peer_authentications: Arc<PeerAuthentications>,
     pub(crate) request_authentications: Arc<RequestAuthentications>,
     pub(crate) key_sets: Arc<KeySets>,
+    pub(crate) rate_limits: Arc<RateLimits>,
     pub(crate) settings: Arc<MeshSettings>,
     /// The number of the Mesh that brought the settings in this form.
     pub(crate) settings_revision: u64,

@@ -86,7 +86,7 @@ pub(super) fn conditions(matches: &HttpMatch) -> RouteMatch {
     }
 }
 
-fn header(name: &str, condition: &IstioMatch, invert: bool) -> HeaderMatch {
+pub(crate) fn header(name: &str, condition: &IstioMatch, invert: bool) -> HeaderMatch {
     HeaderMatch {
         name: name.to_ascii_lowercase(),
         value: string_match(condition),
@@ -100,7 +100,7 @@ fn is_dedicated(name: &str) -> bool {
 }
 
 /// `None` asks for presence, which users also write as the regular expression `*`.
-pub(super) fn string_match(condition: &IstioMatch) -> Option<StringMatch> {
+pub(crate) fn string_match(condition: &IstioMatch) -> Option<StringMatch> {
     Some(match condition.condition()? {
         Condition::Exact(text) => StringMatch::Exact(text.into()),
         Condition::Prefix(text) => StringMatch::Prefix(text.into()),

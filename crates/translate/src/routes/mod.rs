@@ -2,7 +2,7 @@
 
 mod cors;
 mod fault;
-mod matching;
+pub(crate) mod matching;
 mod mirror;
 mod opaque;
 mod redirect;

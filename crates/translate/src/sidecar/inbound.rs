@@ -22,6 +22,7 @@ use crate::connection_pool;
 use crate::jwt;
 use crate::mesh::peer_authentications::Mutual;
 use crate::mtls::server::{self, Speaks, Way, ways};
+use crate::rate_limit;
 use crate::retry::inbound_retry;
 use crate::scope::{InboundPort, Scope};
 use crate::traffic_policy::Effective;
@@ -119,6 +120,8 @@ struct Door {
     mode: Mutual,
     retry: Option<Retry>,
     grpc_web: bool,
+    /// Limits on requests.
+    limits: Vec<HttpFilter>,
 }
 
 impl Door {
@@ -141,6 +144,7 @@ impl Door {
             mode: scope.modes.at(port.target).mode,
             retry: (!http2).then(inbound_retry),
             grpc_web: port.protocol == Protocol::GrpcWeb,
+            limits: rate_limit::filters(scope, Some(port)).collect(),
         }
     }
 
@@ -157,6 +161,7 @@ impl Door {
             mode: port.map_or(scope.modes.rest.mode, |port| scope.modes.at(port).mode),
             retry: None,
             grpc_web: false,
+            limits: rate_limit::filters(scope, None).collect(),
         }
     }
 
@@ -193,6 +198,7 @@ impl Door {
         if self.grpc_web {
             handler.filters.insert(0, HttpFilter::GrpcWeb);
         }
+        handler.filters.extend(self.limits.iter().cloned());
         if tells_tls {
             handler.options.client_certificate = ClientCertificateHeader::OF_SIDECARS;
         }

@@ -20,6 +20,7 @@ pub(crate) const INBOUND_PORT: u16 = 15006;
 pub(crate) fn snapshot(scope: &Scope) -> Snapshot {
     let mut snapshot = Snapshot::default();
     clusters::add(scope, &mut snapshot);
+    crate::rate_limit::add_server(scope, &mut snapshot);
     outbound::add(scope, &mut snapshot);
     inbound::add(scope, &mut snapshot);
     access_log::add(scope, &mut snapshot);

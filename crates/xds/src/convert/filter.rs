@@ -1,6 +1,5 @@
 //! Request filters ⇄ `HttpFilter` of the HTTP connection manager.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
@@ -14,7 +13,7 @@ use prost::Message;
 use snapshot::HttpFilter;
 
 use super::proto::{pack, unpack};
-use super::{Dialect, authorization, cors, ext_authz, fault, jwt, local_rate_limit, protocol};
+use super::{Dialect, authorization, cors, ext_authz, fault, jwt, local_rate_limit, protocol, rate_limit};
 use crate::rejected::Reason;
 
 const ROUTER: &str = "envoy.filters.http.router";
@@ -23,11 +22,21 @@ const STATS: &str = "amime.filters.http.stats";
 
 /// `xds.type.v3.TypedStruct`: how xDS carries a configuration that has no message of its own.
 #[derive(Clone, PartialEq, Message)]
-struct TypedStruct {
+pub(super) struct TypedStruct {
     #[prost(string, tag = "1")]
-    type_url: String,
+    pub(super) type_url: String,
     #[prost(message, optional, tag = "2")]
-    value: Option<Struct>,
+    pub(super) value: Option<Struct>,
+}
+
+impl TypedStruct {
+    /// The configuration of a filter that only we have.
+    pub(super) fn new(name: &str, value: Struct) -> Self {
+        Self {
+            type_url: format!("type.googleapis.com/{name}"),
+            value: Some(value),
+        }
+    }
 }
 
 impl prost::Name for TypedStruct {
@@ -41,7 +50,20 @@ impl prost::Name for TypedStruct {
 /// The filters, those that do what routes say, and the router at their end. Envoy is spared those that only our
 /// proxy has.
 pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::HttpFilter> {
-    let before = filters.iter().filter_map(|filter| match filter {
+    let before = filters.iter().flat_map(|filter| match filter {
+        HttpFilter::RateLimit(policy) => rate_limit::to_proto(policy, dialect),
+        other => plain(other, dialect).into_iter().collect(),
+    });
+    let fault = http_filter(fault::FILTER, pack(HttpFault::default()));
+    // A gRPC client refuses what it does not know; it is no browser either.
+    let cors = (dialect != Dialect::Grpc).then(|| http_filter(cors::FILTER, pack(Cors {})));
+    let router = http_filter(ROUTER, pack(Router::default()));
+    before.chain([fault]).chain(cors).chain([router]).collect()
+}
+
+/// A filter that is at most one message.
+fn plain(filter: &HttpFilter, dialect: Dialect) -> Option<pb::HttpFilter> {
+    match filter {
         HttpFilter::Stats => (dialect == Dialect::Amime).then(|| marker(STATS)),
         HttpFilter::GrpcWeb => {
             (dialect != Dialect::Grpc).then(|| http_filter(GRPC_WEB, pack(GrpcWeb::default())))
@@ -59,12 +81,8 @@ pub(super) fn to_proto(filters: &[HttpFilter], dialect: Dialect) -> Vec<pb::Http
         )),
         HttpFilter::ExtAuthz(filter) => (dialect != Dialect::Grpc)
             .then(|| http_filter(ext_authz::FILTER, pack(ext_authz::to_proto(filter)))),
-    });
-    let fault = http_filter(fault::FILTER, pack(HttpFault::default()));
-    // A gRPC client refuses what it does not know; it is no browser either.
-    let cors = (dialect != Dialect::Grpc).then(|| http_filter(cors::FILTER, pack(Cors {})));
-    let router = http_filter(ROUTER, pack(Router::default()));
-    before.chain([fault]).chain(cors).chain([router]).collect()
+        HttpFilter::RateLimit(_) => None,
+    }
 }
 
 pub(super) fn from_proto(mut messages: Vec<pb::HttpFilter>) -> Result<Vec<HttpFilter>, Reason> {
@@ -89,7 +107,11 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
         return Ok(None);
     }
     match message.name.as_str() {
-        STATS => check_marker(message).map(|()| Some(HttpFilter::Stats)),
+        STATS => typed::<TypedStruct>(message).map(|_| Some(HttpFilter::Stats)),
+        rate_limit::FILTER => {
+            let policy = rate_limit::from_proto(message)?;
+            Ok(Some(HttpFilter::RateLimit(Box::new(policy))))
+        }
         "istio.stats" => Ok(Some(HttpFilter::Stats)),
         GRPC_WEB => Ok(Some(HttpFilter::GrpcWeb)),
         "istio.metadata_exchange" | "istio.alpn" | "envoy.filters.http.grpc_stats" => Ok(None),
@@ -115,7 +137,7 @@ fn one_from_proto(message: &pb::HttpFilter) -> Result<Option<HttpFilter>, Reason
 }
 
 /// The configuration of a filter that has one.
-fn typed<M: Message + prost::Name + Default>(message: &pb::HttpFilter) -> Result<M, Reason> {
+pub(super) fn typed<M: Message + prost::Name + Default>(message: &pb::HttpFilter) -> Result<M, Reason> {
     match &message.config_type {
         Some(ConfigType::TypedConfig(any)) => unpack(any, "HttpFilter.typed_config"),
         _ => Err(Reason::missing("HttpFilter.typed_config")),
@@ -123,24 +145,10 @@ fn typed<M: Message + prost::Name + Default>(message: &pb::HttpFilter) -> Result
 }
 
 fn marker(name: &str) -> pb::HttpFilter {
-    let body = TypedStruct {
-        type_url: format!("type.googleapis.com/{name}"),
-        value: Some(Struct {
-            fields: HashMap::new(),
-        }),
-    };
-    http_filter(name, pack(body))
+    http_filter(name, pack(TypedStruct::new(name, Struct::default())))
 }
 
-fn check_marker(message: &pb::HttpFilter) -> Result<(), Reason> {
-    let field = "HttpConnectionManager.http_filters";
-    match &message.config_type {
-        Some(ConfigType::TypedConfig(any)) => unpack::<TypedStruct>(any, field).map(drop),
-        _ => Err(Reason::missing(field)),
-    }
-}
-
-fn http_filter(name: &str, config: Any) -> pb::HttpFilter {
+pub(super) fn http_filter(name: &str, config: Any) -> pb::HttpFilter {
     pb::HttpFilter {
         name: name.to_owned(),
         config_type: Some(ConfigType::TypedConfig(config)),

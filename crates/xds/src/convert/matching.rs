@@ -85,7 +85,7 @@ pub(super) fn from_proto(message: pb::RouteMatch) -> Result<RouteMatch, Reason> 
     })
 }
 
-fn header_to_proto(header: &HeaderMatch) -> pb::HeaderMatcher {
+pub(super) fn header_to_proto(header: &HeaderMatch) -> pb::HeaderMatcher {
     let specifier = match &header.value {
         None => HeaderMatchSpecifier::PresentMatch(true),
         Some(value) => HeaderMatchSpecifier::StringMatch(text_to_proto(value)),

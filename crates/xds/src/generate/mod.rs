@@ -8,6 +8,7 @@ mod jwt;
 mod load_balancing;
 mod local_rate_limit;
 mod outlier_detection;
+mod rate_limit;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -357,6 +358,7 @@ fn handler() -> impl Strategy<Value = Handler> {
         authorization().prop_map(|filter| HttpFilter::Authorization(Arc::new(filter))),
         ext_authz::http_filter(),
         jwt::jwt().prop_map(|jwt| HttpFilter::Jwt(Arc::new(jwt))),
+        rate_limit().prop_map(|policy| HttpFilter::RateLimit(Box::new(policy))),
     ];
     let http = (
         name(),

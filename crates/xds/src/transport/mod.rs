@@ -4,6 +4,7 @@ mod backoff;
 pub mod certificates;
 mod client;
 mod dial;
+mod rate_limit;
 mod server;
 mod stream;
 
@@ -13,6 +14,7 @@ mod tests;
 use std::time::Duration;
 
 pub use client::{Event, Settings, follow, follow_beside, follow_trusting};
+pub use rate_limit::RateLimitService;
 pub use server::{DeltaService, Requests, Session};
 
 const SERVICE: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";

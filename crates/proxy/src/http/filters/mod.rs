@@ -9,6 +9,7 @@ pub(crate) mod ext_authz;
 mod fault;
 pub(crate) mod jwt;
 pub(crate) mod local_rate_limit;
+pub(crate) mod rate_limit;
 
 use authorization::Authorization;
 use snapshot::route::Found;
@@ -91,6 +92,11 @@ pub(crate) async fn request(
     found: &Found<'_>,
 ) -> Result<Option<Answer>, RequestError> {
     let chain = exchange.connection.chain.clone();
+    for limiter in &chain.limiters {
+        if let Some(answer) = rate_limit::check(exchange, active, limiter).await {
+            return Ok(Some(Answer::Local(answer)));
+        }
+    }
     if let Some((limit, bucket)) = chain.limit(&active.compiled, found.route)
         && let Some(answer) = local_rate_limit::check(exchange, limit, bucket)
     {

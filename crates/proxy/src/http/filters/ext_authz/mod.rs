@@ -142,6 +142,7 @@ async fn ask(
         cluster,
         ends: connection.ends,
         limit,
+        key: None,
         longest: LONGEST_ANSWER,
         abandoned: Cell::default(),
     };

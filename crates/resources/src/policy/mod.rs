@@ -1,0 +1,3 @@
+//! Our own kinds: policies that Istio has no kind for. Group `policy.amime.io`.
+
+pub mod rate_limit;
