@@ -111,6 +111,17 @@ pub(crate) const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: POLICY,
+        about: "decisions about requests through our proxy and through stock Envoy: random policies, tokens, edges",
+        package: "amime",
+        target: "compat",
+        only: "every_decision",
+        needs: &[
+            Need::Root("because Envoy runs as a user of its own"),
+            Need::ProgramOrVariable("envoy", "ENVOY"),
+        ],
+    },
+    Suite {
         name: "proxyless",
         about: "Python's grpcio with xds:/// and no proxy, driven by the same controller",
         package: "amime",
@@ -129,17 +140,22 @@ pub(crate) const SUITES: &[Suite] = &[
 /// The suites that take names of features after their own.
 const COMPAT: &str = "compat";
 const SUPPORT: &str = "support";
+const POLICY: &str = "policy";
 
-/// `cargo xtask test [NAME...]`.
-pub(crate) fn test(names: &[String]) -> Result<()> {
+/// `cargo xtask test [NAME...] [--seed N]`.
+pub(crate) fn test(names: &[String], seed: Option<u64>) -> Result<()> {
+    let first = names.first().map(String::as_str);
+    if seed.is_some() && first != Some(POLICY) {
+        bail!("only suite {POLICY} has a seed");
+    }
     if names.is_empty() {
         return cargo(&["test", "--workspace"]);
     }
-    if let Some((name @ (COMPAT | SUPPORT), features)) =
+    if let Some((name @ (COMPAT | SUPPORT | POLICY), features)) =
         names.split_first().map(|(name, rest)| (name.as_str(), rest))
         && !features.iter().any(|name| is_suite(name))
     {
-        return of_table(name, features);
+        return of_table(name, features, seed);
     }
     for name in names {
         match SUITES.iter().find(|suite| suite.name == name) {
@@ -156,11 +172,12 @@ fn is_suite(name: &str) -> bool {
 }
 
 /// The table of calls, or the files and cases of it whose names contain one of these words.
-fn of_table(name: &str, features: &[String]) -> Result<()> {
+fn of_table(name: &str, features: &[String], seed: Option<u64>) -> Result<()> {
     let suite = SUITES.iter().find(|suite| suite.name == name);
+    let seed = seed.unwrap_or(1).to_string();
     run_with(
         suite.expect("it is listed"),
-        &[("AMIME_COMPAT", &features.join(","))],
+        &[("AMIME_COMPAT", &features.join(",")), ("AMIME_SEED", &seed)],
     )
 }
 

@@ -13,7 +13,7 @@ use crate::callers::Caller;
 use crate::harness::Local;
 use crate::logs::{self, Logs};
 use crate::table::Case;
-use crate::{certificates, place};
+use crate::{certificates, place, tokens};
 
 /// For pods to start, in a build without optimisation.
 const START: Duration = Duration::from_secs(120);
@@ -51,6 +51,8 @@ pub(crate) struct World {
     /// Not part of the mesh.
     pub(crate) outside: Caller,
     controller: Caller,
+    /// Beside the Envoy of `guarded`, to ask whether it is warm.
+    guarded: Caller,
     pub(crate) logs: Logs,
     /// Addresses of pods, by namespace and name.
     addresses: BTreeMap<String, String>,
@@ -121,6 +123,7 @@ impl World {
             callers,
             outside: Caller::start(&client, "shop", "outside", "app").await,
             controller: Caller::start(&client, "istio-system", &controller, "discovery").await,
+            guarded: Caller::start(&client, "shop", "guarded-envoy", "app").await,
             seen: seen
                 .map(|(_, address)| (format!("{address}:{SEEN}"), 0))
                 .collect(),
@@ -138,14 +141,27 @@ impl World {
         &self.addresses[pod]
     }
 
-    /// With `$ADDRESS(shop/other)` replaced by the address of that pod.
-    fn addressed(&self, object: &Value) -> Value {
-        let mut text = object.to_string();
+    /// With `$ADDRESS(shop/other)` replaced by the address of that pod, and `$JWKS(es256)` by that key set.
+    fn filled(&self, object: &Value) -> Value {
+        match object {
+            Value::String(text) => self.filled_text(text).into(),
+            Value::Array(items) => items.iter().map(|item| self.filled(item)).collect(),
+            Value::Object(fields) => {
+                let filled = |(name, value): (&String, &Value)| (name.clone(), self.filled(value));
+                Value::Object(fields.iter().map(filled).collect())
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => object.clone(),
+        }
+    }
+
+    /// The same in a text.
+    pub(crate) fn filled_text(&self, text: &str) -> String {
+        let mut text = tokens::with_key_sets(text);
         while let Some((before, rest)) = text.split_once("$ADDRESS(") {
             let (pod, after) = rest.split_once(')').unwrap();
             text = format!("{before}{}{after}", self.address(pod));
         }
-        serde_json::from_str(&text).unwrap()
+        text
     }
 
     /// The mark of the next call; whatever arrives later for another is not taken for it.
@@ -189,7 +205,7 @@ impl World {
         let mut made = Vec::new();
         let mut failed = None;
         for object in new {
-            let object = in_namespace(&self.addressed(object));
+            let object = in_namespace(&self.filled(object));
             match self.api.create(&object).await {
                 Ok(created) => {
                     wanted.insert(name(&object), identity(&created["metadata"]));
@@ -268,7 +284,7 @@ impl World {
             .callers
             .iter_mut()
             .filter(|((_, side), _)| *side == Side::Envoy);
-        for (_, envoy) in envoys {
+        for envoy in envoys.map(|(_, envoy)| envoy).chain([&mut self.guarded]) {
             let page = envoy.page(ADMIN, "/stats?format=json&filter=warming").await;
             let is_cold = |stat: &Value| stat["value"].as_u64().is_some_and(|count| count > 0);
             let stats = page.unwrap_or_default();
@@ -301,7 +317,15 @@ impl World {
 }
 
 /// Kinds that the controller shows when it knows them.
-const WATCHED: [&str; 4] = ["VirtualService", "DestinationRule", "Service", "EndpointSlice"];
+const WATCHED: [&str; 7] = [
+    "VirtualService",
+    "DestinationRule",
+    "PeerAuthentication",
+    "RequestAuthentication",
+    "AuthorizationPolicy",
+    "Service",
+    "EndpointSlice",
+];
 
 fn identity(metadata: &Value) -> Value {
     json!({"uid": metadata["uid"], "generation": metadata.get("generation")})
@@ -398,6 +422,9 @@ fn twin(pod: &Value) -> Value {
     let mut annotations = given["annotations"].as_object().cloned().unwrap_or_default();
     annotations.retain(|name, _| !name.starts_with("sidecar.istio.io/"));
     annotations.insert("sidecar.istio.io/inject".to_owned(), "false".into());
+    // By this rules tell the twins apart that must.
+    let mut labels = given["labels"].clone();
+    labels["side"] = Side::Envoy.name().into();
     let mut spec = pod["spec"].clone();
     for field in ["nodeName", "tolerations"] {
         spec.as_object_mut().unwrap().remove(field);
@@ -450,7 +477,7 @@ fn twin(pod: &Value) -> Value {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": text(pod, "name").replace("-amime", "-envoy"), "namespace": given["namespace"],
-            "labels": given["labels"], "annotations": annotations,
+            "labels": labels, "annotations": annotations,
         },
         "spec": spec,
     })
