@@ -13,6 +13,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::policy;
 use crate::world::Side;
 
 /// A proxy writes its lines down this soon; a machine that is busy needs more.
@@ -52,7 +53,7 @@ const FIELDS: [(&str, &str); 22] = [
 /// Addresses whose ports the system chooses.
 const OF_CONNECTIONS: [&str; 2] = ["downstream_remote_address", "upstream_local_address"];
 
-/// Has proxies log.
+/// Has proxies log, and the mesh know who else decides about requests.
 pub(crate) async fn switch_on(client: &Client) {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "istio-system");
     let map = maps.get("istio").await.unwrap();
@@ -65,8 +66,9 @@ pub(crate) async fn switch_on(client: &Client) {
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect();
     let mesh = format!(
-        "{mesh}\naccessLogFile: /dev/stdout\naccessLogEncoding: JSON\naccessLogFormat: {}\n",
-        json!(format.to_string())
+        "{mesh}\naccessLogFile: /dev/stdout\naccessLogEncoding: JSON\naccessLogFormat: {}\nextensionProviders: {}\n",
+        json!(format.to_string()),
+        policy::settings()["extensionProviders"],
     );
     let change = Patch::Merge(json!({"data": {"mesh": mesh}}));
     maps.patch("istio", &PatchParams::default(), &change)

@@ -174,8 +174,8 @@ async fn of_case(
 /// A call that was made until its verdict is one that counts.
 pub(crate) struct Looked {
     pub(crate) verdict: Verdict,
-    /// What Envoy's client got, if it got an answer.
-    pub(crate) status: Option<String>,
+    /// What Envoy's client got: a status, or a word for each repetition.
+    pub(crate) answers: Vec<String>,
     again: usize,
 }
 
@@ -183,12 +183,12 @@ pub(crate) struct Looked {
 pub(crate) async fn look(world: &mut World, call: &Call) -> Looked {
     let (mut again, mut before) = (0, None);
     loop {
-        let (verdict, status) = judge(world, call).await;
+        let (verdict, answers) = judge(world, call).await;
         // The same twice will be the same a third time.
         if verdict.is_agreement() || again == AGAIN || before.as_ref() == Some(&verdict) {
             return Looked {
                 verdict,
-                status,
+                answers,
                 again,
             };
         }
@@ -237,11 +237,11 @@ impl fmt::Display for Verdict {
     }
 }
 
-async fn judge(world: &mut World, call: &Call) -> (Verdict, Option<String>) {
+async fn judge(world: &mut World, call: &Call) -> (Verdict, Vec<String>) {
     let (amime, envoy) = perform(world, call).await;
-    let status = match &envoy {
-        Ending::Once(outcome, _) => outcome.get("status").cloned(),
-        Ending::Many(_) => None,
+    let answers = match &envoy {
+        Ending::Once(outcome, _) => outcome.get("status").cloned().into_iter().collect(),
+        Ending::Many(words) => words.clone(),
     };
     let mut problems = Vec::new();
     for (side, ending) in [(Side::Amime, &amime), (Side::Envoy, &envoy)] {
@@ -269,7 +269,7 @@ async fn judge(world: &mut World, call: &Call) -> (Verdict, Option<String>) {
             differs.clear();
         }
     }
-    (Verdict { problems, differs }, status)
+    (Verdict { problems, differs }, answers)
 }
 
 async fn perform(world: &mut World, call: &Call) -> (Ending, Ending) {

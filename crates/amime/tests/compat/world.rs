@@ -118,7 +118,7 @@ impl World {
         let controller = local.pod("istio-system", "app=istiod");
         let seen = addresses
             .iter()
-            .filter(|(pod, _)| !pod.contains("client-") && !pod.ends_with("outside"));
+            .filter(|(pod, _)| !["client-", "outside", "authorizer"].iter().any(|name| pod.contains(name)));
         let mut world = Self {
             callers,
             outside: Caller::start(&client, "shop", "outside", "app").await,
@@ -317,12 +317,13 @@ impl World {
 }
 
 /// Kinds that the controller shows when it knows them.
-const WATCHED: [&str; 7] = [
+const WATCHED: [&str; 8] = [
     "VirtualService",
     "DestinationRule",
     "PeerAuthentication",
     "RequestAuthentication",
     "AuthorizationPolicy",
+    "RateLimit",
     "Service",
     "EndpointSlice",
 ];
