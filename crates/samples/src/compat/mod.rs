@@ -5,14 +5,14 @@
 
 mod authorizer;
 mod backend;
-mod body;
+pub(crate) mod body;
 mod call;
 mod caller;
 mod command;
 mod connection;
 mod grpc;
 mod seen;
-mod tls;
+pub(crate) mod tls;
 
 pub(crate) use authorizer::run as authorizer;
 pub(crate) use backend::run as backend;
