@@ -26,6 +26,7 @@ mod shares;
 mod support;
 mod table;
 mod tokens;
+mod twin;
 mod world;
 mod worlds;
 

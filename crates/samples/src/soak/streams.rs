@@ -120,19 +120,17 @@ impl Streams {
             let message = frame(number.to_string().as_bytes());
             let sent = send.send(Ok(Frame::data(message.clone()))).await;
             sent.ok().context("the request ended")?;
-            let body = match &mut said {
-                Some(body) => body,
-                said @ None => {
-                    let head = timeout(PATIENCE, answer.as_mut()).await.context("no head in time")??;
-                    let status = head.headers().get("grpc-status");
-                    ensure!(
-                        head.status() == 200 && status.is_none(),
-                        "status {}, grpc-status {status:?}",
-                        head.status()
-                    );
-                    said.insert(head.into_body())
-                }
-            };
+            if said.is_none() {
+                let head = timeout(PATIENCE, answer.as_mut()).await.context("no head in time")??;
+                let status = head.headers().get("grpc-status");
+                ensure!(
+                    head.status() == 200 && status.is_none(),
+                    "status {}, grpc-status {status:?}",
+                    head.status()
+                );
+                said = Some(head.into_body());
+            }
+            let body = said.as_mut().expect("it has just come, if it was not there");
             timeout(PATIENCE, hear(body, &mut heard, &message))
                 .await
                 .context("no message in time")??;
