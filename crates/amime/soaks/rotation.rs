@@ -25,7 +25,7 @@ const RENEWED: u64 = 10;
 /// Before and after the rotation of the root.
 const HOLDS: Duration = Duration::from_secs(60);
 /// A rotation waits until every proxy has each of its steps.
-const TAKES: Duration = Duration::from_secs(300);
+const TAKES: Duration = Duration::from_secs(600);
 const STREAMS: u64 = 50;
 const LOADS: [&str; 3] = ["http", "grpc", "streams"];
 
