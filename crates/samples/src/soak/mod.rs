@@ -5,6 +5,7 @@ mod backend;
 mod certificates;
 mod load;
 mod streams;
+mod tap;
 
 pub(crate) use backend::run as backend;
 pub(crate) use load::run as load;
