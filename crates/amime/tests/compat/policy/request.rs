@@ -101,7 +101,10 @@ fn any_of(random: &mut StdRng, named: &[String], others: &[&str]) -> String {
 
 fn claims(random: &mut StdRng) -> Value {
     let mut claims = json!({"sub": one(random, &["alice", "alice", "bob"])});
-    let role = |random: &mut StdRng| near(random, one(random, CLAIMS));
+    let role = |random: &mut StdRng| {
+        let pattern = one(random, CLAIMS);
+        near(random, pattern)
+    };
     match random.random_range(0..4) {
         0 => claims["role"] = json!(role(random)),
         1 => claims["role"] = json!([role(random), role(random)]),

@@ -128,8 +128,8 @@ fn remove(object: &mut Value, place: &str) -> bool {
     };
     match object.pointer_mut(parent) {
         Some(Value::Array(items)) => {
-            let at = last.parse().ok().filter(|at| *at < items.len());
-            at.map(|at: usize| items.remove(at)).is_some()
+            let at = last.parse::<usize>().ok().filter(|at| *at < items.len());
+            at.map(|at| items.remove(at)).is_some()
         }
         Some(Value::Object(fields)) => fields.remove(last).is_some(),
         _ => false,
