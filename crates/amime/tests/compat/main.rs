@@ -80,7 +80,7 @@ fn every_decision_is_the_one_that_envoy_makes() {
     let begun = Instant::now();
     let parts = worlds::share_prepared(
         &jobs,
-        async |world| drop(world.change(&[], &policy::pairs()).await.unwrap()),
+        policy::prepare,
         async |world, job| policy::run(world, job, &differences).await,
     );
     let whole = policy::Whole::of(parts, &differences, begun.elapsed());

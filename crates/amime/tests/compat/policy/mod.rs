@@ -199,8 +199,19 @@ fn objects(policies: &[Value]) -> Vec<Value> {
     objects
 }
 
-/// Each side's clients call each side's server; nothing is kept open, so that what is in force is asked each time.
-pub(crate) fn pairs() -> Vec<Value> {
+/// Each side's clients call each side's server over mutual TLS, which the rest of the table does without; nothing is kept
+/// open, so that what is in force is asked each time.
+pub(crate) async fn prepare(world: &mut World) {
+    let mutual_tls = json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+        "metadata": {"name": "default", "namespace": "istio-system"}, "spec": {"mtls": {"mode": "PERMISSIVE"}},
+    });
+    let old = [mutual_tls.clone()];
+    world.change(&old, &[mutual_tls]).await.unwrap();
+    world.change(&[], &pairs()).await.unwrap();
+}
+
+fn pairs() -> Vec<Value> {
     let host = "guarded.shop.svc.cluster.local";
     let route = json!([{"destination": {"host": host, "subset": "twin"}}]);
     let rules = json!({
