@@ -142,13 +142,11 @@ impl Logs {
         let begun = Instant::now();
         loop {
             let [one, other] = [0, 1].map(|index| self.of(Side::BOTH[index], &marks[index]));
-            let writers = |fields: &BTreeMap<String, String>| {
-                fields
-                    .keys()
-                    .filter(|name| name.ends_with(".response_flags"))
-                    .count()
+            let writers = |fields: &BTreeMap<String, String>| -> Vec<String> {
+                let flags = fields.keys().filter(|name| name.ends_with(".response_flags"));
+                flags.cloned().collect()
             };
-            let enough = writers(&one) > 0 && writers(&one) == writers(&other);
+            let enough = !writers(&one).is_empty() && writers(&one) == writers(&other);
             if enough || begun.elapsed() > WRITTEN {
                 return [one, other];
             }

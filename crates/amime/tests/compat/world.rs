@@ -143,7 +143,7 @@ impl World {
     }
 
     /// With `$ADDRESS(shop/other)` replaced by the address of that pod, and `$JWKS(es256)` by that key set.
-    fn filled(&self, object: &Value) -> Value {
+    pub(crate) fn filled(&self, object: &Value) -> Value {
         match object {
             Value::String(text) => self.filled_text(text).into(),
             Value::Array(items) => items.iter().map(|item| self.filled(item)).collect(),
@@ -156,7 +156,7 @@ impl World {
     }
 
     /// The same in a text.
-    pub(crate) fn filled_text(&self, text: &str) -> String {
+    fn filled_text(&self, text: &str) -> String {
         let mut text = tokens::with_key_sets(text);
         while let Some((before, rest)) = text.split_once("$ADDRESS(") {
             let (pod, after) = rest.split_once(')').unwrap();

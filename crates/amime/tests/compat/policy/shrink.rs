@@ -144,13 +144,13 @@ pub(super) fn shown(world: &World, objects_of_case: &[Value], call: &Call) -> St
 /// For `kubectl apply -f -`.
 pub(super) fn as_yaml(world: &World, all: &[Value]) -> String {
     let texts = all.iter().map(|object| {
-        let mut object = object.clone();
+        let mut object = world.filled(object);
         if object["metadata"]["namespace"].is_null() {
             object["metadata"]["namespace"] = "shop".into();
         }
         format!("---\n{}", serde_saphyr::to_string(&object).unwrap())
     });
-    world.filled_text(&texts.collect::<String>())
+    texts.collect()
 }
 
 /// What `curl` is told to do the same; tokens are good for an hour.

@@ -93,7 +93,6 @@ pub(super) const ODD_PATHS: &[&str] = &[
     "/api/{*}/items",
     "/api/v1%2Fitems",
     "/API",
-    "/é",
 ];
 pub(super) const TEAM_VALUES: &[&str] = &["red", "blue", "green", "RED", "red,blue", ""];
 
