@@ -169,7 +169,10 @@ fn main() {
             );
             medians.push(cost);
         }
-        println!("{kind:8} ratio to Envoy (target: at least 1): {:.2}", medians[1] / medians[0]);
+        println!(
+            "{kind:8} ratio to Envoy (target: at least 1): {:.2}",
+            medians[1] / medians[0]
+        );
     }
 }
 
@@ -237,7 +240,10 @@ fn client(folder: &Path, kind: HandshakeKind) -> Arc<ClientConfig> {
 }
 
 fn chain(file: &Path) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_file_iter(file).unwrap().collect::<Result<_, _>>().unwrap()
+    CertificateDer::pem_file_iter(file)
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap()
 }
 
 fn write_certificates(folder: &Path) {
@@ -245,7 +251,11 @@ fn write_certificates(folder: &Path) {
     let authority = Authority::generate("bench", HOUR, now).unwrap();
     std::fs::write(folder.join("ca.pem"), authority.certificate_pem()).unwrap();
     let server = authority.issue_server(&["example.org"], HOUR, now).unwrap();
-    server.store(&folder.join("cert.pem"), &folder.join("key.pem")).unwrap();
+    server
+        .store(&folder.join("cert.pem"), &folder.join("key.pem"))
+        .unwrap();
     let client = authority.issue_client("client", "bench", HOUR, now).unwrap();
-    client.store(&folder.join("client.pem"), &folder.join("client-key.pem")).unwrap();
+    client
+        .store(&folder.join("client.pem"), &folder.join("client-key.pem"))
+        .unwrap();
 }

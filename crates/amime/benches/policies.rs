@@ -104,7 +104,10 @@ fn report(contenders: &[Contender]) {
     for (side, [less, middle, more]) in [("amime", ours), ("envoy", theirs)] {
         println!("{side}: policies add {middle:.2} us to a request ({less:.2} to {more:.2})");
     }
-    println!("target: at most 2 us, and at most a tenth of Envoy's: {:.2}", ours[1] / theirs[1]);
+    println!(
+        "target: at most 2 us, and at most a tenth of Envoy's: {:.2}",
+        ours[1] / theirs[1]
+    );
 }
 
 fn namespace() -> Value {
@@ -187,7 +190,9 @@ fn contenders(local: &Local) -> Vec<Contender> {
     }
     let each = names.map(|name| {
         let running = ready(local, name);
-        let pid = found.get(name).unwrap_or_else(|| panic!("no proxy of {name} among {found:?}"));
+        let pid = found
+            .get(name)
+            .unwrap_or_else(|| panic!("no proxy of {name} among {found:?}"));
         Contender {
             name: name.to_owned(),
             address: running["status"]["podIP"].as_str().unwrap().to_owned(),
@@ -224,7 +229,19 @@ fn wait_for_policies(local: &Local, contenders: &[Contender]) {
 
 fn curl(local: &Local, address: &str, header: &str) -> String {
     let url = format!("http://{address}:9090{PATH}");
-    let words = ["curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "-H", header, &url];
+    let words = [
+        "curl",
+        "-s",
+        "-m",
+        "5",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "-H",
+        header,
+        &url,
+    ];
     local.exec(NAMESPACE, "load", "app", &words)
 }
 
@@ -232,7 +249,23 @@ fn curl(local: &Local, address: &str, header: &str) -> String {
 fn send(local: &Local, address: &str, requests: usize) {
     let url = format!("http://{address}:9090{PATH}");
     let (count, connections, header) = (requests.to_string(), CONNECTIONS.to_string(), team());
-    let words = ["fortio", "load", "-quiet", "-qps", "0", "-c", &connections, "-n", &count, "-H", &header, &url];
+    let words = [
+        "fortio",
+        "load",
+        "-quiet",
+        "-qps",
+        "0",
+        "-c",
+        &connections,
+        "-n",
+        &count,
+        "-H",
+        &header,
+        &url,
+    ];
     let told = local.exec(NAMESPACE, "load", "app", &words);
-    assert!(told.contains(&format!("Code 200 : {requests} (100.0 %)")), "{told}");
+    assert!(
+        told.contains(&format!("Code 200 : {requests} (100.0 %)")),
+        "{told}"
+    );
 }

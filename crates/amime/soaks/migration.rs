@@ -30,7 +30,10 @@ fn main() {
         caller("http", &["http", "80", "backend:9090"]),
         caller("grpc", &["grpc", "80", "backend:9091"]),
     ]);
-    apply(&local, &[namespace(), service(), mode("PERMISSIVE"), backend("0", 2)]);
+    apply(
+        &local,
+        &[namespace(), service(), mode("PERMISSIVE"), backend("0", 2)],
+    );
     local.wait_for_deployment(NAMESPACE, "backend-0");
     apply(&local, &[load(callers), plain()]);
     steady::wait_for_answers(&local, &INJECTED);
@@ -46,15 +49,26 @@ fn main() {
         let failed = before.failed;
         hold(HOLDS);
         let later = of_plain(&local);
-        assert_eq!(later.failed, failed, "PERMISSIVE takes plain text: {:?}", later.failures);
-        assert!(later.answered > before.answered, "the client without a proxy calls");
+        assert_eq!(
+            later.failed, failed,
+            "PERMISSIVE takes plain text: {:?}",
+            later.failures
+        );
+        assert!(
+            later.answered > before.answered,
+            "the client without a proxy calls"
+        );
         apply(&local, &[mode("STRICT")]);
-        let refused = wait("no answer in plain text for 3 s", TAKES, || quiet(&local, Duration::from_secs(3)));
+        let refused = wait("no answer in plain text for 3 s", TAKES, || {
+            quiet(&local, Duration::from_secs(3))
+        });
         assert!(refused > failed, "the client without a proxy is refused");
         hold(HOLDS);
         apply(&local, &[mode("PERMISSIVE")]);
         let answered = of_plain(&local).answered;
-        wait("answers in plain text", TAKES, || (of_plain(&local).answered > answered + 20).then_some(()));
+        wait("answers in plain text", TAKES, || {
+            (of_plain(&local).answered > answered + 20).then_some(())
+        });
         println!(
             "switch {switch} done after {:3} s; injected failed so far: {:?}; plain: {} answered, {} refused",
             begin.elapsed().as_secs(),
@@ -77,7 +91,12 @@ fn mode(mode: &str) -> Value {
 /// A caller that nobody injects.
 fn plain() -> Value {
     let labels = json!({"app": "plain", "sidecar.istio.io/inject": "false"});
-    steady::deployment("plain", 1, &labels, json!([caller("plain", &["http", "40", "backend:9090"])]))
+    steady::deployment(
+        "plain",
+        1,
+        &labels,
+        json!([caller("plain", &["http", "40", "backend:9090"])]),
+    )
 }
 
 fn of_plain(local: &Local) -> steady::Told {

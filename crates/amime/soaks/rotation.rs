@@ -47,7 +47,9 @@ fn main() {
     apply(&local, &[load(callers), watcher()]);
     steady::wait_for_answers(&local, &LOADS[..2]);
     local.wait_for_deployment(NAMESPACE, "watcher");
-    wait("all streams", Duration::from_secs(60), || (open(&local) == STREAMS).then_some(()));
+    wait("all streams", Duration::from_secs(60), || {
+        (open(&local) == STREAMS).then_some(())
+    });
     let begin = Instant::now();
     let old = root(&local);
     hold(HOLDS);
@@ -63,11 +65,18 @@ fn main() {
     hold(HOLDS);
     tell(&local, begin, "at the end");
     let seconds = begin.elapsed().as_secs();
-    assert_eq!(open(&local), STREAMS, "every stream is the one that was opened first");
+    assert_eq!(
+        open(&local),
+        STREAMS,
+        "every stream is the one that was opened first"
+    );
     let shown = certificates(&local);
     let least = (seconds / RENEWED).saturating_sub(3) as usize;
     println!("the backend showed {} certificates in {seconds} s", shown.len());
-    assert!(shown.len() >= least, "at least {least} certificates were expected");
+    assert!(
+        shown.len() >= least,
+        "at least {least} certificates were expected"
+    );
     steady::judge(&local, &LOADS, 45 * seconds);
 }
 
@@ -86,22 +95,35 @@ fn watcher() -> Value {
 /// What every namespace is told to believe.
 fn root(local: &Local) -> String {
     let map = local.get(&["configmaps", "istio-ca-root-cert", "-n", NAMESPACE]);
-    map["data"]["root-cert.pem"].as_str().unwrap_or_default().to_owned()
+    map["data"]["root-cert.pem"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Streams that are open, as the last line says.
 fn open(local: &Local) -> u64 {
     let text = log(local, "streams");
-    let lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter_map(|line| line["open"].as_u64()).next().unwrap_or_default()
+    let lines = text
+        .lines()
+        .rev()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines
+        .filter_map(|line| line["open"].as_u64())
+        .next()
+        .unwrap_or_default()
 }
 
 /// The leaves that the backend showed.
 fn certificates(local: &Local) -> BTreeSet<String> {
     let pod = local.pod(NAMESPACE, "app=watcher");
     let text = local.ok(&["logs", &pod, "-n", NAMESPACE, "-c", "watcher"]);
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter_map(|line| Some(line["certificate"].as_str()?.to_owned())).collect()
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines
+        .filter_map(|line| Some(line["certificate"].as_str()?.to_owned()))
+        .collect()
 }
 
 fn tell(local: &Local, begin: Instant, when: &str) {

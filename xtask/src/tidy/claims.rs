@@ -31,7 +31,10 @@ pub(super) fn problems() -> Result<Vec<String>> {
         match (has(claim.file, &source, claim.test), claim.asked) {
             (true, true) => println!("{DOCUMENT}:{}: is there now, say `Shown by`: {place}", claim.line),
             (false, true) => missing += 1,
-            (false, false) => problems.push(format!("{DOCUMENT}:{}: there is no such test: {place}", claim.line)),
+            (false, false) => problems.push(format!(
+                "{DOCUMENT}:{}: there is no such test: {place}",
+                claim.line
+            )),
             (true, false) => {}
         }
     }
@@ -80,8 +83,18 @@ mod tests {
     fn claims_are_found_with_their_tests() {
         let text = "- **A claim.**\n  - Shown by: `a/b.rs: it_holds`\n  - Asked for: `c.yaml: a case, too` (them)\n  - Shown by: `x`\n";
         let (all, problems) = named(text);
-        let shown = Named { line: 2, file: "a/b.rs", test: "it_holds", asked: false };
-        let asked = Named { line: 3, file: "c.yaml", test: "a case, too", asked: true };
+        let shown = Named {
+            line: 2,
+            file: "a/b.rs",
+            test: "it_holds",
+            asked: false,
+        };
+        let asked = Named {
+            line: 3,
+            file: "c.yaml",
+            test: "a case, too",
+            asked: true,
+        };
         assert_eq!(all, [shown, asked]);
         assert_eq!(problems, ["docs/threat-model.md:4: `FILE: TEST` is expected"]);
     }

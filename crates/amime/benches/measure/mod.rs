@@ -15,7 +15,9 @@ pub(crate) fn processor_time(pid: u32) -> Duration {
         // A thread may end in between.
         let text = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
         let first = text.split_whitespace().next();
-        first.and_then(|number| number.parse::<u64>().ok()).unwrap_or_default()
+        first
+            .and_then(|number| number.parse::<u64>().ok())
+            .unwrap_or_default()
     });
     Duration::from_nanos(nanoseconds.sum())
 }

@@ -102,17 +102,30 @@ fn the_report_names_both_ends(local: &Local, backend: &str, caller: &str, strang
         let text = report(&["-n", "report"]);
         let line = |pod: &str| {
             let mut all = text.lines();
-            Some(all.find(|line| line.contains(pod) && line.contains(backend))?.to_owned())
+            Some(
+                all.find(|line| line.contains(pod) && line.contains(backend))?
+                    .to_owned(),
+            )
         };
         Some((line(caller)?, line(stranger)?))
     });
     let (mutual, plain) = lines;
-    assert_eq!(mutual.matches(IDENTITY).count(), 2, "the identities on both ends: {mutual}");
+    assert_eq!(
+        mutual.matches(IDENTITY).count(),
+        2,
+        "the identities on both ends: {mutual}"
+    );
     assert!(mutual.contains("mutual"), "{mutual}");
     assert!(plain.contains("plain") && !plain.contains("mutual"), "{plain}");
-    assert!(plain.matches(IDENTITY).count() <= 1, "the caller has no identity: {plain}");
+    assert!(
+        plain.matches(IDENTITY).count() <= 1,
+        "the caller has no identity: {plain}"
+    );
     assert!(report(&["-A"]).contains(caller), "-A is every namespace");
-    assert!(!report(&["-n", "default"]).contains(caller), "of another namespace nothing is told");
+    assert!(
+        !report(&["-n", "default"]).contains(caller),
+        "of another namespace nothing is told"
+    );
     let unknown = local.amime(&["mtls", "report", "-n", "nowhere"]);
     assert!(
         said(&unknown).contains("nowhere"),

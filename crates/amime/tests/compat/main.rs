@@ -78,13 +78,14 @@ fn every_decision_is_the_one_that_envoy_makes() {
     let mut differences = differences::read();
     differences.retain(differences::Difference::is_of_policies);
     let begun = Instant::now();
-    let parts = worlds::share_prepared(
-        &jobs,
-        policy::prepare,
-        async |world, job| policy::run(world, job, &differences).await,
-    );
+    let parts = worlds::share_prepared(&jobs, policy::prepare, async |world, job| {
+        policy::run(world, job, &differences).await
+    });
     let whole = policy::Whole::of(parts, &differences, begun.elapsed());
     println!("{whole}\nseed {seed}");
     assert!(whole.report.passed(wanted.is_empty()), "see above");
-    assert!(!wanted.is_empty() || whole.is_worth_it(), "too few decisions, or too many alike");
+    assert!(
+        !wanted.is_empty() || whole.is_worth_it(),
+        "too few decisions, or too many alike"
+    );
 }

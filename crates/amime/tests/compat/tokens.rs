@@ -115,7 +115,9 @@ pub(crate) fn with_tokens(text: &str) -> String {
 /// `es256:` none, and `-es256` leaves the key's name out.
 pub(crate) fn with_key_sets(text: &str) -> String {
     replaced(text, "$JWKS(", |rest| {
-        let end = rest.find(')').unwrap_or_else(|| panic!("$JWKS( without an end: {text}"));
+        let end = rest
+            .find(')')
+            .unwrap_or_else(|| panic!("$JWKS( without an end: {text}"));
         (key_set(&rest[..end]), end)
     })
 }
@@ -142,7 +144,9 @@ fn key_set(names: &str) -> String {
 }
 
 fn public(name: &str) -> Value {
-    let (name, algorithm) = name.split_once(':').map_or((name, None), |(name, stated)| (name, Some(stated)));
+    let (name, algorithm) = name
+        .split_once(':')
+        .map_or((name, None), |(name, stated)| (name, Some(stated)));
     let named = name.strip_prefix('-');
     let name = named.unwrap_or(name);
     let mut public = keys()[name].public.clone();
@@ -245,12 +249,21 @@ fn now() -> i64 {
 #[test]
 fn a_recipe_states_what_is_out_of_the_ordinary() {
     let parts = |token: &str| -> Vec<Value> {
-        let decoded = token.split('.').take(2).map(|part| URL_SAFE_NO_PAD.decode(part).unwrap());
-        decoded.map(|bytes| serde_json::from_slice(&bytes).unwrap()).collect()
+        let decoded = token
+            .split('.')
+            .take(2)
+            .map(|part| URL_SAFE_NO_PAD.decode(part).unwrap());
+        decoded
+            .map(|bytes| serde_json::from_slice(&bytes).unwrap())
+            .collect()
     };
-    let text = with_tokens(r#"Bearer $TOKEN({"key": "eddsa", "claims": {"sub": null, "exp": "now-90"}}), $TOKEN({})"#);
+    let text = with_tokens(
+        r#"Bearer $TOKEN({"key": "eddsa", "claims": {"sub": null, "exp": "now-90"}}), $TOKEN({})"#,
+    );
     let (first, second) = text.strip_prefix("Bearer ").unwrap().split_once(", ").unwrap();
-    let [head, claims] = &parts(first)[..] else { panic!("two parts") };
+    let [head, claims] = &parts(first)[..] else {
+        panic!("two parts")
+    };
     assert_eq!(head, &json!({"alg": "EdDSA", "typ": "JWT", "kid": "eddsa"}));
     assert_eq!(claims.get("sub"), None);
     assert!(claims["exp"].as_i64().unwrap() < now());
@@ -258,7 +271,10 @@ fn a_recipe_states_what_is_out_of_the_ordinary() {
     let set = with_key_sets("$JWKS(rs256 -es256: eddsa)");
     let set: Value = serde_json::from_str(&set).unwrap();
     assert_eq!(set["keys"][0]["kid"], "rs256");
-    assert_eq!((set["keys"][1].get("kid"), set["keys"][1].get("alg")), (None, None));
+    assert_eq!(
+        (set["keys"][1].get("kid"), set["keys"][1].get("alg")),
+        (None, None)
+    );
     assert_eq!(set["keys"][2]["crv"], "Ed25519");
 }
 
@@ -270,7 +286,8 @@ fn every_key_verifies_what_it_signed_and_nothing_that_was_spoiled() {
         let good = |recipe: Value| {
             let token = of(&recipe);
             let (signed, signature) = token.rsplit_once('.').unwrap();
-            jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &verify, key.algorithm).unwrap_or(false)
+            jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &verify, key.algorithm)
+                .unwrap_or(false)
         };
         assert!(good(json!({"key": name})), "{name}");
         for spoil in ["signature", "claims", "unsigned", "truncated"] {

@@ -117,9 +117,11 @@ impl World {
             }
         }
         let controller = local.pod("istio-system", "app=istiod");
-        let seen = addresses
-            .iter()
-            .filter(|(pod, _)| !["client-", "outside", "authorizer"].iter().any(|name| pod.contains(name)));
+        let seen = addresses.iter().filter(|(pod, _)| {
+            !["client-", "outside", "authorizer"]
+                .iter()
+                .any(|name| pod.contains(name))
+        });
         let mut world = Self {
             callers,
             outside: Caller::start(&client, "shop", "outside", "app").await,

@@ -108,7 +108,8 @@ impl ServerCertVerifier for Observer {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.anybody.verify_tls12_signature(message, certificate, signature)
+        self.anybody
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -117,7 +118,8 @@ impl ServerCertVerifier for Observer {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.anybody.verify_tls13_signature(message, certificate, signature)
+        self.anybody
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -121,7 +121,9 @@ impl Streams {
             let sent = send.send(Ok(Frame::data(message.clone()))).await;
             sent.ok().context("the request ended")?;
             if said.is_none() {
-                let head = timeout(PATIENCE, answer.as_mut()).await.context("no head in time")??;
+                let head = timeout(PATIENCE, answer.as_mut())
+                    .await
+                    .context("no head in time")??;
                 let status = head.headers().get("grpc-status");
                 ensure!(
                     head.status() == 200 && status.is_none(),

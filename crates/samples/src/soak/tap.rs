@@ -22,7 +22,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) fn run(address: &str, word: &str, seconds: &str) -> Result<ExitCode> {
     let address: Ipv4Addr = address.parse().context("ADDRESS is one of IPv4")?;
     let seconds: u64 = seconds.parse().context("SECONDS is a number")?;
-    ensure!(seconds <= LONGEST && !word.is_empty(), "at most {LONGEST} seconds, and a word");
+    ensure!(
+        seconds <= LONGEST && !word.is_empty(),
+        "at most {LONGEST} seconds, and a word"
+    );
     let mut socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(EVERYTHING)))
         .context("packets can't be listened to")?;
     socket.set_read_timeout(Some(PATIENCE))?;

@@ -29,11 +29,17 @@ fn policy(random: &mut StdRng, number: usize) -> Value {
     }
     let no_rules = action == "ALLOW" && chance(random, 4);
     if !no_rules {
-        let rules = (0..random.random_range(1..=2)).map(|_| rule(random)).collect::<Vec<_>>();
+        let rules = (0..random.random_range(1..=2))
+            .map(|_| rule(random))
+            .collect::<Vec<_>>();
         spec["rules"] = json!(rules);
     }
     // Policies of the root namespace are the whole mesh's; the suite's own calls do not pass proxies.
-    let namespace = if chance(random, 20) { "istio-system" } else { "shop" };
+    let namespace = if chance(random, 20) {
+        "istio-system"
+    } else {
+        "shop"
+    };
     json!({
         "apiVersion": one(random, &["security.istio.io/v1", "security.istio.io/v1", "security.istio.io/v1beta1"]),
         "kind": "AuthorizationPolicy",
@@ -78,7 +84,10 @@ fn source(random: &mut StdRng) -> Value {
     let mut source = Map::new();
     // Accounts may not stand beside principals or namespaces.
     if chance(random, 12) {
-        let name = one(random, &["serviceAccounts", "serviceAccounts", "notServiceAccounts"]);
+        let name = one(
+            random,
+            &["serviceAccounts", "serviceAccounts", "notServiceAccounts"],
+        );
         source.insert(name.to_owned(), json!(some(random, SERVICE_ACCOUNTS, 2)));
         if chance(random, 30) {
             source.insert("ipBlocks".to_owned(), json!(some(random, BLOCKS, 2)));
@@ -87,7 +96,11 @@ fn source(random: &mut StdRng) -> Value {
     }
     for _ in 0..random.random_range(1..=2) {
         let at = random.random_range(0..FIELDS.len());
-        let begin = if chance(random, 30) { NEGATED[at] } else { PLAIN[at] };
+        let begin = if chance(random, 30) {
+            NEGATED[at]
+        } else {
+            PLAIN[at]
+        };
         let (rest, words) = FIELDS[at];
         source.insert(format!("{begin}{rest}"), json!(some(random, words, 2)));
     }
@@ -192,10 +205,33 @@ mod tests {
         assert_ne!(make(7), make(8));
         let text = json!(make(7)).to_string();
         for field in [
-            "principals", "notPrincipals", "namespaces", "notNamespaces", "serviceAccounts", "notServiceAccounts",
-            "trustDomains", "notTrustDomains", "ipBlocks", "notIpBlocks", "remoteIpBlocks", "notRemoteIpBlocks",
-            "requestPrincipals", "notRequestPrincipals", "hosts", "notHosts", "methods", "notMethods", "paths",
-            "notPaths", "ports", "notPorts", "values", "notValues", "ALLOW", "DENY", "AUDIT",
+            "principals",
+            "notPrincipals",
+            "namespaces",
+            "notNamespaces",
+            "serviceAccounts",
+            "notServiceAccounts",
+            "trustDomains",
+            "notTrustDomains",
+            "ipBlocks",
+            "notIpBlocks",
+            "remoteIpBlocks",
+            "notRemoteIpBlocks",
+            "requestPrincipals",
+            "notRequestPrincipals",
+            "hosts",
+            "notHosts",
+            "methods",
+            "notMethods",
+            "paths",
+            "notPaths",
+            "ports",
+            "notPorts",
+            "values",
+            "notValues",
+            "ALLOW",
+            "DENY",
+            "AUDIT",
         ] {
             assert!(text.contains(&format!("\"{field}\"")), "{field}");
         }

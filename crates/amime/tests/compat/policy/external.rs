@@ -21,27 +21,53 @@ fn providers() -> Vec<(&'static str, Value)> {
     let http = |more: Value| json!({"envoyExtAuthzHttp": at(8000, more)});
     vec![
         ("grpc", grpc(json!({}))),
-        ("grpc-body", grpc(json!({"includeRequestBodyInCheck": {"maxRequestBytes": 8, "allowPartialMessage": true}}))),
-        ("grpc-whole-body", grpc(json!({"includeRequestBodyInCheck": {"maxRequestBytes": 8}}))),
-        ("grpc-impatient", grpc(json!({"timeout": "0.2s", "statusOnError": "503"}))),
+        (
+            "grpc-body",
+            grpc(json!({"includeRequestBodyInCheck": {"maxRequestBytes": 8, "allowPartialMessage": true}})),
+        ),
+        (
+            "grpc-whole-body",
+            grpc(json!({"includeRequestBodyInCheck": {"maxRequestBytes": 8}})),
+        ),
+        (
+            "grpc-impatient",
+            grpc(json!({"timeout": "0.2s", "statusOnError": "503"})),
+        ),
         ("grpc-open", grpc(json!({"timeout": "0.2s", "failOpen": true}))),
         ("http", http(json!({}))),
-        ("http-told", http(json!({
-            "pathPrefix": "/check",
-            "includeRequestHeadersInCheck": ["x-authorize", "x-team", "cookie"],
-            "includeAdditionalHeadersInCheck": {"x-from": "mesh"},
-            "headersToUpstreamOnAllow": ["x-user", "x-many"],
-            "headersToDownstreamOnDeny": ["x-why", "content-type"],
-            "headersToDownstreamOnAllow": ["x-note"],
-        }))),
-        ("http-patterns", http(json!({
-            "includeRequestHeadersInCheck": ["x-a*", "*-team"],
-            "headersToUpstreamOnAllow": ["x-*"], "headersToDownstreamOnDeny": ["*"],
-        }))),
-        ("http-open", http(json!({"timeout": "0.2s", "failOpen": true, "includeRequestHeadersInCheck": ["x-authorize"]}))),
-        ("nobody", json!({"envoyExtAuthzGrpc": {"service": "authorizer.shop.svc.cluster.local", "port": 9009}})),
-        ("nobody-open", json!({"envoyExtAuthzHttp": {
-            "service": "authorizer.shop.svc.cluster.local", "port": 8008, "failOpen": true}})),
+        (
+            "http-told",
+            http(json!({
+                "pathPrefix": "/check",
+                "includeRequestHeadersInCheck": ["x-authorize", "x-team", "cookie"],
+                "includeAdditionalHeadersInCheck": {"x-from": "mesh"},
+                "headersToUpstreamOnAllow": ["x-user", "x-many"],
+                "headersToDownstreamOnDeny": ["x-why", "content-type"],
+                "headersToDownstreamOnAllow": ["x-note"],
+            })),
+        ),
+        (
+            "http-patterns",
+            http(json!({
+                "includeRequestHeadersInCheck": ["x-a*", "*-team"],
+                "headersToUpstreamOnAllow": ["x-*"], "headersToDownstreamOnDeny": ["*"],
+            })),
+        ),
+        (
+            "http-open",
+            http(
+                json!({"timeout": "0.2s", "failOpen": true, "includeRequestHeadersInCheck": ["x-authorize"]}),
+            ),
+        ),
+        (
+            "nobody",
+            json!({"envoyExtAuthzGrpc": {"service": "authorizer.shop.svc.cluster.local", "port": 9009}}),
+        ),
+        (
+            "nobody-open",
+            json!({"envoyExtAuthzHttp": {
+            "service": "authorizer.shop.svc.cluster.local", "port": 8008, "failOpen": true}}),
+        ),
     ]
 }
 
@@ -115,7 +141,12 @@ fn case(provider: &str) -> Case {
 }
 
 fn call(wish: &str) -> Call {
-    let headers = [("x-authorize", wish), ("x-team", "red"), ("x-many", "first"), ("cookie", "a=b")];
+    let headers = [
+        ("x-authorize", wish),
+        ("x-team", "red"),
+        ("x-many", "first"),
+        ("cookie", "a=b"),
+    ];
     Call {
         get: Some("http://guarded:9090/checked?x=1".to_owned()),
         headers: Map::from_iter(headers.map(|(name, value)| (name.to_owned(), Value::from(value)))),

@@ -23,19 +23,43 @@ fn tokens() -> Vec<Token> {
         ("without key id", header(json!({"kid": null})), good),
         ("without type", header(json!({"typ": null})), good),
         ("expired", claims(json!({"exp": "now-3600"})), bad),
-        ("expired within the leeway", claims(json!({"exp": "now-30"})), good),
-        ("expired beyond the leeway", claims(json!({"exp": "now-120"})), bad),
+        (
+            "expired within the leeway",
+            claims(json!({"exp": "now-30"})),
+            good,
+        ),
+        (
+            "expired beyond the leeway",
+            claims(json!({"exp": "now-120"})),
+            bad,
+        ),
         ("without expiry", claims(json!({"exp": null})), open),
         ("expiry as a text", claims(json!({"exp": "tomorrow"})), open),
-        ("expiry as a fraction", claims(json!({"exp": 4_102_444_800.5})), open),
-        ("expiry beyond all numbers", payload(&format!(r#"{{"iss":"{ISSUER}","sub":"alice","exp":1e400}}"#)), open),
+        (
+            "expiry as a fraction",
+            claims(json!({"exp": 4_102_444_800.5})),
+            open,
+        ),
+        (
+            "expiry beyond all numbers",
+            payload(&format!(r#"{{"iss":"{ISSUER}","sub":"alice","exp":1e400}}"#)),
+            open,
+        ),
         ("negative expiry", claims(json!({"exp": -1})), open),
         ("expiry zero", claims(json!({"exp": 0})), open),
         ("not yet valid", claims(json!({"nbf": "now+3600"})), bad),
         ("valid within the leeway", claims(json!({"nbf": "now+30"})), good),
         ("issued tomorrow", claims(json!({"iat": "now+86400"})), open),
-        ("another issuer", claims(json!({"iss": "https://other.example"})), bad),
-        ("issuer with a slash", claims(json!({"iss": "https://issuer.example/"})), bad),
+        (
+            "another issuer",
+            claims(json!({"iss": "https://other.example"})),
+            bad,
+        ),
+        (
+            "issuer with a slash",
+            claims(json!({"iss": "https://issuer.example/"})),
+            bad,
+        ),
         ("without issuer", claims(json!({"iss": null})), open),
         ("issuer as a number", claims(json!({"iss": 7})), open),
         ("without subject", claims(json!({"sub": null})), open),
@@ -43,30 +67,86 @@ fn tokens() -> Vec<Token> {
         ("audience one", claims(json!({"aud": "one"})), good),
         ("audiences", claims(json!({"aud": ["zero", "one"]})), good),
         ("another audience", claims(json!({"aud": "other"})), good),
-        ("audience as a URL", claims(json!({"aud": "https://two.example/"})), good),
-        ("audience as a URL without slash", claims(json!({"aud": "http://two.example"})), good),
+        (
+            "audience as a URL",
+            claims(json!({"aud": "https://two.example/"})),
+            good,
+        ),
+        (
+            "audience as a URL without slash",
+            claims(json!({"aud": "http://two.example"})),
+            good,
+        ),
         ("no audience in a list", claims(json!({"aud": []})), open),
         ("audience as a number", claims(json!({"aud": 5})), open),
         ("forged signature", spoil("signature"), bad),
-        ("forged signature of RSA", json!({"key": "rs256", "spoil": "signature"}), bad),
-        ("forged signature of EdDSA", json!({"key": "eddsa", "spoil": "signature"}), bad),
+        (
+            "forged signature of RSA",
+            json!({"key": "rs256", "spoil": "signature"}),
+            bad,
+        ),
+        (
+            "forged signature of EdDSA",
+            json!({"key": "eddsa", "spoil": "signature"}),
+            bad,
+        ),
         ("other claims than were signed", spoil("claims"), bad),
-        ("signed by a stranger", json!({"key": "stranger", "header": {"kid": "es256"}}), bad),
-        ("signed by a stranger under its own name", json!({"key": "stranger"}), bad),
-        ("algorithm none", json!({"header": {"alg": "none"}, "spoil": "unsigned"}), bad),
-        ("algorithm none with signature", header(json!({"alg": "none"})), bad),
-        ("algorithm None", json!({"header": {"alg": "None"}, "spoil": "unsigned"}), bad),
+        (
+            "signed by a stranger",
+            json!({"key": "stranger", "header": {"kid": "es256"}}),
+            bad,
+        ),
+        (
+            "signed by a stranger under its own name",
+            json!({"key": "stranger"}),
+            bad,
+        ),
+        (
+            "algorithm none",
+            json!({"header": {"alg": "none"}, "spoil": "unsigned"}),
+            bad,
+        ),
+        (
+            "algorithm none with signature",
+            header(json!({"alg": "none"})),
+            bad,
+        ),
+        (
+            "algorithm None",
+            json!({"header": {"alg": "None"}, "spoil": "unsigned"}),
+            bad,
+        ),
         ("without algorithm", header(json!({"alg": null})), bad),
         ("algorithm as a number", header(json!({"alg": 1})), bad),
         ("unknown algorithm", header(json!({"alg": "ES257"})), bad),
-        ("wrong curve", json!({"key": "es384", "header": {"alg": "ES256", "kid": "es256"}}), bad),
-        ("curve of another key", json!({"key": "es256", "header": {"alg": "ES384", "kid": "es384"}}), bad),
-        ("public key as a secret", json!({"key": "hs256", "header": {"kid": "rs256"}}), bad),
-        ("RSA that says EdDSA", json!({"key": "rs256", "header": {"alg": "EdDSA", "kid": "eddsa"}}), bad),
+        (
+            "wrong curve",
+            json!({"key": "es384", "header": {"alg": "ES256", "kid": "es256"}}),
+            bad,
+        ),
+        (
+            "curve of another key",
+            json!({"key": "es256", "header": {"alg": "ES384", "kid": "es384"}}),
+            bad,
+        ),
+        (
+            "public key as a secret",
+            json!({"key": "hs256", "header": {"kid": "rs256"}}),
+            bad,
+        ),
+        (
+            "RSA that says EdDSA",
+            json!({"key": "rs256", "header": {"alg": "EdDSA", "kid": "eddsa"}}),
+            bad,
+        ),
         ("key id of another kind", header(json!({"kid": "rs256"})), bad),
         ("unknown key id", header(json!({"kid": "nobody"})), bad),
         ("key id as a number", header(json!({"kid": 7})), open),
-        ("critical header", header(json!({"crit": ["b64"], "b64": false})), open),
+        (
+            "critical header",
+            header(json!({"crit": ["b64"], "b64": false})),
+            open,
+        ),
         ("two parts", spoil("two parts"), bad),
         ("four parts", spoil("four parts"), bad),
         ("truncated signature", spoil("truncated"), bad),
@@ -82,8 +162,16 @@ fn tokens() -> Vec<Token> {
         ("issuer twice", payload(&twice()), open),
         ("nested deeply", payload(&nested(200)), open),
         ("nested very deeply", payload(&nested(3000)), open),
-        ("long", claims(json!({"sub": "alice", "more": "x".repeat(16 << 10)})), good),
-        ("not of ASCII", claims(json!({"sub": "älice", "name": "\u{1F512}"})), good),
+        (
+            "long",
+            claims(json!({"sub": "alice", "more": "x".repeat(16 << 10)})),
+            good,
+        ),
+        (
+            "not of ASCII",
+            claims(json!({"sub": "älice", "name": "\u{1F512}"})),
+            good,
+        ),
     ]
 }
 
@@ -129,18 +217,49 @@ pub(super) fn cases() -> Vec<Case> {
     let alice = policy(&json!([{"when": [{"key": "request.auth.claims[sub]", "values": ["alice"]}]}]));
     vec![
         case("an ordinary rule", vec![rules(&json!([ordinary]))], true),
-        case("with audiences", vec![rules(&json!([with(json!({"audiences": ["one", "https://two.example"]}))]))], false),
+        case(
+            "with audiences",
+            vec![rules(&json!([with(
+                json!({"audiences": ["one", "https://two.example"]})
+            )]))],
+            false,
+        ),
         case("claims go on", vec![rules(&json!([with(kept)]))], false),
-        case("a token is demanded", vec![rules(&json!([ordinary])), everybody], false),
-        case("keys without names", vec![rules(&json!([with(json!({"jwks": "$JWKS(-es256: -rs256:)"}))]))], false),
-        case("keys of other algorithms", vec![rules(&json!([with(json!({"jwks": "$JWKS(es256:ES384 rs256:RS512 eddsa:ES256 hs256)"}))]))], false),
-        case("two issuers", vec![rules(&json!([ordinary, {"issuer": "https://other.example", "jwks": "$JWKS(stranger es256)"}])), alice], false),
+        case(
+            "a token is demanded",
+            vec![rules(&json!([ordinary])), everybody],
+            false,
+        ),
+        case(
+            "keys without names",
+            vec![rules(&json!([with(json!({"jwks": "$JWKS(-es256: -rs256:)"}))]))],
+            false,
+        ),
+        case(
+            "keys of other algorithms",
+            vec![rules(&json!([with(
+                json!({"jwks": "$JWKS(es256:ES384 rs256:RS512 eddsa:ES256 hs256)"})
+            )]))],
+            false,
+        ),
+        case(
+            "two issuers",
+            vec![
+                rules(
+                    &json!([ordinary, {"issuer": "https://other.example", "jwks": "$JWKS(stranger es256)"}]),
+                ),
+                alice,
+            ],
+            false,
+        ),
     ]
 }
 
 fn case(name: &str, apply: Vec<Value>, ordinary: bool) -> Case {
     let calls = tokens().into_iter().map(|(_, recipe, taken)| {
-        let status = taken.filter(|_| ordinary).map(|taken| if taken { 200 } else { 401 });
+        let status = taken
+            .filter(|_| ordinary)
+            .map(|taken| if taken { 200 } else { 401 });
         with_header("authorization", &format!("Bearer $TOKEN({recipe})"), status)
     });
     Case {
@@ -153,8 +272,17 @@ fn case(name: &str, apply: Vec<Value>, ordinary: bool) -> Case {
 
 /// What stands where a token should be.
 fn without_token() -> impl Iterator<Item = Call> {
-    ["Bearer", "Bearer ", "bearer $TOKEN({})", "Basic YWxpY2U6c2VjcmV0", "Bearer  $TOKEN({})", "Bearer $TOKEN({}) ",
-        "Bearer a.b.c", "Bearer ..", "$TOKEN({})"]
+    [
+        "Bearer",
+        "Bearer ",
+        "bearer $TOKEN({})",
+        "Basic YWxpY2U6c2VjcmV0",
+        "Bearer  $TOKEN({})",
+        "Bearer $TOKEN({}) ",
+        "Bearer a.b.c",
+        "Bearer ..",
+        "$TOKEN({})",
+    ]
     .into_iter()
     .map(|value| with_header("authorization", value, None))
 }

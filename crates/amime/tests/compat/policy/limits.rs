@@ -88,7 +88,10 @@ fn calls(passing: Option<usize>, status: &str) -> Vec<Call> {
     const TIMES: usize = 8;
     let many = |tenant: &str| {
         let passed = passing.unwrap_or(TIMES).min(TIMES);
-        let counts = [("guarded".to_owned(), passed), (status.to_owned(), TIMES - passed)];
+        let counts = [
+            ("guarded".to_owned(), passed),
+            (status.to_owned(), TIMES - passed),
+        ];
         Call {
             repeat: Some(TIMES),
             sequence: true,
@@ -99,7 +102,14 @@ fn calls(passing: Option<usize>, status: &str) -> Vec<Call> {
             ..call(tenant)
         }
     };
-    vec![many("t1"), call("t1"), Call { http: Some(json!(2)), ..call("t1") }]
+    vec![
+        many("t1"),
+        call("t1"),
+        Call {
+            http: Some(json!(2)),
+            ..call("t1")
+        },
+    ]
 }
 
 fn call(tenant: &str) -> Call {

@@ -54,14 +54,20 @@ pub(crate) fn jobs(seed: u64, wanted: &str) -> Vec<Job> {
     let words: Vec<&str> = wanted.split(',').filter(|word| !word.is_empty()).collect();
     let is_wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     // The long ones first: what is short fills the end.
-    let mut jobs: Vec<Job> = table::of_folder("policy", wanted).into_iter().map(Job::Cases).collect();
+    let mut jobs: Vec<Job> = table::of_folder("policy", wanted)
+        .into_iter()
+        .map(Job::Cases)
+        .collect();
     let kinds = [
         ("jwt", jwt::cases()),
         ("ext_authz", external::cases()),
         ("rate_limit", limits::cases(seed)),
     ];
     for (kind, cases) in kinds {
-        for case in cases.into_iter().filter(|case| is_wanted(kind) || is_wanted(&case.name)) {
+        for case in cases
+            .into_iter()
+            .filter(|case| is_wanted(kind) || is_wanted(&case.name))
+        {
             jobs.push(Job::Cases(Feature {
                 name: kind.to_owned(),
                 cases: vec![case],
@@ -77,7 +83,9 @@ pub(crate) fn jobs(seed: u64, wanted: &str) -> Vec<Job> {
 fn round(seed: u64, number: u64) -> Round {
     let mut random = StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(number));
     let policies = authorization::policies(&mut random);
-    let requests = (0..REQUESTS).map(|_| request::near_to(&mut random, &policies)).collect();
+    let requests = (0..REQUESTS)
+        .map(|_| request::near_to(&mut random, &policies))
+        .collect();
     Round {
         place: format!("policy grid {number} of seed {seed}"),
         policies,
@@ -139,12 +147,16 @@ async fn of_cases(world: &mut World, feature: &Feature, differences: &[Differenc
             outcome.count(&looked.answers);
             if outcome.report.take(&place, call, &looked, differences) {
                 let shown = shrink::shown(world, &case.apply, call);
-                outcome.report.fail(&format!("{place}\n{}{shown}", looked.verdict));
+                outcome
+                    .report
+                    .fail(&format!("{place}\n{}{shown}", looked.verdict));
             }
         }
     }
     if let Err(problem) = world.change(&present, &[]).await {
-        outcome.report.fail(&format!("{}: after it, {problem}", feature.name));
+        outcome
+            .report
+            .fail(&format!("{}: after it, {problem}", feature.name));
     }
 }
 
@@ -153,7 +165,9 @@ async fn of_round(world: &mut World, round: &Round, differences: &[Difference], 
     if let Some(problem) = tries.problem() {
         outcome.report.missed(round.requests.len());
         let shown = shrink::as_yaml(world, &objects(&round.policies));
-        outcome.report.fail(&format!("{}\n  {problem}\n{shown}", round.place));
+        outcome
+            .report
+            .fail(&format!("{}\n  {problem}\n{shown}", round.place));
         return;
     }
     let mut shrunk = 0;
@@ -171,11 +185,15 @@ async fn of_round(world: &mut World, round: &Round, differences: &[Difference], 
                 (round.policies.clone(), request.clone())
             };
             let shown = shrink::shown(world, &objects(&policies), &expected(&policies, &request));
-            outcome.report.fail(&format!("{}\n{}{shown}", round.place, looked.verdict));
+            outcome
+                .report
+                .fail(&format!("{}\n{}{shown}", round.place, looked.verdict));
         }
     }
     if let Err(problem) = tries.end(world).await {
-        outcome.report.fail(&format!("{}: after it, {problem}", round.place));
+        outcome
+            .report
+            .fail(&format!("{}: after it, {problem}", round.place));
     }
 }
 
@@ -289,7 +307,10 @@ impl fmt::Display for Whole {
 fn one_round_alone_is_the_same_as_among_all() {
     let names = |wanted: &str| -> Vec<String> {
         let rounds = jobs(5, wanted).into_iter().filter_map(|job| match job {
-            Job::Round(round) => Some(format!("{} {:?} {:?}", round.place, round.policies, round.requests)),
+            Job::Round(round) => Some(format!(
+                "{} {:?} {:?}",
+                round.place, round.policies, round.requests
+            )),
             Job::Cases(_) => None,
         });
         rounds.collect()

@@ -39,14 +39,19 @@ pub(super) fn passes(policies: &[Value], request: &Facts) -> Option<bool> {
     let matched = |policies: &[&Value]| any(policies.iter().map(|policy| matches(policy, request)));
     let denied = matched(&of("DENY"));
     let allowing = of("ALLOW");
-    let allowed = if allowing.is_empty() { Some(true) } else { matched(&allowing) };
+    let allowed = if allowing.is_empty() {
+        Some(true)
+    } else {
+        matched(&allowing)
+    };
     both([not(denied), allowed].into_iter())
 }
 
 fn concerns(policy: &Value) -> bool {
     let namespace = policy["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE);
     let labels = policy["spec"]["selector"]["matchLabels"].as_object();
-    let selected = labels.is_none_or(|labels| labels.iter().all(|(name, value)| name == "app" && value == APP));
+    let selected =
+        labels.is_none_or(|labels| labels.iter().all(|(name, value)| name == "app" && value == APP));
     (namespace == NAMESPACE || namespace == ROOT) && selected
 }
 
@@ -56,7 +61,9 @@ fn matches(policy: &Value, request: &Facts) -> Option<bool> {
         let to = listed(&rule["to"], |item| operation(&item["operation"], request));
         let when = both(items(&rule["when"]).iter().map(|condition| {
             let key = condition["key"].as_str().unwrap_or_default();
-            with_negation(condition, "values", "notValues", |value| attribute(key, value, request))
+            with_negation(condition, "values", "notValues", |value| {
+                attribute(key, value, request)
+            })
         }));
         both([from, to, when].into_iter())
     }))
@@ -82,7 +89,11 @@ fn source(source: &Value, request: &Facts) -> Option<bool> {
             field("trustDomains", "notTrustDomains", "source.trustDomain"),
             field("ipBlocks", "notIpBlocks", "source.ip"),
             field("remoteIpBlocks", "notRemoteIpBlocks", "remote.ip"),
-            field("requestPrincipals", "notRequestPrincipals", "request.auth.principal"),
+            field(
+                "requestPrincipals",
+                "notRequestPrincipals",
+                "request.auth.principal",
+            ),
         ]
         .into_iter(),
     )
@@ -97,9 +108,13 @@ fn operation(operation: &Value, request: &Facts) -> Option<bool> {
             field("hosts", "notHosts", &|value| {
                 Some(fits(&value.to_lowercase(), &request.host.to_lowercase()))
             }),
-            field("methods", "notMethods", &|value| Some(fits(value, &request.method))),
+            field("methods", "notMethods", &|value| {
+                Some(fits(value, &request.method))
+            }),
             field("paths", "notPaths", &|value| path(value, &request.path)),
-            field("ports", "notPorts", &|value| Some(value == request.port.to_string())),
+            field("ports", "notPorts", &|value| {
+                Some(value == request.port.to_string())
+            }),
         ]
         .into_iter(),
     )
@@ -118,8 +133,11 @@ fn with_negation(
 }
 
 fn attribute(key: &str, value: &str, request: &Facts) -> Option<bool> {
-    let Facts { namespace, claims, .. } = request;
-    let of_peer = |text: &dyn Fn(&str) -> String| Some(namespace.is_some_and(|name| fits(value, &text(name))));
+    let Facts {
+        namespace, claims, ..
+    } = request;
+    let of_peer =
+        |text: &dyn Fn(&str) -> String| Some(namespace.is_some_and(|name| fits(value, &text(name))));
     let claim = |name: &str| claims.as_ref().map(|claims| &claims[name]);
     match key {
         "source.principal" => of_peer(&|name| format!("cluster.local/ns/{name}/sa/default")),
@@ -160,7 +178,10 @@ fn attribute(key: &str, value: &str, request: &Facts) -> Option<bool> {
 fn has(found: &Value, pattern: &str) -> bool {
     match found {
         Value::String(text) => fits(pattern, text),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).any(|text| fits(pattern, text)),
+        Value::Array(items) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .any(|text| fits(pattern, text)),
         _ => false,
     }
 }
@@ -176,7 +197,10 @@ fn peer_address(block: &str, request: &Facts) -> Option<bool> {
 }
 
 fn remote_address(block: &str, request: &Facts) -> Option<bool> {
-    let mut told = request.headers.iter().filter(|(name, _)| *name == "x-forwarded-for");
+    let mut told = request
+        .headers
+        .iter()
+        .filter(|(name, _)| *name == "x-forwarded-for");
     let address = match (told.next(), told.next()) {
         (None, _) => return peer_address(block, request),
         (Some((_, text)), None) => text.parse::<IpAddr>().ok()?,
@@ -272,13 +296,19 @@ mod tests {
     #[test]
     fn deny_goes_before_allow_and_without_allow_everything_passes() {
         let deny = policy("DENY", &json!([{"to": [{"operation": {"paths": ["/a"]}}]}]));
-        let allow = policy("ALLOW", &json!([{"to": [{"operation": {"paths": ["/a", "/b*"]}}]}]));
+        let allow = policy(
+            "ALLOW",
+            &json!([{"to": [{"operation": {"paths": ["/a", "/b*"]}}]}]),
+        );
         assert_eq!(passes(&[], &facts("/a")), Some(true));
         assert_eq!(passes(&[deny.clone(), allow.clone()], &facts("/a")), Some(false));
         assert_eq!(passes(&[deny.clone(), allow.clone()], &facts("/bc")), Some(true));
         assert_eq!(passes(&[allow], &facts("/c")), Some(false));
         assert_eq!(passes(&[deny], &facts("/c")), Some(true));
-        assert_eq!(passes(&[policy("ALLOW", &Value::Null)], &facts("/c")), Some(false));
+        assert_eq!(
+            passes(&[policy("ALLOW", &Value::Null)], &facts("/c")),
+            Some(false)
+        );
         assert_eq!(passes(&[policy("ALLOW", &json!([{}]))], &facts("/c")), Some(true));
         assert_eq!(passes(&[policy("AUDIT", &json!([{}]))], &facts("/c")), Some(true));
     }
@@ -287,7 +317,10 @@ mod tests {
     fn a_negation_takes_what_is_not_there_and_what_is_unknown_leaves_it_open() {
         let rules = json!([{"from": [{"source": {"notPrincipals": ["*"]}}]}]);
         let plain = facts("/");
-        let peer = Facts { namespace: Some("shop"), ..facts("/") };
+        let peer = Facts {
+            namespace: Some("shop"),
+            ..facts("/")
+        };
         assert_eq!(passes(&[policy("DENY", &rules)], &plain), Some(false));
         assert_eq!(passes(&[policy("DENY", &rules)], &peer), Some(true));
         let paths = policy("DENY", &json!([{"to": [{"operation": {"paths": ["/a"]}}]}]));

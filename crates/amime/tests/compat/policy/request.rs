@@ -47,7 +47,11 @@ pub(super) fn near_to(random: &mut StdRng, policies: &[Value]) -> Request {
         let host = any_of(random, &values(policies, "hosts"), HOSTS);
         // What comes near may be no host at all.
         let host = host.replace(['/', ' '], "");
-        if host.starts_with(':') || host.is_empty() { "guarded".to_owned() } else { host }
+        if host.starts_with(':') || host.is_empty() {
+            "guarded".to_owned()
+        } else {
+            host
+        }
     } else {
         format!("{}:{port}", one(random, names(from)))
     };
@@ -57,12 +61,25 @@ pub(super) fn near_to(random: &mut StdRng, policies: &[Value]) -> Request {
         headers.push(("x-team", any_of(random, &words, TEAM_VALUES)));
     }
     if chance(random, 25) {
-        let address = one(random, &["192.0.2.7", "192.0.2.200", "198.51.100.1", "192.0.2.7, 198.51.100.1", "nobody"]);
+        let address = one(
+            random,
+            &[
+                "192.0.2.7",
+                "192.0.2.200",
+                "198.51.100.1",
+                "192.0.2.7, 198.51.100.1",
+                "nobody",
+            ],
+        );
         headers.push(("x-forwarded-for", address.to_owned()));
     }
     let claims = (reads_tokens(policies) && chance(random, 75)).then(|| claims(random));
     let method = any_of(random, &values(policies, "methods"), METHODS).to_uppercase();
-    let method = if METHODS_OF_HTTP.contains(&method.as_str()) { method } else { "PUT".to_owned() };
+    let method = if METHODS_OF_HTTP.contains(&method.as_str()) {
+        method
+    } else {
+        "PUT".to_owned()
+    };
     Request {
         from,
         port,
@@ -139,11 +156,16 @@ impl Request {
         let mut headers = Map::from_iter([("host".to_owned(), json!(self.host))]);
         for (name, value) in &self.headers {
             let all = headers.entry((*name).to_owned()).or_insert_with(|| json!([]));
-            all.as_array_mut().expect("the host stands once").push(json!(value));
+            all.as_array_mut()
+                .expect("the host stands once")
+                .push(json!(value));
         }
         if let Some(claims) = &self.claims {
             let recipe = json!({"claims": claims});
-            headers.insert("authorization".to_owned(), json!(format!("Bearer $TOKEN({recipe})")));
+            headers.insert(
+                "authorization".to_owned(),
+                json!(format!("Bearer $TOKEN({recipe})")),
+            );
         }
         let dialled = match self.from {
             "far" => "guarded.shop",

@@ -112,7 +112,9 @@ fn smaller(policies: &[Value]) -> Vec<Vec<Value>> {
 fn collect(value: &Value, place: &str, places: &mut Vec<String>) {
     let mut below = Vec::new();
     match value {
-        Value::Array(items) => below.extend(items.iter().enumerate().map(|(at, item)| (at.to_string(), item))),
+        Value::Array(items) => {
+            below.extend(items.iter().enumerate().map(|(at, item)| (at.to_string(), item)))
+        }
         Value::Object(fields) => below.extend(fields.iter().map(|(name, field)| (name.clone(), field))),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
@@ -138,7 +140,11 @@ fn remove(object: &mut Value, place: &str) -> bool {
 
 /// Objects and the command of a call.
 pub(super) fn shown(world: &World, objects_of_case: &[Value], call: &Call) -> String {
-    format!("{}{}\n", as_yaml(world, objects_of_case), command(&call.with_tokens()))
+    format!(
+        "{}{}\n",
+        as_yaml(world, objects_of_case),
+        command(&call.with_tokens())
+    )
 }
 
 /// For `kubectl apply -f -`.
@@ -157,6 +163,13 @@ pub(super) fn as_yaml(world: &World, all: &[Value]) -> String {
 fn command(call: &Call) -> String {
     let (verb, target) = call.what();
     let from = call.from.as_deref().unwrap_or("shop");
+    if matches!(verb, "tcp" | "tls" | "raw" | "grpc" | "websocket" | "CONNECT") {
+        return format!(
+            "# from {from}, which curl does not do:\n# {} {:?}",
+            call.line(),
+            call.send
+        );
+    }
     let mut words = format!("# from {from}:\ncurl -v --path-as-is");
     match call.http.as_ref().map(ToString::to_string).as_deref() {
         Some("2") => words.push_str(" --http2-prior-knowledge"),
@@ -174,7 +187,11 @@ fn command(call: &Call) -> String {
         };
         for value in values {
             // A semicolon is how curl is told of an empty value.
-            let field = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
+            let field = if value.is_empty() {
+                format!("{name};")
+            } else {
+                format!("{name}: {value}")
+            };
             words.push_str(&format!(" -H {}", quoted(&field)));
         }
     }
@@ -196,15 +213,22 @@ mod tests {
 
     #[test]
     fn a_policy_becomes_smaller_by_one_thing_at_a_time() {
-        let policy = json!({"spec": {"selector": {}, "rules": [{"to": [{"operation": {"paths": ["/a", "/b"]}}]}]}});
+        let policy =
+            json!({"spec": {"selector": {}, "rules": [{"to": [{"operation": {"paths": ["/a", "/b"]}}]}]}});
         let all = smaller(&[policy]);
-        let rules: Vec<&Value> = all.iter().filter_map(|set| Some(&set.first()?["spec"]["rules"])).collect();
+        let rules: Vec<&Value> = all
+            .iter()
+            .filter_map(|set| Some(&set.first()?["spec"]["rules"]))
+            .collect();
         assert!(rules.contains(&&json!([{"to": [{"operation": {"paths": ["/b"]}}]}])));
         assert!(rules.contains(&&json!([{"to": [{"operation": {}}]}])));
         assert!(rules.contains(&&json!([{"to": []}])));
         assert!(rules.contains(&&json!([])));
         assert!(all.contains(&Vec::new()));
-        assert!(all.iter().any(|set| set.first().is_some_and(|one| one["spec"].get("selector").is_none())));
+        assert!(all.iter().any(|set| {
+            set.first()
+                .is_some_and(|one| one["spec"].get("selector").is_none())
+        }));
     }
 
     #[test]

@@ -210,7 +210,8 @@ fn field((name, value): &(String, String), append: bool) -> Field {
 
 fn fields(wish: &Wish) -> Vec<Field> {
     let set = wish.set.iter().map(|pair| field(pair, false));
-    set.chain(wish.append.iter().map(|pair| field(pair, true))).collect()
+    set.chain(wish.append.iter().map(|pair| field(pair, true)))
+        .collect()
 }
 
 pub(super) fn allowed(wish: &Wish) -> Bytes {

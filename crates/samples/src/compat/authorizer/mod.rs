@@ -69,7 +69,11 @@ async fn decide(request: Request<Incoming>) -> Result<Response<Body>, std::io::E
         };
         return Ok(in_grpc(message));
     }
-    let wish = Wish::of(head.headers.get("x-authorize").and_then(|value| value.to_str().ok()));
+    let wish = Wish::of(
+        head.headers
+            .get("x-authorize")
+            .and_then(|value| value.to_str().ok()),
+    );
     let verdict = reached(&wish).await?;
     let told = json!({
         "method": head.method.as_str(), "target": head.uri.to_string(),
@@ -81,7 +85,8 @@ async fn decide(request: Request<Incoming>) -> Result<Response<Body>, std::io::E
 /// What is decided, in the time that was asked for; an error ends the connection.
 async fn reached(wish: &Wish) -> Result<Verdict, std::io::Error> {
     tokio::time::sleep(wish.wait).await;
-    wish.verdict.ok_or_else(|| std::io::Error::other("reset as asked"))
+    wish.verdict
+        .ok_or_else(|| std::io::Error::other("reset as asked"))
 }
 
 fn in_http(wish: &Wish, verdict: Verdict, told: &Value) -> Response<Body> {
@@ -133,7 +138,11 @@ fn steady<T: Into<Value>>(fields: impl IntoIterator<Item = (String, T)>) -> Valu
         "traceparent",
     ];
     let kept = fields.into_iter().map(|(name, value)| {
-        let value = if OF_THE_MOMENT.contains(&name.as_str()) { "<there>".into() } else { value.into() };
+        let value = if OF_THE_MOMENT.contains(&name.as_str()) {
+            "<there>".into()
+        } else {
+            value.into()
+        };
         (name, value)
     });
     // By name: the order of a map is none.

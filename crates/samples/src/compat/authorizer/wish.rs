@@ -82,7 +82,9 @@ mod tests {
 
     #[test]
     fn words_say_what_is_to_be_done() {
-        let wish = Wish::of(Some("allow x-user=a=b append:x-many=c remove:x-d answer:x-e=f wait=20ms"));
+        let wish = Wish::of(Some(
+            "allow x-user=a=b append:x-many=c remove:x-d answer:x-e=f wait=20ms",
+        ));
         assert_eq!(wish.verdict, Some(Verdict::Allow));
         assert_eq!(wish.set, [("x-user".to_owned(), "a=b".to_owned())]);
         assert_eq!(wish.append, [("x-many".to_owned(), "c".to_owned())]);
@@ -90,7 +92,10 @@ mod tests {
         assert_eq!(wish.answer, [("x-e".to_owned(), "f".to_owned())]);
         assert_eq!(wish.wait, Duration::from_millis(20));
         let wish = Wish::of(Some("deny status=401 body="));
-        assert_eq!((wish.verdict, wish.status, wish.body.as_str()), (Some(Verdict::Deny), 401, ""));
+        assert_eq!(
+            (wish.verdict, wish.status, wish.body.as_str()),
+            (Some(Verdict::Deny), 401, "")
+        );
         assert_eq!(Wish::of(None).verdict, Some(Verdict::Deny));
         assert_eq!(Wish::of(Some("reset")).verdict, None);
     }
