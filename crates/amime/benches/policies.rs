@@ -134,7 +134,7 @@ fn pod(name: &str, policies: &str) -> Value {
 /// What an application of many teams has: each a policy for its paths. Every twentieth is for the paths of the load, and
 /// demands the header of its team.
 fn policy(number: usize) -> Value {
-    let is_possible = number % (POLICIES / POSSIBLE) == 0;
+    let is_possible = number.is_multiple_of(POLICIES / POSSIBLE);
     let operation = if is_possible {
         json!({"paths": ["/orders/*"], "methods": ["GET", "POST"]})
     } else {
