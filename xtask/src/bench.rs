@@ -7,6 +7,14 @@ use crate::command::cargo;
 /// A measurement and what it measures. Each is a target of package `amime` with the same name.
 const SCENARIOS: &[(&str, &str)] = &[
     (
+        "handshakes",
+        "TLS handshakes with client certificates, full and resumed, against Envoy (ENVOY says where it is)",
+    ),
+    (
+        "policies",
+        "CPU time that 1,000 authorization policies add to a request, against Envoy (as root; ENVOY says where it is)",
+    ),
+    (
         "propagation",
         "from the write of a VirtualService until 20 sidecars route by it: median and p99",
     ),

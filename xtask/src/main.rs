@@ -38,6 +38,9 @@ enum Command {
         /// Build as who you are, run as an ordinary user: `unit`, `demo`, suites, or all that need no root
         #[arg(long)]
         as_user: bool,
+        /// What suite policy makes its random policies and requests from [default: 1]
+        #[arg(long, conflicts_with = "as_user")]
+        seed: Option<u64>,
     },
     /// Rewrites golden files and shows what changed
     Bless {
@@ -50,7 +53,7 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Long runs with faults thrown in: crash
+    /// Long runs with faults thrown in: crash, churn, rollout, migration, rotation
     Soak {
         /// Which one (`list` prints them)
         name: Option<String>,
@@ -65,7 +68,7 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         minutes: u64,
     },
-    /// Measurements that are claims: propagation, up
+    /// Measurements that are claims: propagation, up, policies, handshakes
     Bench {
         /// Which one (`list` prints them)
         scenario: Option<String>,
@@ -76,8 +79,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check => check::run(),
         Command::Tidy => tidy::run(),
-        Command::Test { names, as_user: true } => as_user::test(&names),
-        Command::Test { names, .. } => suites::test(&names),
+        Command::Test {
+            names, as_user: true, ..
+        } => as_user::test(&names),
+        Command::Test { names, seed, .. } => suites::test(&names, seed),
         Command::Bless { feature } => suites::bless(feature.as_deref()),
         Command::Gen { check } => r#gen::run(check),
         Command::Soak { name } => soak::run(name.as_deref()),

@@ -16,8 +16,16 @@ const SOAKS: &[(&str, &str)] = &[
         "kill -9 of launcher or node in 1,000 writes, 20 times: no acknowledged write is lost",
     ),
     (
+        "migration",
+        "PERMISSIVE to STRICT and back, 5 times under 200 requests/s: none of an injected client fails",
+    ),
+    (
         "rollout",
         "30 rolling restarts of a backend that ends at once, under 500 requests/s: none fails",
+    ),
+    (
+        "rotation",
+        "certificates every 10 s and a new root, under 200 requests/s and 50 gRPC streams: none fails or breaks",
     ),
 ];
 

@@ -12,7 +12,7 @@ pub(crate) struct Suite {
     about: &'static str,
     pub(crate) package: &'static str,
     pub(crate) target: &'static str,
-    /// The one test of the target that belongs to it; empty for all.
+    /// The tests of the target that belong to it, by the beginnings of their names; empty for all.
     pub(crate) only: &'static str,
     needs: &'static [Need],
 }
@@ -93,7 +93,7 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "a table of calls through our proxy and through stock Envoy: same resources, same outcomes",
         package: "amime",
         target: "compat",
-        only: "every_call_of_the_table",
+        only: "every_call_of_the_table shares::",
         needs: &[
             Need::Root("because Envoy runs as a user of its own"),
             Need::ProgramOrVariable("envoy", "ENVOY"),
@@ -104,7 +104,18 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "each field that the table covers, deleted: a call ends otherwise",
         package: "amime",
         target: "compat",
-        only: "every_covered_field",
+        only: "every_covered_field support::",
+        needs: &[
+            Need::Root("because Envoy runs as a user of its own"),
+            Need::ProgramOrVariable("envoy", "ENVOY"),
+        ],
+    },
+    Suite {
+        name: POLICY,
+        about: "decisions about requests through our proxy and through stock Envoy: random policies, tokens, edges",
+        package: "amime",
+        target: "compat",
+        only: "every_decision policy:: tokens::",
         needs: &[
             Need::Root("because Envoy runs as a user of its own"),
             Need::ProgramOrVariable("envoy", "ENVOY"),
@@ -129,17 +140,22 @@ pub(crate) const SUITES: &[Suite] = &[
 /// The suites that take names of features after their own.
 const COMPAT: &str = "compat";
 const SUPPORT: &str = "support";
+const POLICY: &str = "policy";
 
-/// `cargo xtask test [NAME...]`.
-pub(crate) fn test(names: &[String]) -> Result<()> {
+/// `cargo xtask test [NAME...] [--seed N]`.
+pub(crate) fn test(names: &[String], seed: Option<u64>) -> Result<()> {
+    let first = names.first().map(String::as_str);
+    if seed.is_some() && first != Some(POLICY) {
+        bail!("only suite {POLICY} has a seed");
+    }
     if names.is_empty() {
         return cargo(&["test", "--workspace"]);
     }
-    if let Some((name @ (COMPAT | SUPPORT), features)) =
+    if let Some((name @ (COMPAT | SUPPORT | POLICY), features)) =
         names.split_first().map(|(name, rest)| (name.as_str(), rest))
         && !features.iter().any(|name| is_suite(name))
     {
-        return of_table(name, features);
+        return of_table(name, features, seed);
     }
     for name in names {
         match SUITES.iter().find(|suite| suite.name == name) {
@@ -156,11 +172,12 @@ fn is_suite(name: &str) -> bool {
 }
 
 /// The table of calls, or the files and cases of it whose names contain one of these words.
-fn of_table(name: &str, features: &[String]) -> Result<()> {
+fn of_table(name: &str, features: &[String], seed: Option<u64>) -> Result<()> {
     let suite = SUITES.iter().find(|suite| suite.name == name);
+    let seed = seed.unwrap_or(1).to_string();
     run_with(
         suite.expect("it is listed"),
-        &[("AMIME_COMPAT", &features.join(","))],
+        &[("AMIME_COMPAT", &features.join(",")), ("AMIME_SEED", &seed)],
     )
 }
 
@@ -198,17 +215,9 @@ fn run_with(suite: &Suite, variables: &[(&str, &str)]) -> Result<()> {
         bail!("suite {} needs root, {why}", suite.name);
     }
     suite.check_programs()?;
-    let arguments = [
-        "test",
-        "-p",
-        suite.package,
-        "--test",
-        suite.target,
-        "--",
-        suite.only,
-        "--test-threads=1",
-        "--nocapture",
-    ];
+    let mut arguments = vec!["test", "-p", suite.package, "--test", suite.target, "--"];
+    arguments.extend(suite.only.split(' ').filter(|word| !word.is_empty()));
+    arguments.extend(["--test-threads=1", "--nocapture"]);
     cargo_with(&arguments, variables)
 }
 

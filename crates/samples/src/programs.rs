@@ -212,6 +212,11 @@ pub const PROGRAMS: &[Program] = &[
         run: echo_basic::run,
     },
     Program {
+        name: "compat-authorizer",
+        images: &[Image::new("compat-authorizer")],
+        run: compat::authorizer,
+    },
+    Program {
         name: "compat-backend",
         images: &[Image::new("compat-backend")],
         run: compat::backend,

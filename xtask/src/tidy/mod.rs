@@ -1,7 +1,8 @@
-//! The architecture test: crate edges, sizes, opening comments, names, lock file.
+//! The architecture test: crate edges, sizes, opening comments, names, lock file, tests that documents name.
 //!
 //! Prints the shape of the project, then every problem; fails when there is one.
 
+mod claims;
 mod crates;
 mod source;
 
@@ -59,6 +60,7 @@ pub(crate) fn run() -> Result<()> {
             "Cargo.lock: {packages} packages, the budget is {LOCK_BUDGET}"
         ));
     }
+    problems.extend(claims::problems()?);
     if problems.is_empty() {
         println!("tidy: nothing to complain about");
         return Ok(());

@@ -78,8 +78,13 @@ pub(crate) fn apply(local: &Local, objects: &[Value]) {
 
 /// What a container has told so far.
 pub(crate) fn told(local: &Local, container: &str) -> Told {
+    read(&log(local, container))
+}
+
+/// The lines of a load.
+pub(crate) fn read(log: &str) -> Told {
     let mut told = Told::default();
-    for line in log(local, container).lines() {
+    for line in log.lines() {
         let Ok(line) = serde_json::from_str::<Value>(line) else {
             continue;
         };

@@ -47,6 +47,11 @@ impl Server {
         Ok(Self { process, log })
     }
 
+    #[allow(dead_code, reason = "measurements ask for it")]
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn wait_ready(&mut self, places: &Places) -> Result<(), String> {
         let address = format!("127.0.0.1:{}", places.get("PORT_ADMIN"));
         let end = Instant::now() + PATIENCE;

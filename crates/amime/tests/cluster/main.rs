@@ -8,6 +8,7 @@ mod article;
 mod bad_input;
 mod images;
 mod life;
+mod mtls;
 mod nodes;
 mod services;
 mod user;

@@ -45,6 +45,11 @@ impl Difference {
         self.concerns(place) && fields.iter().all(|field| named(field))
     }
 
+    /// Whether it is one of suite `policy`, whose places begin with that word.
+    pub(crate) fn is_of_policies(&self) -> bool {
+        self.r#where.iter().all(|begin| begin.starts_with("policy "))
+    }
+
     pub(crate) fn concerns(&self, place: &str) -> bool {
         self.r#where.iter().any(|begin| place.starts_with(begin.as_str()))
     }

@@ -13,6 +13,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::policy;
 use crate::world::Side;
 
 /// A proxy writes its lines down this soon; a machine that is busy needs more.
@@ -52,9 +53,9 @@ const FIELDS: [(&str, &str); 22] = [
 /// Addresses whose ports the system chooses.
 const OF_CONNECTIONS: [&str; 2] = ["downstream_remote_address", "upstream_local_address"];
 
-/// Providers that policies may ask. The backends do as they are told: by the path of the request, or by a header that
+/// Providers that policies of the table may ask. The backends do as they are told: by the path of the request, or by a header that
 /// the provider adds.
-fn providers() -> Value {
+fn providers() -> Vec<Value> {
     let other = |settings: Value| {
         let mut provider = json!({"service": "other.shop.svc.cluster.local", "port": 9090, "timeout": "2s"});
         if let (Some(provider), Value::Object(settings)) = (provider.as_object_mut(), settings) {
@@ -117,7 +118,7 @@ fn providers() -> Value {
     providers.into_iter().map(|(_, provider)| provider).collect()
 }
 
-/// Has proxies log, and gives policies somebody to ask.
+/// Has proxies log, and gives policies somebody to ask: those of the table, and those of the suite `policy`.
 pub(crate) async fn switch_on(client: &Client) {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "istio-system");
     let map = maps.get("istio").await.unwrap();
@@ -129,11 +130,12 @@ pub(crate) async fn switch_on(client: &Client) {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect();
+    let mut asked = providers();
+    asked.extend(policy::providers());
     let mesh = format!(
-        "{mesh}\naccessLogFile: /dev/stdout\naccessLogEncoding: JSON\naccessLogFormat: {}\n\
-            extensionProviders: {}\n",
+        "{mesh}\naccessLogFile: /dev/stdout\naccessLogEncoding: JSON\naccessLogFormat: {}\nextensionProviders: {}\n",
         json!(format.to_string()),
-        providers()
+        json!(asked)
     );
     let change = Patch::Merge(json!({"data": {"mesh": mesh}}));
     maps.patch("istio", &PatchParams::default(), &change)
@@ -207,13 +209,11 @@ impl Logs {
         let begun = Instant::now();
         loop {
             let [one, other] = [0, 1].map(|index| self.of(Side::BOTH[index], &marks[index]));
-            let writers = |fields: &BTreeMap<String, String>| {
-                fields
-                    .keys()
-                    .filter(|name| name.ends_with(".response_flags"))
-                    .count()
+            let writers = |fields: &BTreeMap<String, String>| -> Vec<String> {
+                let flags = fields.keys().filter(|name| name.ends_with(".response_flags"));
+                flags.cloned().collect()
             };
-            let enough = writers(&one) > 0 && writers(&one) == writers(&other);
+            let enough = !writers(&one).is_empty() && writers(&one) == writers(&other);
             if enough || begun.elapsed() > WRITTEN {
                 return [one, other];
             }

@@ -20,10 +20,13 @@ mod differences;
 mod harness;
 mod logs;
 mod outcome;
+mod policy;
 mod run;
 mod shares;
 mod support;
 mod table;
+mod tokens;
+mod twin;
 mod world;
 mod worlds;
 
@@ -39,7 +42,8 @@ fn place() -> PathBuf {
 fn every_call_of_the_table_ends_as_it_does_through_envoy() {
     let wanted = std::env::var("AMIME_COMPAT").unwrap_or_default();
     let features = table::read(&wanted);
-    let differences = differences::read();
+    let mut differences = differences::read();
+    differences.retain(|difference| !difference.is_of_policies());
     let begun = Instant::now();
     let parts = worlds::share(&features, async |world, feature| {
         run::feature(world, feature, &differences).await
@@ -62,4 +66,26 @@ fn every_covered_field_matters() {
     let took = begun.elapsed().as_secs();
     println!("support: {fields} fields deleted from their cases in {took} s, {failures} failures");
     assert!(fields > 0 && failures == 0, "see above");
+}
+
+/// `cargo xtask test policy`.
+#[test]
+fn every_decision_is_the_one_that_envoy_makes() {
+    let wanted = std::env::var("AMIME_COMPAT").unwrap_or_default();
+    let seed = std::env::var("AMIME_SEED").map_or(1, |seed| seed.parse().expect("a seed is a number"));
+    let jobs = policy::jobs(seed, &wanted);
+    assert!(!jobs.is_empty(), "nothing is called {wanted:?}");
+    let mut differences = differences::read();
+    differences.retain(differences::Difference::is_of_policies);
+    let begun = Instant::now();
+    let parts = worlds::share_prepared(&jobs, policy::prepare, async |world, job| {
+        policy::run(world, job, &differences).await
+    });
+    let whole = policy::Whole::of(parts, &differences, begun.elapsed());
+    println!("{whole}\nseed {seed}");
+    assert!(whole.report.passed(wanted.is_empty()), "see above");
+    assert!(
+        !wanted.is_empty() || whole.is_worth_it(),
+        "too few decisions, or too many alike"
+    );
 }

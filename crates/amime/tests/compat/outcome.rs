@@ -133,6 +133,7 @@ fn put_fields(outcome: &mut Outcome, prefix: &str, fields: &Value, told: bool) {
             name if OF_THE_MOMENT.contains(&name) => "<of the moment>".to_owned(),
             "x-request-id" if is_uuid(&value) => "<uuid>".to_owned(),
             "set-cookie" => without_hashes(&value),
+            "x-forwarded-client-cert" => without_fingerprints(&value),
             _ => value,
         };
         outcome.insert(format!("{prefix}.{name}"), value);
@@ -163,6 +164,15 @@ fn without_hashes(text: &str) -> String {
         .split('"')
         .map(|part| if is_hash(part) { "<hash>" } else { part });
     parts.collect::<Vec<_>>().join("\"")
+}
+
+/// `Hash=` of a client's certificate, of which every workload has its own.
+fn without_fingerprints(text: &str) -> String {
+    let parts = text.split(';').map(|part| match part.strip_prefix("Hash=") {
+        Some(hash) if hash.len() == 64 => "Hash=<hash>",
+        _ => part,
+    });
+    parts.collect::<Vec<_>>().join(";")
 }
 
 fn plain(value: &Value) -> String {

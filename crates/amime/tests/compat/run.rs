@@ -33,8 +33,41 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Counts a call; whether it failed.
+    pub(crate) fn take(
+        &mut self,
+        place: &str,
+        call: &Call,
+        looked: &Looked,
+        differences: &[Difference],
+    ) -> bool {
+        self.calls += 1;
+        self.requests += call.times();
+        if looked.verdict.is_agreement() {
+            self.agreed += 1;
+            self.agreed_later += usize::from(looked.again > 0);
+            return false;
+        }
+        match looked.verdict.explained_by(place, differences) {
+            Some(index) => {
+                self.listed.push((index, format!("{place} › {}", call.line())));
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Calls that could not be made.
+    pub(crate) fn missed(&mut self, calls: usize) {
+        self.calls += calls;
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls
+    }
+
     /// Told at once: a run takes minutes.
-    fn fail(&mut self, what: &str) {
+    pub(crate) fn fail(&mut self, what: &str) {
         self.failures += 1;
         println!("{what}\n");
     }
@@ -106,7 +139,7 @@ pub(crate) async fn feature(world: &mut World, feature: &Feature, differences: &
             Ok(made) => present = made,
             Err(problem) => {
                 present = Vec::new();
-                report.calls += case.calls.len();
+                report.missed(case.calls.len());
                 report.fail(&format!("{place}\n  {problem}"));
                 continue;
             }
@@ -131,42 +164,53 @@ async fn of_case(
     report: &mut Report,
 ) {
     for call in &case.calls {
-        report.calls += 1;
-        report.requests += call.times();
-        let mut before = None;
-        for again in 0..=AGAIN {
-            if again > 0 {
-                sleep(MOMENT).await;
-            }
-            let verdict = judge(world, call).await;
-            if verdict == Verdict::default() {
-                report.agreed += 1;
-                report.agreed_later += usize::from(again > 0);
-                break;
-            }
-            // The same twice will be the same a third time.
-            if again < AGAIN && before.as_ref() != Some(&verdict) {
-                before = Some(verdict);
-                continue;
-            }
-            match verdict.explained_by(place, differences) {
-                Some(index) => report.listed.push((index, format!("{place} › {}", call.line()))),
-                None => report.fail(&format!("{place}\n  {}\n{verdict}", call.line())),
-            }
-            break;
+        let looked = look(world, call).await;
+        if report.take(place, call, &looked, differences) {
+            report.fail(&format!("{place}\n  {}\n{}", call.line(), looked.verdict));
         }
+    }
+}
+
+/// A call that was made until its verdict is one that counts.
+pub(crate) struct Looked {
+    pub(crate) verdict: Verdict,
+    /// What Envoy's client got: a status, or a word for each repetition.
+    pub(crate) answers: Vec<String>,
+    again: usize,
+}
+
+/// Makes a call through both, again when they disagree.
+pub(crate) async fn look(world: &mut World, call: &Call) -> Looked {
+    let (mut again, mut before) = (0, None);
+    loop {
+        let (verdict, answers) = judge(world, call).await;
+        // The same twice will be the same a third time.
+        if verdict.is_agreement() || again == AGAIN || before.as_ref() == Some(&verdict) {
+            return Looked {
+                verdict,
+                answers,
+                again,
+            };
+        }
+        before = Some(verdict);
+        again += 1;
+        sleep(MOMENT).await;
     }
 }
 
 /// What is wrong with a call.
 #[derive(Default, PartialEq)]
-struct Verdict {
+pub(crate) struct Verdict {
     problems: Vec<String>,
     differs: Vec<[String; 3]>,
 }
 
 impl Verdict {
-    fn explained_by(&self, place: &str, differences: &[Difference]) -> Option<usize> {
+    pub(crate) fn is_agreement(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn explained_by(&self, place: &str, differences: &[Difference]) -> Option<usize> {
         if !self.problems.is_empty() {
             return None;
         }
@@ -193,8 +237,12 @@ impl fmt::Display for Verdict {
     }
 }
 
-async fn judge(world: &mut World, call: &Call) -> Verdict {
+async fn judge(world: &mut World, call: &Call) -> (Verdict, Vec<String>) {
     let (amime, envoy) = perform(world, call).await;
+    let answers = match &envoy {
+        Ending::Once(outcome, _) => outcome.get("status").cloned().into_iter().collect(),
+        Ending::Many(words) => words.clone(),
+    };
     let mut problems = Vec::new();
     for (side, ending) in [(Side::Amime, &amime), (Side::Envoy, &envoy)] {
         let unmet = compare::unmet(&call.expect, ending);
@@ -221,10 +269,12 @@ async fn judge(world: &mut World, call: &Call) -> Verdict {
             differs.clear();
         }
     }
-    Verdict { problems, differs }
+    (Verdict { problems, differs }, answers)
 }
 
 async fn perform(world: &mut World, call: &Call) -> (Ending, Ending) {
+    // Both sides get the same token.
+    let call = &call.with_tokens();
     let number = world.next_call();
     world.logs.forget();
     let calls = Side::BOTH.map(|side| prepared(world, call, side, number));
@@ -277,6 +327,7 @@ fn is_marked(call: &Call) -> bool {
 
 /// The same through our proxy alone.
 pub(crate) async fn through_amime(world: &mut World, call: &Call) -> Ending {
+    let call = &call.with_tokens();
     let number = world.next_call();
     let prepared = prepared(world, call, Side::Amime, number);
     let told = match call.from.as_deref() {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::place;
+use crate::tokens;
 
 /// One file.
 pub(crate) struct Feature {
@@ -13,7 +14,7 @@ pub(crate) struct Feature {
     pub(crate) cases: Vec<Case>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -108,7 +109,14 @@ pub(crate) struct Expect {
 
 /// The files whose name contains one of the wanted words, or whose cases do.
 pub(crate) fn read(wanted: &str) -> Vec<Feature> {
-    let mut files: Vec<_> = std::fs::read_dir(place().join("table"))
+    let features = of_folder("table", wanted);
+    assert!(!features.is_empty(), "no case of the table is called {wanted:?}");
+    features
+}
+
+/// The same of another folder of `tests/compat`.
+pub(crate) fn of_folder(folder: &str, wanted: &str) -> Vec<Feature> {
+    let mut files: Vec<_> = std::fs::read_dir(place().join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
@@ -130,7 +138,6 @@ pub(crate) fn read(wanted: &str) -> Vec<Feature> {
             features.push(Feature { name, cases });
         }
     }
-    assert!(!features.is_empty(), "no case of the table is called {wanted:?}");
     features
 }
 
@@ -174,6 +181,40 @@ impl Call {
             .into_iter()
             .find_map(|(verb, target)| Some((verb, target.as_deref()?)));
         found.unwrap_or_else(|| panic!("a call without get, post, grpc, tcp … : {self:?}"))
+    }
+
+    /// With the tokens that it asks for.
+    pub(crate) fn with_tokens(&self) -> Self {
+        let mut call = self.clone();
+        let targets = [
+            &mut call.get,
+            &mut call.head,
+            &mut call.post,
+            &mut call.put,
+            &mut call.patch,
+            &mut call.delete,
+            &mut call.options,
+            &mut call.websocket,
+            &mut call.raw,
+            &mut call.url,
+        ];
+        for target in targets.into_iter().flatten() {
+            *target = tokens::with_tokens(target);
+        }
+        for value in call.headers.values_mut() {
+            match value {
+                Value::String(text) => *text = tokens::with_tokens(text),
+                Value::Array(items) => {
+                    for item in items {
+                        if let Value::String(text) = item {
+                            *text = tokens::with_tokens(text);
+                        }
+                    }
+                }
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {}
+            }
+        }
+        call
     }
 
     pub(crate) fn times(&self) -> usize {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::api::{Api, name, text};
@@ -13,7 +13,7 @@ use crate::callers::Caller;
 use crate::harness::Local;
 use crate::logs::{self, Logs};
 use crate::table::Case;
-use crate::{certificates, place};
+use crate::{certificates, place, tokens, twin};
 
 /// For pods to start, in a build without optimisation.
 const START: Duration = Duration::from_secs(120);
@@ -51,6 +51,8 @@ pub(crate) struct World {
     /// Not part of the mesh.
     pub(crate) outside: Caller,
     controller: Caller,
+    /// Beside the Envoy of `guarded`, to ask whether it is warm.
+    guarded: Caller,
     pub(crate) logs: Logs,
     /// Addresses of pods, by namespace and name.
     addresses: BTreeMap<String, String>,
@@ -87,7 +89,8 @@ impl World {
         for object in rest.iter().filter(|object| object["kind"] == "Pod") {
             let running = ready(&api, object).await;
             if text(object, "name").ends_with("-amime") {
-                pods.push(api.create(&twin(&running)).await.unwrap());
+                let name = text(object, "name").replace("-amime", "-envoy");
+                pods.push(api.create(&twin::of(&running, &name)).await.unwrap());
             }
             pods.push(running);
         }
@@ -114,13 +117,16 @@ impl World {
             }
         }
         let controller = local.pod("istio-system", "app=istiod");
-        let seen = addresses
-            .iter()
-            .filter(|(pod, _)| !pod.contains("client-") && !pod.ends_with("outside"));
+        let seen = addresses.iter().filter(|(pod, _)| {
+            !["client-", "outside", "authorizer"]
+                .iter()
+                .any(|name| pod.contains(name))
+        });
         let mut world = Self {
             callers,
             outside: Caller::start(&client, "shop", "outside", "app").await,
             controller: Caller::start(&client, "istio-system", &controller, "discovery").await,
+            guarded: Caller::start(&client, "shop", "guarded-envoy", "app").await,
             seen: seen
                 .map(|(_, address)| (format!("{address}:{SEEN}"), 0))
                 .collect(),
@@ -138,14 +144,27 @@ impl World {
         &self.addresses[pod]
     }
 
-    /// With `$ADDRESS(shop/other)` replaced by the address of that pod.
-    fn addressed(&self, object: &Value) -> Value {
-        let mut text = object.to_string();
+    /// With `$ADDRESS(shop/other)` replaced by the address of that pod, and `$JWKS(es256)` by that key set.
+    pub(crate) fn filled(&self, object: &Value) -> Value {
+        match object {
+            Value::String(text) => self.filled_text(text).into(),
+            Value::Array(items) => items.iter().map(|item| self.filled(item)).collect(),
+            Value::Object(fields) => {
+                let filled = |(name, value): (&String, &Value)| (name.clone(), self.filled(value));
+                Value::Object(fields.iter().map(filled).collect())
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => object.clone(),
+        }
+    }
+
+    /// The same in a text.
+    fn filled_text(&self, text: &str) -> String {
+        let mut text = tokens::with_key_sets(text);
         while let Some((before, rest)) = text.split_once("$ADDRESS(") {
             let (pod, after) = rest.split_once(')').unwrap();
             text = format!("{before}{}{after}", self.address(pod));
         }
-        serde_json::from_str(&text).unwrap()
+        text
     }
 
     /// The mark of the next call; whatever arrives later for another is not taken for it.
@@ -189,7 +208,7 @@ impl World {
         let mut made = Vec::new();
         let mut failed = None;
         for object in new {
-            let object = in_namespace(&self.addressed(object));
+            let object = in_namespace(&self.filled(object));
             match self.api.create(&object).await {
                 Ok(created) => {
                     wanted.insert(name(&object), identity(&created["metadata"]));
@@ -268,7 +287,7 @@ impl World {
             .callers
             .iter_mut()
             .filter(|((_, side), _)| *side == Side::Envoy);
-        for (_, envoy) in envoys {
+        for envoy in envoys.map(|(_, envoy)| envoy).chain([&mut self.guarded]) {
             let page = envoy.page(ADMIN, "/stats?format=json&filter=warming").await;
             let is_cold = |stat: &Value| stat["value"].as_u64().is_some_and(|count| count > 0);
             let stats = page.unwrap_or_default();
@@ -301,12 +320,13 @@ impl World {
 }
 
 /// Kinds that the controller shows when it knows them.
-const WATCHED: [&str; 7] = [
-    "AuthorizationPolicy",
+const WATCHED: [&str; 8] = [
+    "VirtualService",
     "DestinationRule",
     "PeerAuthentication",
     "RequestAuthentication",
-    "VirtualService",
+    "AuthorizationPolicy",
+    "RateLimit",
     "Service",
     "EndpointSlice",
 ];
@@ -398,81 +418,4 @@ async fn ready(api: &Api, pod: &Value) -> Value {
         );
         sleep(POLL * 5).await;
     }
-}
-
-/// The pod that injection made, with Envoy in the place of our proxy and everything else as it is.
-fn twin(pod: &Value) -> Value {
-    let given = &pod["metadata"];
-    let mut annotations = given["annotations"].as_object().cloned().unwrap_or_default();
-    annotations.retain(|name, _| !name.starts_with("sidecar.istio.io/"));
-    annotations.insert("sidecar.istio.io/inject".to_owned(), "false".into());
-    let mut spec = pod["spec"].clone();
-    for field in ["nodeName", "tolerations"] {
-        spec.as_object_mut().unwrap().remove(field);
-    }
-    // The API server adds its own again.
-    let own = |item: &Value| {
-        item["name"]
-            .as_str()
-            .is_some_and(|name| name.starts_with("kube-api-access"))
-    };
-    retain(&mut spec["volumes"], |volume| !own(volume));
-    for list in ["containers", "initContainers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
-            retain(&mut container["volumeMounts"], |mount| !own(mount));
-        }
-    }
-    let folder = json!({"name": "envoy", "mountPath": "/etc/istio/proxy"});
-    spec["volumes"]
-        .as_array_mut()
-        .unwrap()
-        .push(json!({"name": "envoy", "emptyDir": {}}));
-    let containers = spec["containers"].as_array_mut().unwrap();
-    let proxy = containers
-        .iter_mut()
-        .find(|container| container["name"] == "istio-proxy")
-        .unwrap();
-    proxy["volumeMounts"].as_array_mut().unwrap().push(folder);
-    let mut bootstrap = keep(
-        proxy,
-        &["image", "env", "volumeMounts", "securityContext", "resources"],
-    );
-    bootstrap["name"] = "envoy-bootstrap".into();
-    bootstrap["args"] = json!(["bootstrap", "envoy", "--output", "/etc/istio/proxy/envoy.json"]);
-    proxy["image"] = "compat-envoy".into();
-    proxy["args"] = json!([
-        "-c",
-        "/etc/istio/proxy/envoy.json",
-        "--concurrency",
-        "1",
-        "--disable-hot-restart",
-        "--log-level",
-        "warning",
-        "--drain-time-s",
-        "45",
-        "--file-flush-interval-msec",
-        "50",
-    ]);
-    spec["initContainers"].as_array_mut().unwrap().push(bootstrap);
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "name": text(pod, "name").replace("-amime", "-envoy"), "namespace": given["namespace"],
-            "labels": given["labels"], "annotations": annotations,
-        },
-        "spec": spec,
-    })
-}
-
-fn retain(list: &mut Value, keep: impl Fn(&Value) -> bool) {
-    if let Some(list) = list.as_array_mut() {
-        list.retain(keep);
-    }
-}
-
-fn keep(object: &Value, fields: &[&str]) -> Value {
-    let kept = fields
-        .iter()
-        .filter_map(|field| Some(((*field).to_owned(), object.get(field)?.clone())));
-    Value::Object(kept.collect::<Map<_, _>>())
 }

@@ -13,6 +13,13 @@ pub(crate) struct Process {
     command: String,
 }
 
+impl Process {
+    /// Whether its command line has these words.
+    pub(crate) fn runs(&self, words: &str) -> bool {
+        self.command.contains(words)
+    }
+}
+
 /// Every process that was started from the binary under test, and whatever those started.
 pub(crate) fn processes() -> Vec<Process> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();

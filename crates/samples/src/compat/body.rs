@@ -10,16 +10,16 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
-pub(super) type Piece = Result<Frame<Bytes>, io::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(crate) type Piece = Result<Frame<Bytes>, io::Error>;
 
-pub(super) fn whole(body: impl Into<Bytes>) -> Body {
+pub(crate) fn whole(body: impl Into<Bytes>) -> Body {
     Full::new(body.into())
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
-pub(super) fn of_pieces(pieces: mpsc::Receiver<Piece>) -> Body {
+pub(crate) fn of_pieces(pieces: mpsc::Receiver<Piece>) -> Body {
     Pieces(pieces).boxed_unsync()
 }
 

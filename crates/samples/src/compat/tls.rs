@@ -2,7 +2,7 @@
 //! compared is what proxies do.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -53,6 +53,78 @@ pub(super) fn connector(protocol: Option<&str>) -> Result<TlsConnector> {
         .into_iter()
         .collect();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Connects as a sidecar does to another, without a certificate, and keeps what the server shows.
+pub(crate) fn observer(seen: &Arc<Seen>) -> Result<TlsConnector> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Observer {
+            seen: seen.clone(),
+            anybody: Anybody(provider),
+        }))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"istio".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// What a server showed.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(Mutex<Vec<Vec<u8>>>);
+
+impl Seen {
+    pub(crate) fn chain(&self) -> Vec<Vec<u8>> {
+        self.0.lock().map_or_else(|_| Vec::new(), |chain| chain.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Observer {
+    seen: Arc<Seen>,
+    anybody: Anybody,
+}
+
+impl ServerCertVerifier for Observer {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _stapled: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = [certificate].into_iter().chain(intermediates);
+        if let Ok(mut seen) = self.seen.0.lock() {
+            *seen = chain.map(|one| one.to_vec()).collect();
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.anybody
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.anybody
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.anybody.supported_verify_schemes()
+    }
 }
 
 /// Takes every certificate.

@@ -1,7 +1,7 @@
-//! `soak-backend`: HTTP/1.1, h2c and gRPC on ports 9090 and 9091; each answer is `NAME`. At SIGTERM it ends at once, without
-//! closing anything, as a program without a handler does.
+//! `soak-backend`: HTTP/1.1, h2c and gRPC on ports 9090 and 9091; each answer is `NAME`, and a stream of gRPC gives back
+//! what comes for as long as its caller likes. At SIGTERM it ends at once, without closing anything, as a program without
+//! a handler does.
 
-use std::convert::Infallible;
 use std::process::ExitCode;
 
 use bytes::Bytes;
@@ -15,13 +15,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-use super::{METHOD, frame};
+use super::{METHOD, STREAM, frame};
 use crate::server::{LocalExecutor, listen};
 use crate::setting;
 
 const PORTS: [u16; 2] = [9090, 9091];
 
-type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
+type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, hyper::Error>;
 
 pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
     let name = Bytes::from(setting("NAME").unwrap_or_else(|| "backend".to_owned()));
@@ -46,7 +46,7 @@ async fn accept(listener: &TcpListener, name: &Bytes) -> anyhow::Result<()> {
         let (stream, _) = listener.accept().await?;
         let name = name.clone();
         tokio::task::spawn_local(async move {
-            let service = service_fn(move |request| std::future::ready(answer(&request, name.clone())));
+            let service = service_fn(move |request| std::future::ready(answer(request, name.clone())));
             let http = auto::Builder::new(LocalExecutor);
             // An error is the caller's.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
@@ -55,16 +55,31 @@ async fn accept(listener: &TcpListener, name: &Bytes) -> anyhow::Result<()> {
 }
 
 /// Ready at once: between reading a request and writing its answer nothing else happens, also not the end.
-fn answer(request: &Request<Incoming>, name: Bytes) -> Result<Response<Body>, Infallible> {
-    if request.uri().path() != METHOD {
-        return Ok(Response::new(Full::new(name).boxed_unsync()));
+fn answer(request: Request<Incoming>, name: Bytes) -> Result<Response<Body>, hyper::Error> {
+    match request.uri().path() {
+        METHOD => Ok(of_one_message(&name)),
+        STREAM => {
+            let mut response = Response::new(request.into_body().boxed_unsync());
+            let kind = HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert("content-type", kind);
+            Ok(response)
+        }
+        _ => Ok(Response::new(whole(name))),
     }
+}
+
+fn whole(body: Bytes) -> Body {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn of_one_message(name: &[u8]) -> Response<Body> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let body = Full::new(frame(&name)).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let body = Full::new(frame(name)).map_err(|never| match never {});
+    let body = body.with_trailers(std::future::ready(Some(Ok(trailers))));
     let mut response = Response::new(body.boxed_unsync());
     response
         .headers_mut()
         .insert("content-type", HeaderValue::from_static("application/grpc"));
-    Ok(response)
+    response
 }

@@ -1,5 +1,8 @@
 //! `soak-load http|grpc RATE AUTHORITY [VERSION]`: that many calls a second until it is ended, over connections that
 //! are kept. With `VERSION` each call says `x-version: VERSION`, and the answer must begin with `backend-VERSION`.
+//! `soak-load streams COUNT AUTHORITY` keeps that many streams of gRPC, `soak-load certificates AUTHORITY` watches which
+//! certificate a server shows, and `soak-load tap ADDRESS WORD SECONDS` what passes on the network; they have files of
+//! their own.
 //!
 //! A line of JSON for each call that failed, and one a second with the sums. What fails before the first answer does
 //! not count: a program may begin before its proxy.
@@ -21,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-use super::{METHOD, VERSION, frame};
+use super::{METHOD, VERSION, certificates, frame, streams, tap};
 use crate::server::LocalExecutor;
 
 /// Callers, each with a connection of its own.
@@ -39,8 +42,17 @@ struct Load {
 
 pub(crate) fn run(arguments: Vec<String>) -> Result<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["streams", count, authority] => return streams::run(count, authority),
+        ["certificates", authority] => return certificates::run(authority),
+        ["tap", address, word, seconds] => return tap::run(address, word, seconds),
+        _ => {}
+    }
     let [kind @ ("http" | "grpc"), rate, authority, version @ ..] = words.as_slice() else {
-        bail!("usage: soak-load http|grpc RATE AUTHORITY [VERSION]");
+        bail!(
+            "usage: soak-load http|grpc RATE AUTHORITY [VERSION] | streams COUNT AUTHORITY | certificates AUTHORITY | \
+             tap ADDRESS WORD SECONDS"
+        );
     };
     let rate: u32 = rate.parse().context("RATE is a number of calls a second")?;
     ensure!(rate > 0, "RATE is at least 1");

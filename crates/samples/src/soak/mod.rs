@@ -2,13 +2,17 @@
 //! that tells of every answer that is not the one it must be.
 
 mod backend;
+mod certificates;
 mod load;
+mod streams;
+mod tap;
 
 pub(crate) use backend::run as backend;
 pub(crate) use load::run as load;
 
-/// The method of the gRPC service that both know.
+/// The methods of the gRPC service that both know.
 const METHOD: &str = "/soak.Soak/Call";
+const STREAM: &str = "/soak.Soak/Stream";
 /// Says which version of the backend must answer.
 const VERSION: &str = "x-version";
 

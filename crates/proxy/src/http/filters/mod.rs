@@ -1,6 +1,6 @@
 //! What happens to a request before what its route does. First the filters of the chain, in its order: who else decides,
 //! whose token it carries, who may send what. Then those that routes have a say in: faults made on purpose, then the
-//! rules for other origins, in Istio's order; before them a limit of our own. A filter lets a request pass, or answers
+//! rules for other origins, in Istio's order; before them limits of our own. A filter lets a request pass, or answers
 //! it.
 
 pub(crate) mod authorization;
@@ -12,6 +12,7 @@ pub(crate) mod local_rate_limit;
 pub(crate) mod rate_limit;
 
 use authorization::Authorization;
+use jwt::Tokens;
 use snapshot::route::Found;
 use snapshot::{Action, ExtAuthz, HttpFilter};
 
@@ -44,7 +45,10 @@ impl ChainFilter {
             HttpFilter::Jwt(facts) => Some(Self::Jwt(Tokens::new(facts))),
             HttpFilter::Authorization(facts) => Some(Self::Authorization(Authorization::new(facts))),
             HttpFilter::ExtAuthz(facts) => Some(Self::ExtAuthz(facts.clone())),
-            HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) => None,
+            HttpFilter::Stats
+            | HttpFilter::GrpcWeb
+            | HttpFilter::LocalRateLimit(_)
+            | HttpFilter::RateLimit(_) => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! request while it cannot be asked, the policy says; nothing waits for it longer than that.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use snapshot::HeaderField;
 use snapshot::rate_limit::LimitServer;
