@@ -32,7 +32,7 @@ const INCLUDES: [&str; 8] = [
 ];
 
 /// The bootstrap, and each message that may stand in an `Any` somewhere in it. Another one is refused by its name.
-const ROOTS: [&str; 36] = [
+const ROOTS: [&str; 37] = [
     "envoy/config/bootstrap/v3/bootstrap.proto",
     "envoy/extensions/access_loggers/file/v3/file.proto",
     "envoy/extensions/access_loggers/stream/v3/stream.proto",

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use http::Method;
+use identity::jwt::{KeySet, Token};
 use identity::tls::PeerCertificate;
 use identity::{Authority, Bundle, Keypair};
-use identity::jwt::{KeySet, Token};
 use tokio::io::AsyncWriteExt;
 
 use crate::http::codec::h1::{Body, BodyEvent, HeadParser};

@@ -35,7 +35,7 @@ const SECURITY_VERSIONS: &[&str] = &["v1", "v1beta1"];
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,

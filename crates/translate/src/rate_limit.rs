@@ -13,7 +13,7 @@ use snapshot::rate_limit::{Limit, LimitKey, LimitServer, TOO_MANY_REQUESTS};
 use snapshot::route::{HeaderMatch, StringMatch};
 use snapshot::{
     ClientTls, Cluster, ClusterName, Discovery, Endpoints, HttpFilter, LoadBalancing, Origin, RateLimit,
-    RouteMatch, Snapshot, Trust,
+    RouteMatch, Snapshot, SubjectMatch, Trust,
 };
 
 use crate::mesh::rate_limits::Applied;
@@ -251,7 +251,7 @@ pub(crate) fn add_server(scope: &Scope, snapshot: &mut Snapshot) {
         connect_timeout: scope.settings.connect_timeout(),
         tls: Some(ClientTls {
             server_name: name.clone(),
-            subject_alt_names: vec![name],
+            subject_alt_names: vec![SubjectMatch::Exact(name)],
             application_protocols: vec!["h2".to_owned()],
             ..ClientTls::new(Trust::File(ROOT.to_owned()))
         }),

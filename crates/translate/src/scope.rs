@@ -245,6 +245,7 @@ fn unseen(mesh: &Mesh, client: Client<'_>, services: &[VisibleService]) -> Vec<V
         let mut known = services.iter().chain(&unseen);
         if !known.any(|seen| seen.service.host == service.host) {
             unseen.push(VisibleService {
+                mutual: mesh.peer_authentications.of_namespace(&service.namespace),
                 members: mesh.endpoints.get(&service.host).cloned(),
                 policy: mesh.policies.find(client, service).cloned(),
                 routes: None,

@@ -89,7 +89,7 @@ impl Known {
         reviews.insert(token.to_vec(), review.clone());
         let (authenticator, headers) = (self.authenticator.clone(), headers.clone());
         self.tasks.spawn("token review", async move {
-            tell.send_replace(Some(authenticator.authenticate(&headers).await));
+            tell.send_replace(Some(authenticator.authenticate(&headers, None).await));
         });
         review
     }
@@ -124,7 +124,10 @@ mod tests {
                          "spec": body["spec"], "status": status}),
             )
         });
-        Known::new(Authenticator::new(client), Tasks::new())
+        Known::new(
+            Authenticator::new(client, crate::live::initial(false)),
+            Tasks::new(),
+        )
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,8 +16,8 @@ use super::codec::{self, CodecError, Reply, Source, Version, h1, h2};
 use super::exchange;
 use crate::active::compile::HttpChain;
 use crate::listen::accept::Ends;
-use crate::telemetry::metrics::Label;
 use crate::tcp::authorization::Caller;
+use crate::telemetry::metrics::Label;
 use crate::telemetry::record::Record;
 use crate::tls::peer::Peer;
 use crate::transport::{DRAIN, SILENCE, Transport};
@@ -35,12 +35,10 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) chain: Arc<HttpChain>,
     pub(crate) ends: Ends,
-    /// Who sends the requests, if a certificate says so.
+    /// Who sends the requests, as a certificate says.
     pub(crate) peer: Option<Arc<Peer>>,
     /// Where requests of such a client went last, for metrics.
     pub(crate) label: RefCell<Option<Labelled>>,
-    /// Who the client is, as its certificate says.
-    pub(crate) peer: Option<Arc<Peer>>,
     /// The server name of the client's TLS; empty without one.
     pub(crate) server_name: Box<str>,
 }

@@ -34,7 +34,7 @@ pub(crate) enum Flag {
 }
 
 /// Flag, short name, long name; in the order of the enum.
-const NAMES: [(Flag, &str, &str); 22] = [
+const NAMES: [(Flag, &str, &str); 23] = [
     (Flag::NoHealthyUpstream, "UH", "NoHealthyUpstream"),
     (Flag::UpstreamRequestTimeout, "UT", "UpstreamRequestTimeout"),
     (Flag::UpstreamRemoteReset, "UR", "UpstreamRemoteReset"),

@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use resources::{
-    AuthorizationPolicy, Code, DestinationRule, Key, Kind, Problem, RequestAuthentication, Resource, VirtualService,
+    AuthorizationPolicy, Code, DestinationRule, Key, Kind, Problem, RequestAuthentication, Resource,
+    VirtualService,
 };
 
 use crate::Mesh;

@@ -55,7 +55,11 @@ pub(super) fn asked(chain: &Chain, call: &Call) -> Vec<Asked> {
                     fail_open: filter.fail_open,
                 }));
             }
-            HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) => {}
+            HttpFilter::Stats
+            | HttpFilter::GrpcWeb
+            | HttpFilter::Jwt(_)
+            | HttpFilter::LocalRateLimit(_)
+            | HttpFilter::RateLimit(_) => {}
         }
     }
     all

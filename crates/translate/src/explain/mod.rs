@@ -19,8 +19,8 @@ use snapshot::{
     TransportProtocol, Weighted,
 };
 
-use crate::mtls;
 use crate::authorization::RuleReference;
+use crate::mtls;
 
 pub use asked::Asked;
 
@@ -295,9 +295,7 @@ fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
     });
     let of_requests = of_requests.iter().filter_map(|filter| match filter {
         HttpFilter::Authorization(filter) => Some((filter, true)),
-        HttpFilter::Stats | HttpFilter::GrpcWeb | HttpFilter::LocalRateLimit(_) | HttpFilter::ExtAuthz(_) => {
-            None
-        }
+        _ => None,
     });
     of_connections
         .chain(of_requests)

@@ -139,6 +139,9 @@ impl Mesh {
             let all = next.kind(Kind::RequestAuthentication);
             next.request_authentications = Arc::new(RequestAuthentications::derive(all));
         }
+        if any(&[Kind::RateLimit]) {
+            next.rate_limits = Arc::new(RateLimits::derive(next.kind(Kind::RateLimit)));
+        }
         next
     }
 

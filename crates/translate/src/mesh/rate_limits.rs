@@ -1,6 +1,5 @@
 //! Index of RateLimits, and which of them are for a workload.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use resources::{RateLimit, Resource};

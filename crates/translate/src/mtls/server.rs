@@ -134,6 +134,7 @@ mod tests {
             .map(|way| Chain {
                 name: way.suffix().to_owned(),
                 matches: way.matches.clone(),
+                filters: Vec::new(),
                 tls: None,
                 handler: Handler::Tcp(TcpHandler::to(ClusterName::BLACK_HOLE.into())),
             })

@@ -263,6 +263,7 @@ fn black_hole() -> snapshot::Chain {
         name: "x".into(),
         matches: snapshot::ChainMatch::default(),
         tls: None,
+        filters: Vec::new(),
         handler: snapshot::Handler::Tcp(snapshot::TcpHandler::to(snapshot::ClusterName::BLACK_HOLE.into())),
     }
 }

@@ -105,8 +105,10 @@ impl Both {
             ]
         );
         let minimum_version = version(common.tls_params)?;
-        let certificate =
-            certificate_from_proto(common.tls_certificates, common.tls_certificate_sds_secret_configs)?;
+        let certificate = certificate_from_proto(
+            common.tls_certificates,
+            &common.tls_certificate_sds_secret_configs,
+        )?;
         let (validation, secret) = match common.validation_context_type {
             None => Default::default(),
             Some(ValidationContextType::ValidationContext(validation)) => (validation, None),
@@ -255,7 +257,7 @@ fn certificate_of_secret(secret: &pb::SdsSecretConfig) -> Result<Certificate, Re
 
 fn certificate_from_proto(
     files: Vec<pb::TlsCertificate>,
-    secrets: Vec<pb::SdsSecretConfig>,
+    secrets: &[pb::SdsSecretConfig],
 ) -> Result<Option<Certificate>, Reason> {
     if files.len() + secrets.len() > 1 {
         return Err(Reason::unsupported(

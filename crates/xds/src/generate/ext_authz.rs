@@ -7,9 +7,10 @@ use snapshot::ext_authz::{
     AuthorizationService, CheckedBody, CheckedPath, ExtAuthz, GrpcService, HttpService, MetadataCondition,
     NamePattern, RouteExtAuthz, TcpExtAuthz,
 };
+use snapshot::local_rate_limit::ALL;
 use snapshot::{HttpFilter, NetworkFilter};
 
-use super::{ALL, header_field, limit, name};
+use super::{header_field, limit, name};
 
 pub(super) fn http_filter() -> impl Strategy<Value = HttpFilter> {
     let numbers = (0..=ALL, 100..600_u16, any::<u32>());

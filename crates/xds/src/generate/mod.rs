@@ -34,6 +34,7 @@ use authorization::{authorization, network_filter};
 use load_balancing::balancing;
 use local_rate_limit::local_rate_limit;
 use outlier_detection::outlier_detection;
+use rate_limit::rate_limit;
 use tls::{client_certificate, server_tls, ways};
 
 fn name() -> impl Strategy<Value = String> {

@@ -93,6 +93,7 @@ async fn ask(
         cluster: &cluster,
         ends,
         limit: service.timeout,
+        key: None,
         longest: LONGEST_ANSWER,
         abandoned: Cell::default(),
     };
