@@ -209,11 +209,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         "ready",
         become_ready(ready.clone(), in_force, layout.workers, layout.capture, probe),
     );
-    let draining = ready.clone();
-    let begin = move || {
-        draining.unset("snapshot", "draining");
-        inner_trigger.begin();
-    };
+    let begin = draining(&ready, inner_trigger);
     tasks.spawn(
         "drain",
         begin_drain(outer, drain_wanted.clone(), tasks.clone(), begin),
@@ -236,6 +232,15 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         drain: trigger,
         tasks,
     })
+}
+
+/// What happens when the proxy begins to drain.
+fn draining(ready: &Ready, workers: drain::Trigger) -> impl FnOnce() + use<> {
+    let ready = ready.clone();
+    move || {
+        ready.unset("snapshot", "draining");
+        workers.begin();
+    }
 }
 
 /// What must hold before the proxy is ready; one that is in a mesh needs a certificate.

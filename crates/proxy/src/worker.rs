@@ -93,6 +93,9 @@ pub(crate) enum Question {
     Report(oneshot::Sender<Report>),
 }
 
+/// A token, and when it was read.
+type ReadToken = (Instant, Rc<str>);
+
 /// The state of one worker.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -107,8 +110,7 @@ pub(crate) struct Worker {
     pub(crate) bounds: Bounds,
     /// Tokens of requests that were verified.
     pub(crate) tokens: Cache,
-    /// The token, and when it was read.
-    token: RefCell<Option<(Instant, Rc<str>)>>,
+    token: RefCell<Option<ReadToken>>,
     active: RefCell<Option<Rc<Active>>>,
     arrived: Notify,
     /// Doors whose listener is not in force yet.

@@ -22,6 +22,9 @@ const DISBELIEVED: Duration = Duration::from_secs(10);
 /// Tokens that are remembered; more proxies than one controller should serve.
 const TOKENS: usize = 20_000;
 
+/// By token.
+type Reviews = HashMap<Vec<u8>, Review>;
+
 type Outcome = Result<Caller, Unauthenticated>;
 
 /// What is known of tokens. Cloning shares it.
@@ -29,7 +32,7 @@ type Outcome = Result<Caller, Unauthenticated>;
 pub(super) struct Known {
     authenticator: Authenticator,
     tasks: Tasks,
-    reviews: Arc<Mutex<HashMap<Vec<u8>, Review>>>,
+    reviews: Arc<Mutex<Reviews>>,
 }
 
 /// A review, under way or done.

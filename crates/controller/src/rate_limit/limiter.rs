@@ -20,12 +20,17 @@ const CALLERS: usize = 16 << 10;
 /// Different rates that callers may state where no rule is for them.
 const STATED: usize = 64;
 
+/// By domain and name of the limit.
+type Rules = HashMap<(String, String), Arc<Counted>>;
+/// By requests and interval.
+type Stated = HashMap<(u32, Duration), Arc<Callers>>;
+
 /// The counts of all limits.
 #[derive(Default)]
 pub(crate) struct Limiter {
-    rules: ArcSwap<HashMap<(String, String), Arc<Counted>>>,
+    rules: ArcSwap<Rules>,
     /// Of rates that callers stated.
-    stated: Mutex<HashMap<(u32, Duration), Arc<Callers>>>,
+    stated: Mutex<Stated>,
 }
 
 /// A rule with its counts.

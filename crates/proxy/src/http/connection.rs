@@ -40,7 +40,7 @@ pub(crate) struct Connection {
     /// Where requests of such a client went last, for metrics.
     pub(crate) label: RefCell<Option<Labelled>>,
     /// The server name of the client's TLS; empty without one.
-    pub(crate) server_name: Box<str>,
+    pub(crate) server_name: Rc<str>,
 }
 
 /// The label of requests that go to that cluster.

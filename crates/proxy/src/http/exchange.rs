@@ -97,6 +97,7 @@ impl<'c> Exchange<'c> {
         let record = Record {
             grpc: reply::is_grpc(&request.fields),
             peer: connection.peer.clone(),
+            server_name: Some(connection.server_name.clone()),
             ..Record::new()
         };
         Self {
@@ -303,7 +304,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// Reads what the client sent while the request failed, so that its connection may stay.
-    async fn skip_what_is_there(&mut self) {
+    pub(crate) async fn skip_what_is_there(&mut self) {
         poll_fn(|task| {
             self.body.skip_what_is_there(task);
             Poll::Ready(())

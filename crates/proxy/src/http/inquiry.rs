@@ -121,6 +121,11 @@ impl Inquiry<'_> {
             let timeout = super::timeout::write_grpc_timeout(limit);
             request.fields.set("grpc-timeout", timeout.as_bytes());
         }
+        if let Some(address) = self.worker.settings.address {
+            request
+                .fields
+                .set("x-forwarded-for", address.to_string().as_bytes());
+        }
         unframed(self.ask(request, body).await?)
     }
 
@@ -147,12 +152,6 @@ impl Inquiry<'_> {
     fn introduce(&self, request: &mut Request) {
         let fields = &mut request.fields;
         fields.set("x-envoy-internal", b"true");
-        if let Some(address) = self.worker.settings.address {
-            let before = fields.text("x-forwarded-for").unwrap_or_default();
-            let comma = if before.is_empty() { "" } else { "," };
-            let chain = format!("{before}{comma}{address}");
-            fields.set("x-forwarded-for", chain.as_bytes());
-        }
         if let Some(limit) = self.limit {
             let milliseconds = limit.as_millis().to_string();
             fields.set("x-envoy-expected-rq-timeout-ms", milliseconds.as_bytes());

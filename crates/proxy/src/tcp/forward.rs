@@ -49,17 +49,17 @@ pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, cli
         peer: client.peer().cloned(),
         ..Record::new()
     };
-    let server_name = client.server_name().unwrap_or_default().to_owned();
+    let server_name: Rc<str> = client.server_name().unwrap_or_default().into();
     let peer = peer::of(&client);
     let caller = Caller {
         peer: peer.as_deref(),
         server_name: &server_name,
     };
     if !chain.network.pass(worker, ends, caller, &mut record).await {
-        tracing::debug!(server_name, destination = %ends.destination, "connection refused");
+        tracing::debug!(server_name = &*server_name, destination = %ends.destination, "connection refused");
         drop(client);
     } else if let Err(error) = carry(worker, chain, ends, client, &mut record).await {
-        tracing::debug!(%error, server_name, destination = %ends.destination, "connection closed");
+        tracing::debug!(%error, server_name = &*server_name, destination = %ends.destination, "connection closed");
         record.flags = record.flags.union(error.flags());
         record.transport_failure = error.transport_failure();
         if matches!(
@@ -69,7 +69,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, chain: &TcpChain, ends: Ends, cli
             record.flag(Flag::UpstreamRetryLimitExceeded);
         }
     }
-    record.server_name = server_name;
+    record.server_name = Some(server_name);
     let facts = Facts {
         worker,
         ends,

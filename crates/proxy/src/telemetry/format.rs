@@ -205,7 +205,7 @@ fn of_outcome<'a>(operator: &Operator, facts: &Facts<'a>) -> Option<Value<'a>> {
         }
         Operator::DynamicMetadata(argument) => of_filters(argument, record),
         Operator::RouteName => Value::some(facts.route),
-        Operator::RequestedServerName => Value::some(&record.server_name),
+        Operator::RequestedServerName => Value::some(record.server_name.as_deref().unwrap_or_default()),
         _ => return None,
     })
 }

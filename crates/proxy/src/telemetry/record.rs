@@ -52,7 +52,7 @@ pub(crate) struct Record {
     /// Name of the route; only kept where somebody writes it down.
     pub(crate) route: String,
     /// The name that a ClientHello asked for; empty without one.
-    pub(crate) server_name: String,
+    pub(crate) server_name: Option<Rc<str>>,
     /// Who the client is, if it has shown a certificate.
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) upstream: Upstream,
@@ -126,7 +126,7 @@ impl Record {
             retried: false,
             attempts: 0,
             route: String::new(),
-            server_name: String::new(),
+            server_name: None,
             peer: None,
             upstream: Upstream::default(),
             times: Times::default(),

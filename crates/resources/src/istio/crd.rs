@@ -35,7 +35,13 @@ const AGE: Column = (
 
 /// The CRDs of all kinds that the mesh puts to use, as objects to be applied to a cluster.
 pub fn crds() -> Vec<Value> {
-    let definitions = [
+    let definitions = policies().into_iter().chain(traffic());
+    definitions.map(Definition::into_object).collect()
+}
+
+/// Kinds about who may do what, and how often.
+fn policies() -> [Definition; 4] {
+    [
         Definition {
             kind: Kind::AuthorizationPolicy,
             short_name: "ap",
@@ -62,6 +68,34 @@ pub fn crds() -> Vec<Value> {
             ],
         },
         Definition {
+            kind: Kind::RequestAuthentication,
+            short_name: "ra",
+            description: "Which tokens workloads accept.",
+            spec: structural_schema::<RequestAuthenticationSpec>(),
+            columns: &[],
+        },
+        Definition {
+            kind: Kind::RateLimit,
+            short_name: "rl",
+            description: "Limits on requests to a service or to workloads, kept by their proxies.",
+            spec: structural_schema::<RateLimitSpec>(),
+            columns: &[
+                (
+                    "Target",
+                    ".spec.targetRef.name",
+                    "string",
+                    "The service that the limits are for; none for workloads.",
+                ),
+                AGE,
+            ],
+        },
+    ]
+}
+
+/// Kinds about where traffic goes.
+fn traffic() -> [Definition; 2] {
+    [
+        Definition {
             kind: Kind::DestinationRule,
             short_name: "dr",
             description: "Policies for traffic to a host, applied by its clients after routing.",
@@ -75,13 +109,6 @@ pub fn crds() -> Vec<Value> {
                 ),
                 AGE,
             ],
-        },
-        Definition {
-            kind: Kind::RequestAuthentication,
-            short_name: "ra",
-            description: "Which tokens workloads accept.",
-            spec: structural_schema::<RequestAuthenticationSpec>(),
-            columns: &[],
         },
         Definition {
             kind: Kind::VirtualService,
@@ -99,23 +126,7 @@ pub fn crds() -> Vec<Value> {
                 AGE,
             ],
         },
-        Definition {
-            kind: Kind::RateLimit,
-            short_name: "rl",
-            description: "Limits on requests to a service or to workloads, kept by their proxies.",
-            spec: structural_schema::<RateLimitSpec>(),
-            columns: &[
-                (
-                    "Target",
-                    ".spec.targetRef.name",
-                    "string",
-                    "The service that the limits are for; none for workloads.",
-                ),
-                AGE,
-            ],
-        },
-    ];
-    definitions.into_iter().map(Definition::into_object).collect()
+    ]
 }
 
 impl Definition {

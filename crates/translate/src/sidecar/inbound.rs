@@ -15,7 +15,7 @@ use snapshot::{
 };
 
 use super::clusters::{plain, special};
-use super::{INBOUND_PORT, default_route, tcp};
+use super::{DETECTED_HTTP, INBOUND_PORT, default_route, tcp};
 use crate::Protocol;
 use crate::authorization;
 use crate::connection_pool;
@@ -67,12 +67,18 @@ pub(super) fn add(scope: &Scope, snapshot: &mut Snapshot) {
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), INBOUND_PORT);
     snapshot.listeners.insert(Listener {
         bind: true,
-        detect_http: true,
+        detect_http: chains.iter().chain(&default_chain).any(asks_for_http),
         detect_tls: tells_tls,
         chains,
         default_chain,
         ..Listener::new("virtualInbound".into(), address, Direction::Inbound)
     });
+}
+
+/// Whether first bytes have to be looked at for HTTP.
+fn asks_for_http(chain: &Chain) -> bool {
+    let mut protocols = chain.matches.application_protocols.iter();
+    protocols.any(|protocol| DETECTED_HTTP.contains(&protocol.as_str()))
 }
 
 /// Has everybody asked who decides about requests and connections, before anything else is done for them.

@@ -34,7 +34,7 @@ pub(crate) enum Answer {
 #[derive(Debug)]
 pub(crate) enum ChainFilter {
     Jwt(Tokens),
-    Authorization(Authorization),
+    Authorization(Box<Authorization>),
     ExtAuthz(Box<ExtAuthz>),
 }
 
@@ -43,7 +43,9 @@ impl ChainFilter {
     pub(crate) fn new(facts: &HttpFilter) -> Option<Self> {
         match facts {
             HttpFilter::Jwt(facts) => Some(Self::Jwt(Tokens::new(facts))),
-            HttpFilter::Authorization(facts) => Some(Self::Authorization(Authorization::new(facts))),
+            HttpFilter::Authorization(facts) => {
+                Some(Self::Authorization(Box::new(Authorization::new(facts))))
+            }
             HttpFilter::ExtAuthz(facts) => Some(Self::ExtAuthz(facts.clone())),
             HttpFilter::Stats
             | HttpFilter::GrpcWeb
@@ -78,7 +80,11 @@ pub(crate) async fn of_chain<'f, 'c: 'f>(
                         *found = route::find(active, chain, &exchange.request);
                         None
                     }
-                    ext_authz::Outcome::Answered(answer) => Some(answer),
+                    ext_authz::Outcome::Answered(answer) => {
+                        // Meanwhile the rest of the request may have come.
+                        exchange.skip_what_is_there().await;
+                        Some(answer)
+                    }
                 }
             }
         };

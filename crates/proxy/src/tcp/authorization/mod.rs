@@ -27,7 +27,7 @@ pub(crate) struct NetworkFilters {
 
 #[derive(Debug)]
 enum Ready {
-    Authorization(Authorization),
+    Authorization(Box<Authorization>),
     ExtAuthz(Box<TcpExtAuthz>),
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Caller<'a> {
 impl NetworkFilters {
     pub(crate) fn new(facts: &[NetworkFilter]) -> Self {
         let filters = facts.iter().map(|filter| match filter {
-            NetworkFilter::Authorization(facts) => Ready::Authorization(Authorization::new(facts)),
+            NetworkFilter::Authorization(facts) => Ready::Authorization(Box::new(Authorization::new(facts))),
             NetworkFilter::ExtAuthz(facts) => Ready::ExtAuthz(facts.clone()),
         });
         Self {

@@ -140,7 +140,7 @@ async fn the_service_learns_who_asks_for_what() {
 
 #[tokio::test]
 async fn what_is_allowed_is_changed_as_the_service_says() {
-    let backend = Backend::start(|request| ok(request)).await;
+    let backend = Backend::start(ok).await;
     let ok_response = || OkHttpResponse {
         headers: vec![
             field("x-set", "new", None),

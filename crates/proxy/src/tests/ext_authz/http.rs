@@ -36,7 +36,7 @@ const DENIED: &str = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic\r\nx-
 
 #[tokio::test]
 async fn what_is_allowed_goes_on_with_the_fields_that_were_chosen() {
-    let backend = Backend::start(|request| ok(request)).await;
+    let backend = Backend::start(ok).await;
     let (service, asked) = service(ALLOWED).await;
     let filter = ask_http(HttpService {
         path: CheckedPath::Prefix("/check".into()),
@@ -120,7 +120,7 @@ async fn what_is_denied_is_answered_with_status_body_and_fields_of_the_service()
 
 #[tokio::test]
 async fn without_an_answer_requests_are_refused_unless_their_owner_wants_otherwise() {
-    let backend = Backend::start(|request| ok(request)).await;
+    let backend = Backend::start(ok).await;
     let failing = Backend::start(|_| "HTTP/1.1 503 Nope\r\ncontent-length: 2\r\n\r\nno".to_owned()).await;
     for service in [failing.address, nobody().await] {
         let closed = ask_http(over_http());
@@ -180,7 +180,7 @@ async fn only_requests_that_rules_hold_for_are_asked_about() {
             tried_out("/guarded", policy),
             HttpFilter::ExtAuthz(Box::new(filter.clone())),
         ];
-        let world = World::start(with_filters(&backend, service.address, filters)).await;
+        let world = World::start(with_filters(&backend, service.address, &filters)).await;
         assert_eq!(
             world.call("GET /free HTTP/1.1\r\nhost: x\r\n\r\n").await.status,
             200
@@ -304,7 +304,7 @@ async fn a_body_of_grpc_web_is_shown_as_it_came_and_passed_on_as_what_it_means()
         ..ask_http(over_http())
     };
     let filters = vec![HttpFilter::GrpcWeb, HttpFilter::ExtAuthz(Box::new(filter))];
-    let world = World::start(with_filters(&backend, service.address, filters)).await;
+    let world = World::start(with_filters(&backend, service.address, &filters)).await;
     let text = "AAAAAAJoaQ==";
     let call = format!(
         "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc-web-text\r\ncontent-length: {}\r\n\r\n{text}",

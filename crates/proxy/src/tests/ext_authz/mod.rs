@@ -42,10 +42,10 @@ fn ask_grpc() -> ExtAuthz {
 
 /// Everything goes to the backend, if the service there lets it.
 fn guarded(backend: &Backend, service: SocketAddr, filter: ExtAuthz) -> Snapshot {
-    with_filters(backend, service, vec![HttpFilter::ExtAuthz(Box::new(filter))])
+    with_filters(backend, service, &[HttpFilter::ExtAuthz(Box::new(filter))])
 }
 
-fn with_filters(backend: &Backend, service: SocketAddr, filters: Vec<HttpFilter>) -> Snapshot {
+fn with_filters(backend: &Backend, service: SocketAddr, filters: &[HttpFilter]) -> Snapshot {
     let mut snapshot = all_to(&[backend.address]);
     add_service(&mut snapshot, service);
     let listeners: Vec<_> = snapshot.listeners.iter().cloned().collect();

@@ -238,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    fn providers(list: Value) -> Result<ExtensionProviders, String> {
+    fn providers(list: &Value) -> Result<ExtensionProviders, String> {
         let Value::Object(mesh) = json!({ FIELD: list }) else {
             unreachable!("an object")
         };
@@ -261,7 +261,7 @@ mod tests {
             {"name": "g", "envoyExtAuthzGrpc": grpc},
             {"name": "p", "prometheus": {}},
         ]);
-        let providers = providers(list).unwrap();
+        let providers = providers(&list).unwrap();
         let Provider::ExtAuthzHttp(http) = &providers["h"] else {
             panic!("HTTP")
         };
@@ -279,7 +279,7 @@ mod tests {
         let of = |field: &str, value: Value| {
             let mut http = json!({"service": "a.b", "port": 1});
             http[field] = value;
-            providers(json!([{"name": "x", "envoyExtAuthzHttp": http}])).unwrap_err()
+            providers(&json!([{"name": "x", "envoyExtAuthzHttp": http}])).unwrap_err()
         };
         assert_eq!(
             of("port", json!(0)),
@@ -292,22 +292,22 @@ mod tests {
         assert!(of("nonsense", json!(1)).contains("unknown field `nonsense`"));
         let two = json!([{"name": "x", "prometheus": {}}, {"name": "x", "prometheus": {}}]);
         assert!(
-            providers(two)
+            providers(&two)
                 .unwrap_err()
                 .contains("duplicate extension provider name x")
         );
         assert!(
-            providers(json!([{"prometheus": {}}]))
+            providers(&json!([{"prometheus": {}}]))
                 .unwrap_err()
                 .contains("empty extension provider name")
         );
         assert!(
-            providers(json!([{"name": "x"}]))
+            providers(&json!([{"name": "x"}]))
                 .unwrap_err()
                 .contains("exactly one kind")
         );
         assert!(
-            providers(json!([{"name": "x", "magic": {}}]))
+            providers(&json!([{"name": "x", "magic": {}}]))
                 .unwrap_err()
                 .contains("unsupported provider: magic")
         );

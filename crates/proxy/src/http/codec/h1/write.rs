@@ -85,6 +85,10 @@ impl Writer {
         } else if !keep_alive && !response.is_informational() {
             out.extend_from_slice(b"connection: close\r\n");
         }
+        if is_head_without_length(response, method) {
+            // What a GET would have had, as far as that is known. Envoy says so, too.
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
         let length = match response.length {
             _ if !has_body(method, response.status) => Length::Empty,
             // HTTP/2 may end a message with its head and give no length; here the client would wait for a close.
@@ -168,6 +172,12 @@ impl Writer {
         self.chunked = length == Length::Streamed;
         self.out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Whether it has no body only because nobody asked for one, and does not say how long that would be.
+fn is_head_without_length(response: &Response, method: &Method) -> bool {
+    let has_none = response.is_informational() || response.status == 204;
+    *method == Method::HEAD && !has_none && !response.fields.contains("content-length")
 }
 
 /// Methods whose requests usually have none.

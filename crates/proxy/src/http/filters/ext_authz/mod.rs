@@ -250,6 +250,7 @@ fn refused(exchange: &mut Exchange<'_>, status: u16, refusal: Refusal, details: 
     } else {
         snapshot::ext_authz::FORBIDDEN
     };
+    let without_body = refusal.body.is_empty();
     let mut reply = reply::with_body(status, Bytes::from(refusal.body), &exchange.request);
     let fields = &mut reply.response.fields;
     let names = refusal.headers.iter().map(|(name, _)| name.to_ascii_lowercase());
@@ -261,7 +262,7 @@ fn refused(exchange: &mut Exchange<'_>, status: u16, refusal: Refusal, details: 
         }
     }
     for (name, (_, value)) in names.iter().zip(&refusal.headers) {
-        let taken = fields.contains("grpc-status") && name == "content-type";
+        let taken = name == "content-type" && (without_body || fields.contains("grpc-status"));
         if permit::is_field(name, value) && !taken && permit::has_room(fields, name, value) {
             fields.push(name, value);
         }
