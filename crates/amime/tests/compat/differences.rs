@@ -16,7 +16,7 @@ pub(crate) struct Difference {
 }
 
 /// Every block of YAML in `docs/reference/differences.md`.
-pub(crate) fn read() -> Vec<Difference> {
+fn read() -> Vec<Difference> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/differences.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let blocks = text
@@ -28,6 +28,13 @@ pub(crate) fn read() -> Vec<Difference> {
             serde_saphyr::from_str(block)
                 .unwrap_or_else(|error| panic!("{}: {error}\n{block}", path.display()))
         })
+        .collect()
+}
+
+/// Those of suite `policy`, or of the table.
+pub(crate) fn of_suite(policies: bool) -> Vec<Difference> {
+    let all = read().into_iter();
+    all.filter_map(|difference| difference.of_suite(policies))
         .collect()
 }
 
@@ -45,9 +52,11 @@ impl Difference {
         self.concerns(place) && fields.iter().all(|field| named(field))
     }
 
-    /// Whether it is one of suite `policy`, whose places begin with that word.
-    pub(crate) fn is_of_policies(&self) -> bool {
-        self.r#where.iter().all(|begin| begin.starts_with("policy "))
+    /// As far as suite `policy` is concerned, whose places begin with that word, or the table; `None` if it is not.
+    fn of_suite(mut self, policies: bool) -> Option<Self> {
+        self.r#where
+            .retain(|begin| begin.starts_with("policy ") == policies);
+        (!self.r#where.is_empty()).then_some(self)
     }
 
     pub(crate) fn concerns(&self, place: &str) -> bool {

@@ -42,8 +42,7 @@ fn place() -> PathBuf {
 fn every_call_of_the_table_ends_as_it_does_through_envoy() {
     let wanted = std::env::var("AMIME_COMPAT").unwrap_or_default();
     let features = table::read(&wanted);
-    let mut differences = differences::read();
-    differences.retain(|difference| !difference.is_of_policies());
+    let differences = differences::of_suite(false);
     let begun = Instant::now();
     let parts = worlds::share(&features, async |world, feature| {
         run::feature(world, feature, &differences).await
@@ -75,8 +74,7 @@ fn every_decision_is_the_one_that_envoy_makes() {
     let seed = std::env::var("AMIME_SEED").map_or(1, |seed| seed.parse().expect("a seed is a number"));
     let jobs = policy::jobs(seed, &wanted);
     assert!(!jobs.is_empty(), "nothing is called {wanted:?}");
-    let mut differences = differences::read();
-    differences.retain(differences::Difference::is_of_policies);
+    let differences = differences::of_suite(true);
     let begun = Instant::now();
     let parts = worlds::share_prepared(&jobs, policy::prepare, async |world, job| {
         policy::run(world, job, &differences).await

@@ -274,8 +274,8 @@ impl<'c> Exchange<'c> {
         }
         forwarded::every_response(&mut response, self.connection);
         forwarded::answer_id(&mut response, self.connection, &self.request);
-        if !self.is_request_complete() || self.connection.is_draining() {
-            // The rest of the request is not worth reading.
+        // What is left of a request is not worth reading. After a 400, as in Envoy, nobody knows what would be read.
+        if !self.is_request_complete() || response.status == 400 || self.connection.is_draining() {
             self.reply.close_after();
         }
         self.record.status = Some(response.status);

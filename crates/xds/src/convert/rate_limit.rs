@@ -176,7 +176,8 @@ fn entries(limit: &Limit) -> Vec<Entry> {
 
 /// How the descriptor of a request is made. Where one action finds nothing, there is none.
 fn actions(policy: &RateLimit, limit: &Limit) -> route::RateLimit {
-    let says = match policy.says_x_limits {
+    // What is only tried out is not told to anybody.
+    let says = match policy.says_x_limits && !limit.dry_run {
         true => XRateLimitOption::DraftVersion03,
         false => XRateLimitOption::Off,
     };

@@ -63,7 +63,7 @@ fn case(seed: u64, number: u64) -> Case {
     let mut spec = json!({"selector": {"matchLabels": {"app": "guarded"}}, "limits": [limit]});
     // Envoy's limits have no body of their own, and write older fields only.
     if chance(&mut random, 40) {
-        spec["response"] = json!({"status": one(&mut random, &[400, 403, 429, 500, 503])});
+        spec["response"] = json!({"status": one(&mut random, &[&400, &403, &429, &500, &503])});
     }
     spec["responseHeaders"] = match chance(&mut random, 50) {
         true => json!(["XRateLimit"]),

@@ -80,11 +80,7 @@ pub(crate) async fn of_chain<'f, 'c: 'f>(
                         *found = route::find(active, chain, &exchange.request);
                         None
                     }
-                    ext_authz::Outcome::Answered(answer) => {
-                        // Meanwhile the rest of the request may have come.
-                        exchange.skip_what_is_there().await;
-                        Some(answer)
-                    }
+                    ext_authz::Outcome::Answered(answer) => Some(answer),
                 }
             }
         };

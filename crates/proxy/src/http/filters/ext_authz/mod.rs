@@ -73,13 +73,18 @@ pub(super) async fn decide(
         },
     };
     let asked = ask(exchange, active, filter, (route, body)).await?;
-    Ok(match asked {
+    let outcome = match asked {
         Ok(decision) => take(exchange, filter, decision),
         Err(error) => {
             tracing::debug!(%error, service = %filter.service.cluster(), "no decision about a request");
             failed(exchange, filter, None)
         }
-    })
+    };
+    if matches!(outcome, Outcome::Answered(_)) {
+        // Meanwhile the rest of the request may have come, and the connection may stay.
+        exchange.skip_what_is_there().await;
+    }
+    Ok(outcome)
 }
 
 /// Whether the service is asked about the request.

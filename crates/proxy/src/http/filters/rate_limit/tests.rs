@@ -143,7 +143,7 @@ fn the_limit_with_the_least_left_is_told() {
     .map(|name| fields.text(name).unwrap_or("-").to_owned());
     assert_eq!(
         told,
-        ["\"narrow\";q=10;w=60", "\"narrow\";r=9;t=6", "-", "10", "9", "6"]
+        ["\"narrow\";q=10;w=60", "\"narrow\";r=9;t=6", "-", "10", "9", "0"]
     );
 }
 

@@ -58,7 +58,7 @@ impl Told {
             standard: policy.says_limits,
             x: policy
                 .says_x_limits
-                .then(|| (limit.burst.to_string(), whole_seconds(left.next_in))),
+                .then(|| (limit.burst.to_string(), seconds_to_next(left))),
             fields: Vec::new(),
         }
     }
@@ -119,6 +119,14 @@ impl Told {
         for (name, value) in &self.fields {
             fields.push(name, value.as_bytes());
         }
+    }
+}
+
+/// As Envoy tells it: nobody waits for a token that is there.
+fn seconds_to_next(left: Left) -> u64 {
+    match left.remaining {
+        0 => whole_seconds(left.next_in),
+        _ => 0,
     }
 }
 
