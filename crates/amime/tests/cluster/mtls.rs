@@ -78,8 +78,9 @@ fn between_two_proxies_nothing_travels_in_plain_text() {
     let (packets, readable) = tapped(&local, &caller, &address);
     assert!(packets > 20, "{packets} packets: the caller calls");
     assert_eq!(readable, 0, "of {packets} packets");
-    // The tap hears: without a proxy the same requests can be read.
-    let (packets, readable) = tapped(&local, &stranger, &address);
+    // The tap hears: without a proxy the same requests, to the service's address, can be read.
+    let service = local.get(&["services", "backend", "-n", "report"]);
+    let (packets, readable) = tapped(&local, &stranger, service["spec"]["clusterIP"].as_str().unwrap());
     assert!(readable > 0, "of {packets} packets");
 
     the_report_names_both_ends(&local, &backend, &caller, &stranger);

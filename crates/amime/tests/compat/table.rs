@@ -101,6 +101,8 @@ pub(crate) struct Expect {
     pub(crate) shares: BTreeMap<String, f64>,
     /// How many different answers repetitions had.
     pub(crate) distinct: Option<usize>,
+    /// Which ones that are depends on addresses, which the two sides do not share.
+    pub(crate) anybody: bool,
     /// How often each answer came, exactly.
     pub(crate) counts: BTreeMap<String, usize>,
     pub(crate) at_least_ms: Option<u64>,
