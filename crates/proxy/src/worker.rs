@@ -30,6 +30,7 @@ use crate::settings::Node;
 use crate::telemetry::access_log::{Batch, Lines};
 use crate::telemetry::callers::Callers;
 use crate::telemetry::metrics::{ClusterReport, Metrics, Report};
+use crate::telemetry::sparingly::Sparingly;
 use crate::upstream::outlier_detection::Suspicion;
 
 /// How often idle connections are looked through.
@@ -111,6 +112,8 @@ pub(crate) struct Worker {
     /// Tokens of requests that were verified.
     pub(crate) tokens: Cache,
     token: RefCell<Option<ReadToken>>,
+    /// Lines about clients with whom there is no TLS session.
+    pub(crate) refused_sessions: Sparingly,
     active: RefCell<Option<Rc<Active>>>,
     arrived: Notify,
     /// Doors whose listener is not in force yet.
@@ -131,6 +134,7 @@ impl Worker {
             bounds: Bounds::default(),
             tokens: Cache::default(),
             token: RefCell::default(),
+            refused_sessions: Sparingly::default(),
             active: RefCell::default(),
             arrived: Notify::new(),
             waiting: RefCell::default(),

@@ -19,7 +19,7 @@ use crate::active::compile::{Chain, Listener};
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
 use crate::telemetry::record::Record;
-use crate::tls::peer;
+use crate::tls::{TlsError, peer};
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::{http, tcp};
@@ -166,7 +166,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
         match Box::pin(tls.accept(transport, hello, &worker.settings.identity)).await {
             Ok(session) => (transport, ends.encrypted) = (session, true),
             Err(error) => {
-                tracing::debug!(%error, peer = %ends.peer, "no TLS session with a client");
+                no_session(&worker, ends, &error);
                 return;
             }
         }
@@ -192,6 +192,19 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
             tracing::debug!(destination = %ends.destination, "no chain takes the connection");
             untaken(&worker, ends, &listener, begun);
         }
+    }
+}
+
+/// Says why there is no session with a client. Who only looks whether somebody listens is not worth a line.
+fn no_session(worker: &Worker, ends: Ends, error: &TlsError) {
+    let (peer, port) = (ends.peer, ends.destination.port());
+    let left_out = match error {
+        TlsError::Ended(_) => None,
+        _ => worker.refused_sessions.say(clock::now()),
+    };
+    match left_out {
+        Some(left_out) => tracing::warn!(%error, %peer, port, left_out, "no TLS session with a client"),
+        None => tracing::debug!(%error, %peer, port, "no TLS session with a client"),
     }
 }
 

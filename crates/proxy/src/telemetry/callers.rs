@@ -1,7 +1,8 @@
 //! Who calls this workload, and how: one line for each client, its identity or address, for `amime mtls report`.
 //!
-//! Counted by each worker in plain numbers, once a connection. Bounded: clients that come after the bound are counted
-//! together, so that an attacker with many addresses costs no memory.
+//! Counted by each worker in plain numbers, once a connection. Bounded: when there are too many clients, those that have
+//! gone are forgotten, who called in plain text last; if that is not enough, new ones are counted together, so that an
+//! attacker with many addresses costs no memory.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -67,12 +68,10 @@ impl Callers {
         };
         let mut callers = self.0.borrow_mut();
         if callers.len() >= MOST && !callers.contains_key(&caller) {
-            caller = Caller {
-                address: None,
-                port: 0,
-                identities: None,
-                encrypted: caller.encrypted,
-            };
+            make_room(&mut callers);
+        }
+        if callers.len() >= MOST && !callers.contains_key(&caller) {
+            caller = caller.nameless();
         }
         let count = callers.entry(caller.clone()).or_default();
         count.opened += 1;
@@ -90,6 +89,26 @@ impl Callers {
             .iter()
             .map(|(caller, count)| (caller.clone(), *count))
             .collect()
+    }
+}
+
+impl Caller {
+    /// One of the crowd, of whom no more is known than how they call.
+    fn nameless(self) -> Self {
+        Self {
+            address: None,
+            port: 0,
+            identities: self.identities.map(|_| Identities::default()),
+            encrypted: self.encrypted,
+        }
+    }
+}
+
+/// Forgets clients that have gone: those with an identity first, for who calls in plain text is looked for longest.
+fn make_room(callers: &mut Counts) {
+    callers.retain(|caller, count| count.open > 0 || caller.identities.is_none());
+    if callers.len() >= MOST {
+        callers.retain(|_, count| count.open > 0);
     }
 }
 
@@ -111,8 +130,8 @@ pub(crate) fn page<'a>(reports: impl Iterator<Item = &'a (Caller, Count)>, own: 
     }
     let line = |(caller, count): (&Caller, Count)| {
         let (client, own) = match &caller.identities {
-            Some((client, shown)) => (Some(&**client), &**shown),
-            None => (None, own),
+            Some((client, shown)) if !client.is_empty() => (Some(&**client), &**shown),
+            Some(_) | None => (None, own),
         };
         serde_json::json!({
             "client": caller.address,
@@ -167,13 +186,30 @@ mod tests {
         drop(second);
     }
 
+    /// That many clients connect; who keeps what is returned stays connected.
+    fn crowd(callers: &Callers, many: usize) -> Vec<Connected> {
+        let connect = |number: usize| {
+            let address = format!("10.{}.{}.{}:1", number >> 16, number >> 8 & 255, number & 255);
+            callers.connected(ends(&address, Direction::Inbound), None)
+        };
+        (0..many).filter_map(connect).collect()
+    }
+
+    #[test]
+    fn clients_that_have_gone_make_room_for_others() {
+        let callers = Callers::default();
+        drop(crowd(&callers, MOST));
+        let here = callers.connected(ends("10.9.9.9:1", Direction::Inbound), None);
+        let report = callers.report();
+        assert_eq!(report.len(), 1, "the others have gone");
+        assert_eq!(report[0].0.address, Some("10.9.9.9".parse().unwrap()));
+        drop(here);
+    }
+
     #[test]
     fn clients_are_bounded() {
         let callers = Callers::default();
-        for number in 0..MOST + 100 {
-            let address = format!("10.{}.{}.{}:1", number >> 16, number >> 8 & 255, number & 255);
-            drop(callers.connected(ends(&address, Direction::Inbound), None));
-        }
+        let _connected = crowd(&callers, MOST + 100);
         let report = callers.report();
         assert_eq!(report.len(), MOST + 1);
         assert!(

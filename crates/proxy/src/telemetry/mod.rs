@@ -10,3 +10,4 @@ pub(crate) mod metrics;
 pub(crate) mod outliers;
 pub(crate) mod prometheus;
 pub(crate) mod record;
+pub(crate) mod sparingly;
