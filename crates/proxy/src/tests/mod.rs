@@ -22,6 +22,7 @@ mod outcomes;
 mod rate_limit;
 mod retries;
 mod rewrites;
+mod sessions;
 mod snapshots;
 mod streams;
 mod transport;
