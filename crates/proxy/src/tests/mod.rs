@@ -20,6 +20,7 @@ mod mirror;
 mod opaque;
 mod outcomes;
 mod rate_limit;
+mod refused_peers;
 mod retries;
 mod rewrites;
 mod sessions;
