@@ -235,7 +235,7 @@ fn client(folder: &Path, kind: HandshakeKind) -> Arc<ClientConfig> {
         roots.add(root).unwrap();
     }
     let key = PrivateKeyDer::from_pem_file(folder.join("client-key.pem")).unwrap();
-    // A group that both take at once: what Envoy does not know costs it another round trip.
+    // A group that both take at once: one that Envoy prefers, and has no key for yet, costs it another round trip.
     let provider = CryptoProvider {
         kx_groups: vec![aws_lc_rs::kx_group::X25519],
         ..aws_lc_rs::default_provider()

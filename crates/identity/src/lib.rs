@@ -87,7 +87,7 @@ pub fn chain_pem(chain: &[CertificateDer<'_>]) -> String {
 /// Makes aws-lc-rs the process's cryptography; harmless when called again. First thing in `main` and in tests.
 pub fn install_provider() {
     // An error means that a provider is installed already, and the build contains only this one.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _ = tls::for_clients().install_default();
 }
 
 /// Handshakes in tests read the real clock inside the TLS library, so their certificates must do so too.

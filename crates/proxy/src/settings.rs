@@ -77,8 +77,8 @@ pub struct Discovery {
 /// What the certificate of this proxy's workload is like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificates {
-    /// Where somebody puts `cert-chain.pem`, `key.pem` and `root-cert.pem` for us (`FILE_MOUNTED_CERTS`); `None` asks the
-    /// certificate authority.
+    /// Where somebody puts `cert-chain.pem`, `key.pem`, `root-cert.pem` and perhaps `ca-crl.pem` for us
+    /// (`FILE_MOUNTED_CERTS`); `None` asks the certificate authority.
     pub mounted: Option<PathBuf>,
     /// What is asked for (`SECRET_TTL`).
     pub lifetime: Duration,

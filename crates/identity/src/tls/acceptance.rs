@@ -12,7 +12,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::naming::{self, PeerName};
-use super::{provider, revocation_lists, root_store};
+use super::{for_servers, revocation_lists, root_store};
 use crate::{Error, Keypair};
 
 /// What a server shows, and whom it lets in.
@@ -69,7 +69,7 @@ impl Acceptance<'_> {
             true => &[&rustls::version::TLS13],
             false => rustls::DEFAULT_VERSIONS,
         };
-        let builder = ServerConfig::builder_with_provider(provider())
+        let builder = ServerConfig::builder_with_provider(for_servers())
             .with_protocol_versions(versions)
             .map_err(Error::tls)?;
         let builder = match &self.clients {
@@ -91,7 +91,7 @@ impl Acceptance<'_> {
 
 impl Clients<'_> {
     fn verifier(&self) -> Result<Verifier, Error> {
-        let mut builder = WebPkiClientVerifier::builder_with_provider(root_store(self.roots)?, provider())
+        let mut builder = WebPkiClientVerifier::builder_with_provider(root_store(self.roots)?, for_servers())
             .with_crls(revocation_lists(self.revoked)?)
             .allow_unknown_revocation_status();
         if !self.required {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
@@ -43,7 +44,7 @@ pub fn server_config(
             alpn,
         );
     };
-    let verifier = WebPkiClientVerifier::builder_with_provider(root_store(roots)?, provider())
+    let verifier = WebPkiClientVerifier::builder_with_provider(root_store(roots)?, for_servers())
         .build()
         .map_err(Error::tls)?;
     let config = server_builder()?.with_client_cert_verifier(verifier);
@@ -62,7 +63,7 @@ pub fn server_config_optional_client(
     client_roots: &str,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, Error> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(root_store(client_roots)?, provider())
+    let verifier = WebPkiClientVerifier::builder_with_provider(root_store(client_roots)?, for_servers())
         .allow_unauthenticated()
         .build()
         .map_err(Error::tls)?;
@@ -82,7 +83,7 @@ pub fn client_config(
     keypair: Option<&Keypair>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, Error> {
-    let builder = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(Arc::new(for_clients()))
         .with_safe_default_protocol_versions()
         .map_err(Error::tls)?
         .with_root_certificates(root_store(roots)?);
@@ -96,12 +97,26 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+/// What clients are made with. They begin with a key of the first group, which every server takes. They do not name
+/// groups that servers prefer and have no key for yet, as stock Envoy does with X25519MLKEM768: it would ask for one,
+/// which costs a round trip.
+pub(crate) fn for_clients() -> CryptoProvider {
+    // Said here, because the library's own order hangs on features that any dependency may turn on.
+    CryptoProvider {
+        kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        ..aws_lc_rs::default_provider()
+    }
+}
+
+/// What servers are made with: they take the group that a client prefers.
+fn for_servers() -> Arc<CryptoProvider> {
+    let mut provider = for_clients();
+    provider.kx_groups.push(kx_group::X25519MLKEM768);
+    Arc::new(provider)
 }
 
 fn server_builder() -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, Error> {
-    ServerConfig::builder_with_provider(provider())
+    ServerConfig::builder_with_provider(for_servers())
         .with_safe_default_protocol_versions()
         .map_err(Error::tls)
 }
@@ -147,7 +162,7 @@ pub fn check_revocation_lists(text: &str) -> Result<(), Error> {
 
 /// The SHA-256 digest of a certificate, in lower-case hexadecimal.
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    let suite = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let suite = suite.tls13().expect("this suite is one of TLS 1.3");
     let digest = suite.common.hash_provider.hash(certificate);
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()

@@ -10,7 +10,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureSch
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::naming::{self, PeerName};
-use super::{provider, revocation_lists, root_store};
+use super::{for_clients, revocation_lists, root_store};
 use crate::{Error, Keypair, pem};
 
 /// What is asked of a server, and what is shown to it.
@@ -43,9 +43,9 @@ impl Origination<'_> {
             trusted: self.roots.map(pem::decode_chain).transpose()?.unwrap_or_default(),
             names: self.names.clone(),
             verify_server_name: self.verify_server_name,
-            algorithms: provider().signature_verification_algorithms,
+            algorithms: for_clients().signature_verification_algorithms,
         };
-        let builder = ClientConfig::builder_with_provider(provider())
+        let builder = ClientConfig::builder_with_provider(Arc::new(for_clients()))
             .with_safe_default_protocol_versions()
             .map_err(Error::tls)?
             .dangerous()
@@ -62,8 +62,9 @@ impl Origination<'_> {
     }
 
     fn chain_verifier(&self, roots: &str) -> Result<Arc<WebPkiServerVerifier>, Error> {
-        let builder = WebPkiServerVerifier::builder_with_provider(root_store(roots)?, provider())
-            .with_crls(revocation_lists(self.revoked)?);
+        let builder =
+            WebPkiServerVerifier::builder_with_provider(root_store(roots)?, Arc::new(for_clients()))
+                .with_crls(revocation_lists(self.revoked)?);
         let builder = match self.lists_are_partial {
             true => builder.allow_unknown_revocation_status(),
             false => builder,
@@ -179,7 +180,7 @@ mod tests {
             trusted: Vec::new(),
             names: asked.names.clone(),
             verify_server_name: asked.verify_server_name,
-            algorithms: provider().signature_verification_algorithms,
+            algorithms: for_clients().signature_verification_algorithms,
         };
         let server = ServerName::try_from(server.to_owned()).unwrap();
         let verified =
@@ -230,7 +231,7 @@ mod tests {
                 trusted: Vec::new(),
                 names: Vec::new(),
                 verify_server_name: false,
-                algorithms: provider().signature_verification_algorithms,
+                algorithms: for_clients().signature_verification_algorithms,
             };
             let server = ServerName::try_from("a").unwrap();
             verifier

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConnection, ServerConnection};
+use rustls::crypto::SupportedKxGroup;
+use rustls::{ClientConnection, HandshakeKind, NamedGroup, ServerConnection};
 
 use super::*;
 use crate::Authority;
@@ -219,7 +220,7 @@ fn a_workload_whose_chain_has_expired_is_refused_by_both_ends() {
 
 #[test]
 fn sessions_are_taken_up_again_until_their_keys_are_replaced() {
-    use rustls::HandshakeKind::{Full, Resumed};
+    use HandshakeKind::{Full, Resumed};
     let authority = authority();
     let (own, roots) = (workload(&authority, CART, HOUR), authority.root_pem());
     let client = mesh_client(&own, roots, &[]);
@@ -233,6 +234,81 @@ fn sessions_are_taken_up_again_until_their_keys_are_replaced() {
         assert_eq!(peer.uris, [CART], "also of a session that was taken up again");
     }
     assert_eq!(kinds, [Some(Full), Some(Resumed), Some(Full)]);
+}
+
+/// A server of others that takes these groups and gives no tickets.
+fn server_of(keypair: &Keypair, groups: Vec<&'static dyn SupportedKxGroup>) -> Arc<ServerConfig> {
+    let provider = CryptoProvider {
+        kx_groups: groups,
+        ..aws_lc_rs::default_provider()
+    };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(keypair.chain.clone(), keypair.key.der().clone_key())
+        .unwrap();
+    config.send_tls13_tickets = 0;
+    Arc::new(config)
+}
+
+#[test]
+fn no_server_has_to_ask_for_another_key_that_takes_x25519() {
+    use HandshakeKind::{Full, FullWithHelloRetryRequest};
+    let authority = authority();
+    let keypair = server_keypair(&authority);
+    let (x25519, p256, hybrid) = (kx_group::X25519, kx_group::SECP256R1, kx_group::X25519MLKEM768);
+    for (groups, chosen, first) in [
+        (vec![x25519], NamedGroup::X25519, Full),
+        (vec![p256, x25519], NamedGroup::X25519, Full),
+        (vec![hybrid, x25519], NamedGroup::X25519, Full),
+        (vec![p256], NamedGroup::secp256r1, FullWithHelloRetryRequest),
+    ] {
+        let server = server_of(&keypair, groups);
+        for client in [
+            client_config(authority.root_pem(), None, &[]).unwrap(),
+            mesh_client(&keypair, authority.root_pem(), &[]),
+        ] {
+            // Who has asked once need not ask again.
+            for kind in [first, Full] {
+                let (client, _) = shake(client.clone(), server.clone(), "server.test").unwrap();
+                let group = client.negotiated_key_exchange_group().map(|group| group.name());
+                assert_eq!((group, client.handshake_kind()), (Some(chosen), Some(kind)));
+            }
+        }
+    }
+    let named = for_clients().kx_groups;
+    assert!(
+        named.iter().all(|group| group.name() != hybrid.name()),
+        "a server that prefers it would ask for a key of it"
+    );
+}
+
+#[test]
+fn a_client_gets_the_group_that_it_prefers() {
+    let authority = authority();
+    let server = server_config(&server_keypair(&authority), None, &[]).unwrap();
+    let (x25519, p256, hybrid) = (kx_group::X25519, kx_group::SECP256R1, kx_group::X25519MLKEM768);
+    let groups: [Vec<&'static dyn SupportedKxGroup>; 3] =
+        [vec![x25519, hybrid], vec![hybrid, x25519], vec![p256, x25519]];
+    for groups in groups {
+        let preferred = groups[0].name();
+        let provider = CryptoProvider {
+            kx_groups: groups,
+            ..aws_lc_rs::default_provider()
+        };
+        let client = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(root_store(authority.root_pem()).unwrap())
+            .with_no_client_auth();
+        let (client, _) = shake(Arc::new(client), server.clone(), "server.test").unwrap();
+        let group = client.negotiated_key_exchange_group().map(|group| group.name());
+        assert_eq!(
+            (group, client.handshake_kind()),
+            (Some(preferred), Some(HandshakeKind::Full))
+        );
+    }
 }
 
 #[test]

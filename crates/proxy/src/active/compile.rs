@@ -14,6 +14,7 @@ use snapshot::{
     RouteTable, RouteTableName, Snapshot, TcpHandler,
 };
 
+use super::limiters::Limiters;
 use crate::http::filters::ChainFilter;
 use crate::http::filters::local_rate_limit;
 use crate::http::filters::rate_limit::Limiter;
@@ -55,6 +56,7 @@ pub(crate) struct Listener {
     /// In the order of the table's answers.
     chains: Vec<Chain>,
     default: Option<Chain>,
+    limiters: Limiters,
 }
 
 /// What happens to a connection. A connection keeps its chain while it lives, and drains when the chain is retired.
@@ -100,11 +102,19 @@ pub(crate) struct HttpChain {
     inline: Option<Arc<CompiledTable>>,
     /// Of the limit that all routes without their own share.
     bucket: Option<Arc<Bucket>>,
-    /// Limits of policies, with their buckets; in order.
+    /// Limits of policies, which it shares with other chains; in order.
     pub(crate) limiters: Vec<Arc<Limiter>>,
 }
 
 impl HttpChain {
+    /// Whether its limits of policies count in these buckets.
+    fn has(&self, limiters: &[Arc<Limiter>]) -> bool {
+        self.limiters
+            .iter()
+            .map(Arc::as_ptr)
+            .eq(limiters.iter().map(Arc::as_ptr))
+    }
+
     /// The limit for requests of a route, where the chain has the filter.
     pub(crate) fn limit<'a>(
         &'a self,
@@ -335,12 +345,16 @@ impl Chain {
 impl Listener {
     /// Chains that are as they were in `before` are taken over, with their connections.
     fn new(facts: &Arc<snapshot::Listener>, before: Option<&Listener>) -> Self {
-        let compile = |chain: &snapshot::Chain| {
+        let before = before.filter(|before| before.direction == facts.direction);
+        let mut limiters = Limiters::default();
+        let mut compile = |chain: &snapshot::Chain| {
+            let limiters = limiters.of(chain, before.map(|before| &before.limiters));
             before
-                .filter(|before| before.direction == facts.direction)
-                .and_then(|before| before.compiled_before(chain))
-                .unwrap_or_else(|| compile_chain(chain, facts.direction, before))
+                .and_then(|before| before.compiled_before(chain, &limiters))
+                .unwrap_or_else(|| compile_chain(chain, facts.direction, limiters))
         };
+        let chains = facts.chains.iter().map(&mut compile).collect();
+        let default = facts.default_chain.as_ref().map(compile);
         Self {
             facts: facts.clone(),
             direction: facts.direction,
@@ -349,8 +363,9 @@ impl Listener {
             detect_tls: facts.detect_tls,
             use_original_destination: facts.use_original_destination,
             table: ChainTable::new(&facts.chains),
-            chains: facts.chains.iter().map(compile).collect(),
-            default: facts.default_chain.as_ref().map(compile),
+            chains,
+            default,
+            limiters,
         }
     }
 
@@ -358,11 +373,14 @@ impl Listener {
         self.chains.iter().chain(&self.default)
     }
 
-    /// The chain that was made of the same facts.
-    fn compiled_before(&self, chain: &snapshot::Chain) -> Option<Chain> {
+    /// The chain that was made of the same facts, with these limiters.
+    fn compiled_before(&self, chain: &snapshot::Chain, limiters: &[Arc<Limiter>]) -> Option<Chain> {
         let same = |known: &&Chain| match (known, &chain.handler) {
             (Chain::Http(known), Handler::Http(handler)) => {
-                known.name == chain.name && known.handler == *handler && known.network.are(&chain.filters)
+                known.name == chain.name
+                    && known.handler == *handler
+                    && known.network.are(&chain.filters)
+                    && known.has(limiters)
             }
             (Chain::Tcp(known), Handler::Tcp(handler)) => {
                 known.name == chain.name && known.handler == *handler && known.network.are(&chain.filters)
@@ -392,30 +410,7 @@ impl Listener {
     }
 }
 
-/// The limits of a chain. Who had used them up does not begin anew because something else has changed.
-fn limiters(name: &str, handler: &HttpHandler, before: Option<&Listener>) -> Vec<Arc<Limiter>> {
-    let known = before.and_then(|before| {
-        before.chains().find_map(|chain| match chain {
-            Chain::Http(known) if known.name == name => Some(known.limiters.as_slice()),
-            Chain::Http(_) | Chain::Tcp(_) => None,
-        })
-    });
-    let policies = handler.filters.iter().filter_map(|filter| match filter {
-        HttpFilter::RateLimit(policy) => Some(policy),
-        _ => None,
-    });
-    policies
-        .map(|policy| {
-            let same = known
-                .unwrap_or_default()
-                .iter()
-                .find(|known| known.facts() == policy.as_ref());
-            same.cloned().unwrap_or_else(|| Arc::new(Limiter::new(policy)))
-        })
-        .collect()
-}
-
-fn compile_chain(chain: &snapshot::Chain, direction: Direction, before: Option<&Listener>) -> Chain {
+fn compile_chain(chain: &snapshot::Chain, direction: Direction, limiters: Vec<Arc<Limiter>>) -> Chain {
     let (name, retired) = (chain.name.clone(), Retired::default());
     let tls = chain.tls.as_ref().map(Server::new);
     let network = NetworkFilters::new(&chain.filters);
@@ -436,7 +431,7 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction, before: Option<&
                     .map(|limit| Arc::new(local_rate_limit::bucket(limit))),
                 _ => None,
             }),
-            limiters: limiters(&chain.name, handler, before),
+            limiters,
             handler: handler.clone(),
             direction,
         })),

@@ -4,6 +4,7 @@
 //! on their path is locked, and nothing changes under them.
 
 pub(crate) mod compile;
+mod limiters;
 
 use std::rc::Rc;
 use std::sync::Arc;

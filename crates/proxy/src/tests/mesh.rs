@@ -5,52 +5,47 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use daemon::{Tasks, clock};
-use identity::tls::rustls::HandshakeKind;
-use identity::tls::tokio_rustls::TlsConnector;
-use identity::tls::{Origination, PeerName};
 use identity::{Authority, Bundle};
 use snapshot::{
     Certificate, ClientCertificateHeader, ClientTls, Handler, Listener, ServerTls, Snapshot, SubjectMatch,
     TcpHandler, Trust,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use xds::secrets::Trusted;
 
 use super::transport::{HOUR, now};
 use super::world::{Backend, PATIENCE, World, all_to, ok};
 use crate::Workload;
-use crate::http::codec::Version;
-use crate::tls::client::{Connection, Settings};
 
-const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
-const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
-const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+pub(super) const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
+pub(super) const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
+pub(super) const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-fn authority(name: &str) -> Authority {
+pub(super) fn authority(name: &str) -> Authority {
     Authority::generate(name, 10 * HOUR, now()).unwrap()
 }
 
-fn believing(workload: &Workload, authorities: &[&Authority]) {
+pub(super) fn believing(workload: &Workload, authorities: &[&Authority]) {
     let pem: String = authorities.iter().map(|authority| authority.root_pem()).collect();
     let roots = Bundle::from_pem(&pem).unwrap();
     workload.believe(&Arc::new(Trusted { roots, revoked: None }));
 }
 
 /// Somebody with a certificate that was issued at `issued` for an hour, who believes its own authority.
-fn issued(authority: &Authority, name: &str, issued: SystemTime) -> Workload {
+pub(super) fn issued(authority: &Authority, name: &str, issued: SystemTime) -> Workload {
     let workload = Workload::default();
     workload.show(authority.issue_workload(&[name], HOUR, issued).unwrap(), None);
     believing(&workload, &[authority]);
     workload
 }
 
-fn somebody(authority: &Authority, name: &str) -> Workload {
+pub(super) fn somebody(authority: &Authority, name: &str) -> Workload {
     issued(authority, name, now())
 }
 
 /// What an inbound chain asks of its clients under STRICT.
-fn strict() -> ServerTls {
+pub(super) fn strict() -> ServerTls {
     ServerTls {
         application_protocols: vec!["h2".into(), "http/1.1".into()],
         client_trust: Trust::Mesh,
@@ -62,7 +57,7 @@ fn strict() -> ServerTls {
     }
 }
 
-fn auto_tls() -> ClientTls {
+pub(super) fn auto_tls() -> ClientTls {
     ClientTls {
         server_name: "outbound_.80_._.a.shop.svc.cluster.local".into(),
         subject_alt_names: vec![SubjectMatch::Exact(SERVER.into())],
@@ -73,7 +68,7 @@ fn auto_tls() -> ClientTls {
 }
 
 /// The inbound side of a workload at `backend`.
-fn inbound(backend: SocketAddr) -> Snapshot {
+pub(super) fn inbound(backend: SocketAddr) -> Snapshot {
     changed(all_to(&[backend]), |listener| {
         let chain = listener.default_chain.as_mut().unwrap();
         chain.tls = Some(strict());
@@ -83,7 +78,7 @@ fn inbound(backend: SocketAddr) -> Snapshot {
     })
 }
 
-fn changed(mut snapshot: Snapshot, change: impl Fn(&mut Listener)) -> Snapshot {
+pub(super) fn changed(mut snapshot: Snapshot, change: impl Fn(&mut Listener)) -> Snapshot {
     let mut listener = snapshot.listeners.get("virtualInbound").unwrap().as_ref().clone();
     change(&mut listener);
     snapshot.listeners.insert(listener);
@@ -91,7 +86,7 @@ fn changed(mut snapshot: Snapshot, change: impl Fn(&mut Listener)) -> Snapshot {
 }
 
 /// The outbound side of a caller of these, of which those that say so take mutual TLS.
-fn outbound(members: &[(SocketAddr, bool)]) -> Snapshot {
+pub(super) fn outbound(members: &[(SocketAddr, bool)]) -> Snapshot {
     let addresses: Vec<_> = members.iter().map(|(address, _)| *address).collect();
     let mut snapshot = all_to(&addresses);
     let mut cluster = snapshot.clusters.get("a").unwrap().as_ref().clone();
@@ -106,7 +101,7 @@ fn outbound(members: &[(SocketAddr, bool)]) -> Snapshot {
 }
 
 /// Answers with what it was told of the client's certificate.
-async fn telling() -> Backend {
+pub(super) async fn telling() -> Backend {
     Backend::start(|head| {
         let told = head
             .lines()
@@ -116,21 +111,21 @@ async fn telling() -> Backend {
     .await
 }
 
-struct Mesh {
-    client: World,
+pub(super) struct Mesh {
+    pub(super) client: World,
     server: World,
-    _backend: Backend,
+    pub(super) backend: Backend,
 }
 
 impl Mesh {
-    async fn start(client: Workload, server: Workload) -> Self {
+    pub(super) async fn start(client: Workload, server: Workload) -> Self {
         let backend = telling().await;
         let server = World::of(server, inbound(backend.address)).await;
         let at = server.running.addresses["inbound"];
         Self {
             client: World::of(client, outbound(&[(at, true)])).await,
             server,
-            _backend: backend,
+            backend,
         }
     }
 }
@@ -340,88 +335,6 @@ async fn roots_are_replaced_under_requests_without_a_failure() {
         believing(workload, &[&new]);
         call().await;
     }
-}
-
-#[tokio::test]
-async fn a_session_does_not_outlive_the_root_that_it_came_from() {
-    let (old, new) = (authority("old"), authority("new"));
-    let server = somebody(&new, SERVER);
-    believing(&server, &[&new, &old]);
-    let backend = telling().await;
-    let world = World::of(server.clone(), inbound(backend.address)).await;
-    let own = old.issue_workload(&[CLIENT], HOUR, now()).unwrap();
-    let origination = Origination {
-        roots: Some(new.root_pem()),
-        names: vec![PeerName::Exact(SERVER.into())],
-        keypair: Some(&own),
-        application_protocols: vec!["http/1.1".into()],
-        ..Origination::default()
-    };
-    let config = origination.config().unwrap();
-    let call = async || -> Option<(HandshakeKind, String)> {
-        let stream = TcpStream::connect(world.running.addresses["inbound"])
-            .await
-            .unwrap();
-        let connector = TlsConnector::from(config.clone());
-        let mut session = connector
-            .connect("server".try_into().unwrap(), stream)
-            .await
-            .ok()?;
-        let kind = session.get_ref().1.handshake_kind()?;
-        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        session.write_all(request).await.ok()?;
-        let mut answer = String::new();
-        session.read_to_string(&mut answer).await.ok()?;
-        Some((kind, answer.rsplit('\n').next()?.to_owned()))
-    };
-    let (first, told) = call().await.unwrap();
-    assert!(told.contains(CLIENT), "{told}");
-    let (second, told) = call().await.unwrap();
-    assert_eq!((first, second), (HandshakeKind::Full, HandshakeKind::Resumed));
-    assert!(
-        told.contains(CLIENT),
-        "a session that is taken up again is still somebody's: {told}"
-    );
-    believing(&server, &[&new]);
-    assert_eq!(call().await, None);
-}
-
-#[tokio::test]
-async fn a_session_is_taken_up_again_with_the_member_that_it_was_had_with() {
-    let root = authority("root");
-    let backend = telling().await;
-    let server = World::of(somebody(&root, SERVER), inbound(backend.address)).await;
-    let client = somebody(&root, CLIENT);
-    let (settings, tls) = (Settings::default(), auto_tls());
-    let call = async |member: &str| -> HandshakeKind {
-        let connection = Connection {
-            member: member.parse().unwrap(),
-            named: false,
-            version: Some(Version::Http1),
-        };
-        let current = settings.current(&tls, &client, connection).unwrap();
-        let stream = TcpStream::connect(server.running.addresses["inbound"])
-            .await
-            .unwrap();
-        let name = "outbound_.80_._.a".try_into().unwrap();
-        let mut session = TlsConnector::from(current.config)
-            .connect(name, stream)
-            .await
-            .unwrap();
-        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        session.write_all(request).await.unwrap();
-        session.read_to_end(&mut Vec::new()).await.unwrap();
-        session.get_ref().1.handshake_kind().unwrap()
-    };
-    assert_eq!(call("10.0.0.1:80").await, HandshakeKind::Full);
-    assert_eq!(call("10.0.0.1:80").await, HandshakeKind::Resumed);
-    assert_eq!(call("10.0.0.2:80").await, HandshakeKind::Full);
-    client.show(root.issue_workload(&[CLIENT], HOUR, now()).unwrap(), None);
-    assert_eq!(
-        call("10.0.0.1:80").await,
-        HandshakeKind::Full,
-        "it is somebody anew"
-    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Limits of policies, as callers, servers of limits, metrics and logs see them. Intervals are an hour, so that nothing
 //! comes back while a test runs.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use http::HeaderMap;
 use snapshot::cluster::UpstreamHttp;
 use snapshot::rate_limit::{Limit, LimitKey, LimitServer, TOO_MANY_REQUESTS};
 use snapshot::{
-    AccessLog, Cluster, Format, Handler, HttpFilter, LogFormat, Origin, RateLimit, RouteMatch, Snapshot,
+    AccessLog, Chain, ChainMatch, Cluster, Format, Handler, HttpFilter, LogFormat, Origin, RateLimit,
+    RouteMatch, Snapshot, Subnet,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -81,11 +82,15 @@ fn change_handlers(snapshot: &mut Snapshot, change: impl Fn(&mut snapshot::HttpH
     for listener in listeners {
         let mut listener = listener.as_ref().clone();
         for chain in listener.chains.iter_mut().chain(&mut listener.default_chain) {
-            if let Handler::Http(handler) = &mut chain.handler {
-                change(handler);
-            }
+            self::change(chain, &change);
         }
         snapshot.listeners.insert(listener);
+    }
+}
+
+fn change(chain: &mut Chain, change: impl Fn(&mut snapshot::HttpHandler)) {
+    if let Handler::Http(handler) = &mut chain.handler {
+        change(handler);
     }
 }
 
@@ -202,6 +207,62 @@ async fn a_bucket_stays_empty_when_something_else_changes_and_fills_when_its_lim
     let filled = async { while world.call(GET).await.status != 200 {} };
     clock::timeout(PATIENCE, filled).await.unwrap();
     assert_eq!(statuses(&world, &[GET; 3]).await, [200, 200, 429]);
+}
+
+/// Two ways into the same port: one address has a chain of its own.
+fn two_chains(backend: &Backend, policy: &RateLimit) -> Snapshot {
+    let mut snapshot = limited(backend, policy);
+    let mut listener = (**snapshot.listeners.get("virtualInbound").unwrap()).clone();
+    let default = listener.default_chain.clone().unwrap();
+    let matches = ChainMatch {
+        destination_subnets: vec![Subnet::new(Ipv4Addr::new(10, 0, 0, 2).into(), 32).unwrap()],
+        ..ChainMatch::default()
+    };
+    listener.chains = vec![Chain {
+        name: "own".into(),
+        matches,
+        ..default
+    }];
+    change(&mut listener.chains[0], |handler| {
+        handler.server_name = "own".into();
+    });
+    snapshot.listeners.insert(listener);
+    snapshot
+}
+
+#[tokio::test]
+async fn a_limit_counts_the_requests_of_all_chains_of_its_port() {
+    let backend = Backend::saying("hi").await;
+    let policy = policy(vec![limit("all", 4)]);
+    let world = World::start(two_chains(&backend, &policy)).await;
+    let call = async |address: &str| {
+        world.going_to(address);
+        let answer = world.connect_inbound().await.call(GET).await;
+        (answer.status, answer.header("server") == Some("own"))
+    };
+    let (own, other) = ("10.0.0.2:80", "10.0.0.1:80");
+    let mut answers = Vec::new();
+    for address in [own, other, other, own, other, own] {
+        answers.push(call(address).await);
+    }
+    let passed = [(200, true), (200, false), (200, false), (200, true)];
+    assert_eq!(answers[..4], passed);
+    assert_eq!(answers[4..], [(429, false), (429, true)]);
+
+    // One way into the port is closed, as when plain text is no longer taken.
+    world
+        .snapshots
+        .send_replace(Some(Arc::new(limited(&backend, &policy))));
+    let changed = async {
+        loop {
+            let (status, is_own) = call(own).await;
+            assert_eq!(status, 429, "nothing comes back");
+            if !is_own {
+                return;
+            }
+        }
+    };
+    clock::timeout(PATIENCE, changed).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,11 +3,13 @@
 //!
 //! Settings are made when the first connection needs them, and again when files or the identity have changed; what
 //! cannot be used leaves the last good ones in force. Sessions are taken up again within the same settings, so none
-//! outlives the roots that judged it; those of a mesh by member, because only the one that gave a ticket can read it.
+//! outlives the roots that judged it; those of a mesh by member, because only the one that gave a ticket can read it, and
+//! no longer than the certificate that the member has shown.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use daemon::clock::{self, Instant};
 use identity::Keypair;
@@ -20,6 +22,7 @@ use snapshot::{Certificate, ClientTls, Trust};
 use tokio::net::TcpStream;
 
 use super::files::{LOOK, Stamp, read};
+use super::peer::Peer;
 use super::workload::{Material, Workload};
 use super::{TlsError, names, trusted_file};
 use crate::http::codec::Version;
@@ -46,7 +49,32 @@ struct Loaded {
     /// Of the identity that they were made of.
     number: u64,
     /// Sessions by member, and whether the server's name was verified.
-    sessions: foldhash::HashMap<(SocketAddr, bool), Resumption>,
+    sessions: foldhash::HashMap<(SocketAddr, bool), Sessions>,
+}
+
+/// Sessions with one member.
+#[derive(Debug)]
+struct Sessions {
+    store: Resumption,
+    /// When the certificate ends that it has shown first. Sessions would go on: no certificate is looked at again.
+    end: Option<SystemTime>,
+}
+
+impl Sessions {
+    fn new() -> Self {
+        Self {
+            store: Resumption::in_memory_sessions(NAMES),
+            end: None,
+        }
+    }
+
+    /// Where sessions are that may be taken up again now.
+    fn store(&mut self, now: SystemTime) -> Resumption {
+        if self.end.is_some_and(|end| end <= now) {
+            *self = Self::new();
+        }
+        self.store.clone()
+    }
 }
 
 /// Settings by what the connection is for; they differ in the protocols that are offered.
@@ -92,6 +120,13 @@ pub(crate) struct Connection {
     pub(crate) version: Option<Version>,
 }
 
+impl Connection {
+    /// With whom it has sessions in common.
+    fn partner(&self) -> (SocketAddr, bool) {
+        (self.member, self.named)
+    }
+}
+
 /// What one connection needs.
 pub(crate) struct Current {
     pub(crate) config: Arc<ClientConfig>,
@@ -115,6 +150,15 @@ impl Settings {
         }
         let fresh = Loaded::load(facts, &material, now)?;
         Ok(loaded.insert(fresh).current(connection))
+    }
+
+    /// A handshake is done, with this peer.
+    pub(crate) fn met(&self, connection: Connection, peer: &Peer) {
+        let mut loaded = self.0.borrow_mut();
+        let sessions = loaded.as_mut().map(|loaded| &mut loaded.sessions);
+        if let Some(sessions) = sessions.and_then(|sessions| sessions.get_mut(&connection.partner())) {
+            sessions.end.get_or_insert(peer.certificate.expires);
+        }
     }
 }
 
@@ -190,21 +234,19 @@ impl Loaded {
     }
 
     fn current(&mut self, connection: Connection) -> Current {
-        let Connection {
-            member,
-            named,
-            version,
-        } = connection;
-        let offers = if named { &self.named } else { &self.unnamed };
-        let mut config = offers.of(version);
+        let offers = match connection.named {
+            true => &self.named,
+            false => &self.unnamed,
+        };
+        let mut config = offers.of(connection.version);
         if self.facts.trust == Trust::Mesh {
-            if self.sessions.len() >= MEMBERS {
+            let partner = connection.partner();
+            if self.sessions.len() >= MEMBERS && !self.sessions.contains_key(&partner) {
                 self.sessions.clear();
             }
-            let sessions = self.sessions.entry((member, named));
-            let sessions = sessions.or_insert_with(|| Resumption::in_memory_sessions(NAMES));
+            let sessions = self.sessions.entry(partner).or_insert_with(Sessions::new);
             let mut own = config.as_ref().clone();
-            own.resumption = sessions.clone();
+            own.resumption = sessions.store(clock::wall());
             config = Arc::new(own);
         }
         Current {

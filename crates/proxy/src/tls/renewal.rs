@@ -21,7 +21,7 @@ use super::workload::Workload;
 use crate::settings::Certificates;
 
 /// How often mounted files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+pub(crate) const LOOK: Duration = Duration::from_secs(2);
 /// Proxies that see another root sign renew within this time, each when it pleases.
 const SPREAD: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_millis(500);
@@ -174,7 +174,7 @@ fn read(answer: &[String], key: PrivateKey) -> Result<(Keypair, Bundle), identit
 
 /// Follows certificates that somebody else puts into files.
 pub(crate) async fn follow_files(folder: PathBuf, workload: Workload) {
-    let paths = ["cert-chain.pem", "key.pem", "root-cert.pem"].map(|name| folder.join(name));
+    let paths = ["cert-chain.pem", "key.pem", "root-cert.pem", "ca-crl.pem"].map(|name| folder.join(name));
     let mut seen = Vec::new();
     loop {
         let stamps: Vec<_> = paths
@@ -194,9 +194,20 @@ pub(crate) async fn follow_files(folder: PathBuf, workload: Workload) {
     }
 }
 
-fn adopt_files([chain, key, roots]: &[PathBuf; 3], workload: &Workload) -> Result<(), identity::Error> {
+fn adopt_files(
+    [chain, key, roots, revoked]: &[PathBuf; 4],
+    workload: &Workload,
+) -> Result<(), identity::Error> {
     let keypair = Keypair::load(chain, key)?;
-    believe_file(roots, workload)?;
+    // An authority that takes nothing back has no list.
+    let revoked = match revoked.exists() {
+        true => Some(text(revoked)?),
+        false => None,
+    };
+    if let Some(lists) = &revoked {
+        identity::tls::check_revocation_lists(lists)?;
+    }
+    believe_file(roots, revoked, workload)?;
     workload.show(keypair, None);
     Ok(())
 }
@@ -212,7 +223,7 @@ pub(crate) async fn follow_root(
         let stamp = Some(Stamp::of(&file.to_string_lossy()));
         if stamp != seen {
             seen = stamp;
-            if let Err(error) = believe_file(&file, &workload) {
+            if let Err(error) = believe_file(&file, None, &workload) {
                 tracing::warn!(target: "tls", %error, "roots of the mesh cannot be read");
             }
         }
@@ -220,14 +231,17 @@ pub(crate) async fn follow_root(
     }
 }
 
-fn believe_file(file: &Path, workload: &Workload) -> Result<(), identity::Error> {
-    let text = std::fs::read_to_string(file).map_err(|source| identity::Error::File {
+fn believe_file(file: &Path, revoked: Option<String>, workload: &Workload) -> Result<(), identity::Error> {
+    let roots = Bundle::from_pem(&text(file)?)?;
+    workload.believe(&Arc::new(Trusted { roots, revoked }));
+    Ok(())
+}
+
+fn text(file: &Path) -> Result<String, identity::Error> {
+    std::fs::read_to_string(file).map_err(|source| identity::Error::File {
         path: file.to_owned(),
         source,
-    })?;
-    let roots = Bundle::from_pem(&text)?;
-    workload.believe(&Arc::new(Trusted { roots, revoked: None }));
-    Ok(())
+    })
 }
 
 #[cfg(test)]

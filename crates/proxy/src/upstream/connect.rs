@@ -67,6 +67,9 @@ pub(crate) async fn prepare(
     let address = endpoint.address.ip();
     let session = client::handshake(current.config, named.or(stated), address, socket).await?;
     let peer = Peer::of(session.get_ref().1, current.own);
+    if let Some(peer) = &peer {
+        cluster.live.tls.met(connection, peer);
+    }
     Ok(Transport::secured(session, peer))
 }
 
