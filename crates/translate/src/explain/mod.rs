@@ -2,6 +2,10 @@
 //! table as the data path, so that what it says is what the proxy does.
 
 mod asked;
+mod details;
+mod limits;
+mod onward;
+mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,20 +13,23 @@ use std::sync::Arc;
 use resources::{Key, Kind};
 use serde::Serialize;
 use serde_json::Value;
-use snapshot::authorization::{CompiledRules, RequestFacts, Subject};
+use snapshot::authorization::{CompiledRules, RequestFacts, RuleAction, Subject};
 use snapshot::chain::RouteSource;
-use snapshot::rate_limit::{CallerView, CompiledRateLimit};
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
     Action, Arrival, Authorization, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler,
-    Health, HttpFilter, JwtProvider, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot,
-    TransportProtocol, Weighted,
+    Health, HttpFilter, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot, TransportProtocol,
+    Weighted,
 };
 
 use crate::authorization::RuleReference;
 use crate::mtls;
 
 pub use asked::Asked;
+pub use details::Details;
+use limits::limits;
+pub use onward::onward;
+use tokens::token_rules;
 
 /// A call, as the proxy would see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +115,9 @@ pub struct Outcome {
     /// Who else is asked before that whether the call may pass; the answer is not known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<Asked>,
+    /// The rule because of which it is not refused, where some have to allow it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<Origin>,
     /// Why the call is refused, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<Denied>,
@@ -147,6 +157,9 @@ pub struct CountedBy {
     pub origin: Origin,
     /// `60 per 60s, at once 60`.
     pub rate: String,
+    /// A server counts, for all proxies together.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub global: bool,
     /// What callers are told apart by; empty where all are one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
@@ -180,6 +193,9 @@ pub struct Target {
     /// Who may be picked; empty for the original destination.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
+    /// The route or the target changes headers on the way.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub changes_headers: bool,
     /// Whether the connection is under mutual TLS, and why; `None` when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security: Option<String>,
@@ -229,6 +245,7 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         mirrors: Vec::new(),
         security: None,
         asked: Vec::new(),
+        allowed: None,
         denied: None,
         answer: Answer::Close,
     };
@@ -241,7 +258,10 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
     };
     outcome.chain = chain.name.clone();
     outcome.asked = asked::asked(chain, call);
-    outcome.denied = denied(chain, call);
+    if let Handler::Http(http) = &chain.handler {
+        outcome.tokens = http.filters.iter().flat_map(token_rules).collect();
+    }
+    judge(chain, call, &mut outcome);
     if outcome.denied.is_some() {
         if let (Handler::Http(_), Some(_)) = (&chain.handler, &call.request) {
             outcome.answer = Answer::Respond {
@@ -272,7 +292,6 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
                 RouteSource::Inline(table) => Some(table),
                 RouteSource::Named(name) => snapshot.routes.get(name.as_str()),
             };
-            outcome.tokens = http.filters.iter().flat_map(token_rules).collect();
             route(snapshot, table, request, &mut outcome);
             // As in the proxy, a request without a route meets no filter.
             if outcome.route.is_some() {
@@ -283,8 +302,8 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
     Some(outcome)
 }
 
-/// Asks every filter that decides who may do what, in their order.
-fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
+/// Asks every filter that decides who may do what, in their order, up to the first that refuses.
+fn judge(chain: &Chain, call: &Call, outcome: &mut Outcome) {
     let of_requests = match &chain.handler {
         Handler::Http(http) => http.filters.as_slice(),
         Handler::Tcp(_) => &[],
@@ -297,24 +316,28 @@ fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
         HttpFilter::Authorization(filter) => Some((filter, true)),
         _ => None,
     });
-    of_connections
-        .chain(of_requests)
-        .find_map(|(filter, of_requests)| denied_by(filter, of_requests, call))
+    for (filter, of_requests) in of_connections.chain(of_requests) {
+        judge_by(filter, &subject(of_requests, call), outcome);
+        if outcome.denied.is_some() {
+            outcome.allowed = None;
+            return;
+        }
+    }
 }
 
-fn denied_by(filter: &Authorization, of_requests: bool, call: &Call) -> Option<Denied> {
-    let (rules, _) = CompiledRules::new(filter.rules.as_ref()?);
-    let verdict = rules.judge(&subject(of_requests, call));
-    if verdict.allowed {
-        return None;
+fn judge_by(filter: &Authorization, subject: &Subject<'_>, outcome: &mut Outcome) {
+    let Some(rules) = &filter.rules else { return };
+    let (rules, _) = CompiledRules::new(rules);
+    let verdict = rules.judge(subject);
+    let rule = verdict.policy.and_then(origin);
+    if !verdict.allowed {
+        outcome.denied = Some(Denied {
+            details: Details::of_policy(verdict.policy),
+            origin: rule,
+        });
+    } else if rules.action() == RuleAction::Allow {
+        outcome.allowed = rule;
     }
-    Some(Denied {
-        details: format!(
-            "rbac_access_denied_matched_policy[{}]",
-            verdict.policy.unwrap_or("none")
-        ),
-        origin: verdict.policy.and_then(origin),
-    })
 }
 
 /// Who asks for what, in a request or with the connection alone.
@@ -427,90 +450,14 @@ fn route(snapshot: &Snapshot, table: Option<&Arc<RouteTable>>, request: &Request
             let targets = forward.clusters.iter();
             Answer::Forward(
                 targets
-                    .map(|weighted| target(snapshot, weighted, authority))
+                    .map(|weighted| Target {
+                        changes_headers: found.route.request_changes(weighted).next().is_some(),
+                        ..target(snapshot, weighted, authority)
+                    })
                     .collect(),
             )
         }
     };
-}
-
-fn token_rules(filter: &HttpFilter) -> Vec<TokenRule> {
-    let HttpFilter::Jwt(jwt) = filter else {
-        return Vec::new();
-    };
-    let rules = jwt.providers.iter().map(|(name, provider)| TokenRule {
-        provider: name.clone(),
-        issuer: provider.issuer.clone(),
-        audiences: provider.audiences.clone(),
-        places: places(provider),
-    });
-    rules.collect()
-}
-
-fn places(provider: &JwtProvider) -> Vec<String> {
-    let headers = provider
-        .from_headers
-        .iter()
-        .map(|header| match header.prefix.as_str() {
-            "" => format!("header {}", header.name),
-            prefix => format!("header {} behind {prefix:?}", header.name),
-        });
-    let parameters = provider.from_parameters.iter();
-    let parameters = parameters.map(|name| format!("query parameter {name}"));
-    let cookies = provider.from_cookies.iter().map(|name| format!("cookie {name}"));
-    let places: Vec<_> = headers.chain(parameters).chain(cookies).collect();
-    if places.is_empty() {
-        return vec![
-            "header authorization behind \"Bearer \"".to_owned(),
-            "query parameter access_token".to_owned(),
-        ];
-    }
-    places
-}
-
-/// A caller of whom nothing is known: any token or certificate may be its.
-struct Anybody;
-
-impl CallerView for Anybody {
-    fn claim(&self, _: &str) -> Option<&str> {
-        Some("")
-    }
-
-    fn peer_identity(&self) -> Option<&str> {
-        Some("")
-    }
-
-    fn source_address(&self) -> Option<IpAddr> {
-        Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
-    }
-}
-
-fn limits(filters: &[HttpFilter], request: &Request) -> Vec<CountedBy> {
-    let policies = filters.iter().filter_map(|filter| match filter {
-        HttpFilter::RateLimit(policy) => Some(policy),
-        _ => None,
-    });
-    let mut counted = Vec::new();
-    for policy in policies {
-        let (compiled, _) = CompiledRateLimit::new(policy);
-        for position in compiled.matching(request) {
-            let limit = &policy.limits[position];
-            if !limit.visit(request, &Anybody, &mut |_, _| {}) {
-                continue;
-            }
-            counted.push(CountedBy {
-                limit: format!("{} {}", policy.policy, limit.name),
-                origin: limit.origin.clone(),
-                rate: format!(
-                    "{} per {:?}, at once {}",
-                    limit.requests, limit.interval, limit.burst
-                ),
-                keys: limit.keys.iter().map(|key| key.entry()).collect(),
-                status: (!limit.dry_run).then_some(policy.status),
-            });
-        }
-    }
-    counted
 }
 
 fn respond(status: u16, flag: &str) -> Answer {
@@ -549,6 +496,7 @@ fn target(snapshot: &Snapshot, weighted: &Weighted, authority: Option<&String>) 
         weight: weighted.weight,
         authority: authority.or(weighted.authority_rewrite.as_ref()).cloned(),
         endpoints,
+        changes_headers: false,
         security: cluster
             .filter(|_| failure.is_none())
             .map(|cluster| mtls::outbound(cluster, &members)),

@@ -24,6 +24,14 @@ pub(crate) fn outbound(cluster: &Cluster, members: &[&Endpoint]) -> String {
     }
 }
 
+/// Whether a connection to that member comes under mutual TLS.
+pub(crate) fn is_mutual(cluster: &Cluster, member: Option<&Endpoint>) -> bool {
+    match (&cluster.tls, &cluster.auto_tls) {
+        (Some(tls), _) => tls.is_of_the_mesh(),
+        (None, auto) => auto.is_some() && member.is_some_and(|member| member.mutual),
+    }
+}
+
 fn by_member(members: &[&Endpoint]) -> String {
     let takes = members.iter().filter(|member| member.mutual).count();
     match (takes, members.len()) {
