@@ -13,7 +13,7 @@ use std::sync::Arc;
 use resources::{Key, Kind};
 use serde::Serialize;
 use serde_json::Value;
-use snapshot::authorization::{CompiledRules, RequestFacts, RuleAction, Subject};
+use snapshot::authorization::{CompiledRules, RequestFacts, RuleAction, Subject, Verdict};
 use snapshot::chain::RouteSource;
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
@@ -22,7 +22,7 @@ use snapshot::{
     Weighted,
 };
 
-use crate::authorization::RuleReference;
+use crate::authorization::{RuleReference, SHADOW_CUSTOM};
 use crate::mtls;
 
 pub use asked::Asked;
@@ -118,6 +118,9 @@ pub struct Outcome {
     /// The rule because of which it is not refused, where some have to allow it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed: Option<Origin>,
+    /// What rules that are tried out would refuse it for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Denied>,
     /// Why the call is refused, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<Denied>,
@@ -246,17 +249,22 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         security: None,
         asked: Vec::new(),
         allowed: None,
+        tried: Vec::new(),
         denied: None,
         answer: Answer::Close,
     };
     let chain = find_chain(listener, call);
     if call.direction == Direction::Inbound {
-        outcome.security = Some(mtls::inbound(listener, chain));
+        let identity = call.caller.identity.as_deref();
+        outcome.security = Some(mtls::inbound(listener, chain, identity));
     }
     let Some(chain) = chain else {
         return Some(outcome);
     };
     outcome.chain = chain.name.clone();
+    if mtls::is_stranger(Some(chain), call.caller.identity.as_deref()) {
+        return Some(outcome);
+    }
     outcome.asked = asked::asked(chain, call);
     if let Handler::Http(http) = &chain.handler {
         outcome.tokens = http.filters.iter().flat_map(token_rules).collect();
@@ -326,18 +334,26 @@ fn judge(chain: &Chain, call: &Call, outcome: &mut Outcome) {
 }
 
 fn judge_by(filter: &Authorization, subject: &Subject<'_>, outcome: &mut Outcome) {
+    // Those that find out whether somebody has to be asked try nothing out.
+    let shadow = filter.shadow.as_ref();
+    if let Some(rules) = shadow.filter(|_| filter.shadow_prefix != SHADOW_CUSTOM) {
+        let (rules, _) = CompiledRules::new(rules);
+        outcome.tried.extend(denied_by(&rules.judge(subject)));
+    }
     let Some(rules) = &filter.rules else { return };
     let (rules, _) = CompiledRules::new(rules);
     let verdict = rules.judge(subject);
-    let rule = verdict.policy.and_then(origin);
-    if !verdict.allowed {
-        outcome.denied = Some(Denied {
-            details: Details::of_policy(verdict.policy),
-            origin: rule,
-        });
-    } else if rules.action() == RuleAction::Allow {
-        outcome.allowed = rule;
+    outcome.denied = denied_by(&verdict);
+    if verdict.allowed && rules.action() == RuleAction::Allow {
+        outcome.allowed = verdict.policy.and_then(origin);
     }
+}
+
+fn denied_by(verdict: &Verdict<'_>) -> Option<Denied> {
+    (!verdict.allowed).then(|| Denied {
+        details: Details::of_policy(verdict.policy),
+        origin: verdict.policy.and_then(origin),
+    })
 }
 
 /// Who asks for what, in a request or with the connection alone.

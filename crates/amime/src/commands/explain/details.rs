@@ -6,7 +6,7 @@ use translate::explain::Details;
 use super::inbound::{Facts, rule};
 use super::objects::Objects;
 use super::problem::Problem;
-use super::report::{Fact, Meaning, Reference};
+use super::report::{Fact, Meaning};
 use super::world::Place;
 
 /// What those details mean; `place` is the workload whose log says them.
@@ -19,7 +19,7 @@ pub(super) fn meaning(
     let facts = place.map(|place| Facts { objects, place });
     let mut says = Vec::new();
     if let Details::Rule { rule, .. } = details {
-        says.push(Fact::new("Policy", "decided").by(Some(find(objects, rule)?)));
+        says.push(find(objects, rule)?);
     }
     if let Some(facts) = &facts {
         let listed = of_workload(details, facts);
@@ -70,9 +70,8 @@ fn of_workload(details: &Details, facts: &Facts<'_>) -> Vec<Fact> {
     }
 }
 
-fn find(objects: &Objects, named: &RuleReference) -> Result<Reference, Problem> {
-    let found = rule(objects, &named.namespace, &named.policy, named.rule);
-    found.ok_or_else(|| Problem::NoRule {
+fn find(objects: &Objects, named: &RuleReference) -> Result<Fact, Problem> {
+    rule(objects, named).ok_or_else(|| Problem::NoRule {
         rule: format!(
             "AuthorizationPolicy {}/{} with spec.rules[{}]",
             named.namespace, named.policy, named.rule

@@ -4,12 +4,13 @@
 use resources::istio::authorization_policy::Action;
 use resources::policy::rate_limit::LimitScope;
 use resources::{Key, Kind, Resource};
+use translate::authorization::RuleReference;
 use translate::explain::{Answer, Asked, CountedBy, Denied};
 use translate::{Call, Outcome, explain, jwt, mtls};
 
 use super::objects::Objects;
 use super::outbound::listener;
-use super::report::{Ending, Fact, Half, Reference};
+use super::report::{Ending, Fact, Half};
 use super::tokens;
 use super::world::Place;
 
@@ -54,7 +55,9 @@ pub(super) fn half(
         refused: refused.as_ref(),
     };
     says.extend(facts.tokens(&outcome, &told));
-    if !outcome.chain.is_empty() && refused.is_none() {
+    let is_judged = outcome.denied.is_some() || outcome.answer != Answer::Close;
+    if is_judged && refused.is_none() {
+        says.extend(outcome.tried.iter().map(|denied| facts.tried(denied)));
         says.extend(facts.policies(&outcome));
     }
     says.extend(outcome.limits.iter().map(|counted| facts.limit(counted)));
@@ -105,8 +108,8 @@ impl Facts<'_> {
         let security = outcome.security.as_deref().unwrap_or_default();
         let security = match security.strip_prefix("mutual TLS: ") {
             Some(why) => format!("yes: {why}"),
-            None if outcome.chain.is_empty() => security.to_owned(),
-            None => format!("no: {security}"),
+            None if security.starts_with("closed") => security.to_owned(),
+            None => format!("no: {security}, and so without an identity"),
         };
         let mode = stated.mode.as_str();
         match &stated.by {
@@ -201,6 +204,17 @@ impl Facts<'_> {
                 "allowed: no policy is against it, and no ALLOW policy is for this workload",
             )],
         }
+    }
+
+    /// What a rule that is tried out would do.
+    fn tried(&self, denied: &Denied) -> Fact {
+        let origin = denied.origin.as_ref();
+        let by = origin.map(|origin| self.objects.reference(origin));
+        let says = match by {
+            Some(_) => "would be denied",
+            None => "would be denied: no rule of the ALLOW policies that are tried out is for this call",
+        };
+        Fact::new("Dry run", says).by(by)
     }
 
     /// The policies that allow something there, and are no dry run.
@@ -300,12 +314,14 @@ fn refusal(denied: &Denied) -> String {
     }
 }
 
-/// Where a rule is named in what was read.
-pub(super) fn rule(objects: &Objects, namespace: &str, policy: &str, index: usize) -> Option<Reference> {
-    let key = Key::new(Kind::AuthorizationPolicy, namespace, policy);
+/// A rule that is named in a log, if it is among what was read.
+pub(super) fn rule(objects: &Objects, named: &RuleReference) -> Option<Fact> {
+    let key = Key::new(Kind::AuthorizationPolicy, &named.namespace, &named.policy);
     match objects.mesh.get(&key) {
-        Some(Resource::AuthorizationPolicy(object)) if index < object.spec.rules.len() => {
-            Some(objects.reference_to(&key, &format!("spec.rules[{index}]")))
+        Some(Resource::AuthorizationPolicy(object)) if named.rule < object.spec.rules.len() => {
+            let by = objects.reference_to(&key, &format!("spec.rules[{}]", named.rule));
+            let action = object.spec.action().to_string();
+            Some(Fact::new("Policy", action).by(Some(by)))
         }
         _ => None,
     }
