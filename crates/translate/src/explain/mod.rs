@@ -280,6 +280,12 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         }
         return Some(outcome);
     }
+    forward(snapshot, chain, call, &mut outcome);
+    Some(outcome)
+}
+
+/// Where a call goes that nobody refused.
+fn forward(snapshot: &Snapshot, chain: &Chain, call: &Call, outcome: &mut Outcome) {
     match (&chain.handler, &call.request) {
         (Handler::Tcp(tcp), _) => {
             let targets = tcp.target.weighted().filter(|(_, weight)| *weight > 0);
@@ -300,14 +306,13 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
                 RouteSource::Inline(table) => Some(table),
                 RouteSource::Named(name) => snapshot.routes.get(name.as_str()),
             };
-            route(snapshot, table, request, &mut outcome);
+            route(snapshot, table, request, outcome);
             // As in the proxy, a request without a route meets no filter.
             if outcome.route.is_some() {
                 outcome.limits = limits(&http.filters, request);
             }
         }
     }
-    Some(outcome)
 }
 
 /// Asks every filter that decides who may do what, in their order, up to the first that refuses.
