@@ -59,10 +59,10 @@ impl Objects {
                 let line = yaml::line_of(text, written, field);
                 Some(line.map_or_else(|| file.clone(), |line| format!("{file}:{line}")))
             }
-            Some(Source::Cluster(object)) => {
+            Some(Source::Cluster(object)) if !field.is_empty() => {
                 Some(format!("line {} of its YAML", lines::line_of(object, field)))
             }
-            None => None,
+            Some(Source::Cluster(_)) | None => None,
         };
         Reference {
             object: key.to_string(),

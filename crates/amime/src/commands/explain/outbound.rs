@@ -11,6 +11,9 @@ use super::objects::Objects;
 use super::report::{Ending, Fact, Half};
 use super::world::{Place, pod_at};
 
+/// Members that a line names.
+const NAMED: usize = 5;
+
 /// What the caller's proxy does.
 pub(super) fn half(objects: &Objects, place: &Place<'_>, call: &Call) -> Option<(Half, Outcome)> {
     let outcome = explain(&place.snapshot, call)?;
@@ -111,12 +114,7 @@ fn target_facts(objects: &Objects, place: &Place<'_>, target: &Target, total: u3
         ));
     }
     if !target.endpoints.is_empty() {
-        let members: Vec<_> = target
-            .endpoints
-            .iter()
-            .map(|member| member_text(objects, *member))
-            .collect();
-        facts.push(Fact::new("Members", members.join(", ")));
+        facts.push(Fact::new("Members", members_text(objects, &target.endpoints)));
     }
     if let Some(security) = &target.security {
         facts.push(Fact::new("Mutual TLS", security_text(security)));
@@ -124,7 +122,17 @@ fn target_facts(objects: &Objects, place: &Place<'_>, target: &Target, total: u3
     facts
 }
 
-pub(super) fn member_text(objects: &Objects, address: SocketAddr) -> String {
+/// The first of them by name; programs get all.
+pub(super) fn members_text(objects: &Objects, members: &[SocketAddr]) -> String {
+    let named = members.iter().take(NAMED);
+    let named: Vec<_> = named.map(|member| member_text(objects, *member)).collect();
+    match members.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+fn member_text(objects: &Objects, address: SocketAddr) -> String {
     match pod_at(&objects.mesh, address.ip()) {
         Some(pod) => format!("{}/{} at {address}", pod.metadata.namespace, pod.metadata.name),
         None => address.to_string(),

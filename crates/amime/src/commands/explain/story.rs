@@ -9,7 +9,7 @@ use translate::mesh::services::Service;
 use translate::{Call, Mesh, Outcome};
 
 use super::objects::Objects;
-use super::outbound::member_text;
+use super::outbound::members_text;
 use super::problem::Problem;
 use super::question::{PodName, Question, Speaks};
 use super::report::{Ending, Half, Report};
@@ -257,17 +257,15 @@ fn way<'m, 'o>(
 
 fn chosen(objects: &Objects, way: &Way<'_, '_>) -> String {
     let others = way.all.iter().filter(|member| **member != way.member);
-    let others: Vec<_> = others.map(|member| member_text(objects, *member)).collect();
+    let others: Vec<_> = others.copied().collect();
+    let named = members_text(objects, &others);
     if let Some(missed) = &way.missed {
         return format!("the route does not lead to {missed}");
     }
     match (way.asked_for, others.as_slice()) {
         (_, []) => String::new(),
-        (true, others) => format!("asked for; the route leads to {}, too", others.join(", ")),
-        (false, others) => format!(
-            "the first of several, --to chooses; the others: {}",
-            others.join(", ")
-        ),
+        (true, _) => format!("asked for; the route leads to {named}, too"),
+        (false, _) => format!("the first of several, --to chooses; the others: {named}"),
     }
 }
 
