@@ -9,8 +9,8 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    apply, bootstrap, ca, controller, delete, demo, down, exec, get, install, logs, mtls, proxy, redirect,
-    up, version,
+    apply, bootstrap, ca, controller, delete, demo, down, exec, explain, get, install, logs, mtls, proxy,
+    redirect, up, version,
 };
 
 #[derive(Parser)]
@@ -62,6 +62,8 @@ enum Command {
     Logs(logs::Arguments),
     /// Show who calls whom, and the identities at both ends
     Mtls(mtls::Arguments),
+    /// Tell what happens to a call, and which policy, rule and line decides; or what the details in an access log mean
+    Explain(Box<explain::Arguments>),
     /// Run a command in a container
     Exec(exec::Arguments),
     /// Show or replace the root of the mesh's certificate authority
@@ -112,6 +114,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Delete(arguments) => block_on(delete::run(&target, &arguments)),
         Command::Logs(arguments) => block_on(logs::run(&target, &arguments)),
         Command::Mtls(arguments) => block_on(mtls::run(&target, &arguments)),
+        Command::Explain(arguments) => block_on(explain::run(&target, &arguments)),
         Command::Exec(arguments) => block_on(exec::run(&target, &arguments)),
         Command::Ca(arguments) => block_on(ca::run(&target, &arguments)),
         Command::Controller(arguments) => controller::run(&arguments),

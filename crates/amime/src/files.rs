@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -10,6 +11,8 @@ use serde_json::Value;
 pub(crate) struct Document {
     pub(crate) file: String,
     pub(crate) line: u64,
+    /// All that stands in the file.
+    pub(crate) text: Arc<str>,
     pub(crate) object: Value,
 }
 
@@ -65,10 +68,12 @@ impl Documents {
     /// Adds the documents of a text; `file` is how messages name it.
     pub(crate) fn add(&mut self, file: &str, text: &str) {
         let read = resources::yaml::objects(text);
+        let text: Arc<str> = text.into();
         self.documents
             .extend(read.objects.into_iter().map(|(line, object)| Document {
                 file: file.to_owned(),
                 line,
+                text: text.clone(),
                 object,
             }));
         let problem = |problem: &resources::Problem| match problem.line {

@@ -48,6 +48,7 @@ use ca::signer::Signer;
 use ca::standing::Standing;
 
 pub use grpc::Peer;
+pub use live::mesh_settings;
 pub use settings::{Lifetimes, Listen, Settings};
 
 /// Condition: the injection settings were read.

@@ -108,7 +108,7 @@ fn adopt_mesh(followers: &watch_channel::Sender<Option<Arc<MeshSettings>>>, map:
     if map.metadata.name.as_deref() != Some("istio") {
         return;
     }
-    match mesh_of(map).and_then(|mesh| MeshSettings::read(&mesh).map_err(anyhow::Error::msg)) {
+    match mesh_settings(map) {
         Ok(settings) => {
             for (provider, kind) in settings.unused_providers() {
                 tracing::warn!(
@@ -129,6 +129,14 @@ fn adopt_mesh(followers: &watch_channel::Sender<Option<Arc<MeshSettings>>>, map:
             tracing::error!(scope = "default", error, "the former mesh settings stay in force");
         }
     }
+}
+
+/// The mesh settings in ConfigMap `istio`.
+///
+/// # Errors
+/// What of them cannot be understood, by name.
+pub fn mesh_settings(map: &ConfigMap) -> Result<MeshSettings> {
+    MeshSettings::read(&mesh_of(map)?).map_err(anyhow::Error::msg)
 }
 
 fn mesh_of(map: &ConfigMap) -> Result<Map<String, Value>> {

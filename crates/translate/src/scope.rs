@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use resources::kubernetes::{Pod, TargetPort};
+use resources::{AuthorizationPolicy, RateLimit};
 use snapshot::cluster::ServiceRef;
 use snapshot::{Host, Locality};
 
@@ -171,6 +172,22 @@ impl Scope {
     /// Equal for proxies that get the same Snapshot from meshes of one lineage.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// Ports of the workload that services declare: the host of the service, its port, and the workload's own.
+    pub fn ports(&self) -> impl Iterator<Item = (&str, u16, u16)> {
+        let ports = self.inbound.iter();
+        ports.map(|port| (port.service.host.as_str(), port.service_port, port.target))
+    }
+
+    /// Who may do what with the workload.
+    pub fn authorization_policies(&self) -> impl Iterator<Item = &AuthorizationPolicy> {
+        self.authorization.iter().map(|policy| &*policy.object)
+    }
+
+    /// Limits on requests to the workload, oldest first.
+    pub fn rate_limits(&self) -> impl Iterator<Item = &RateLimit> {
+        self.rate_limits.iter().map(|applied| &*applied.indexed.object)
     }
 
     fn fingerprint(&self) -> u64 {

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::cli::Target;
-use crate::cluster::{Cluster, KindInfo, Kinds, text};
+use crate::cluster::{Cluster, KindInfo, Kinds, encoded, text};
 use crate::connect;
 use crate::output::{istio, table};
 
@@ -113,19 +113,4 @@ fn items(found: &Value) -> Vec<Value> {
         .as_array()
         .cloned()
         .unwrap_or_else(|| vec![found.clone()])
-}
-
-/// Percent-encodes what a query value may not hold.
-fn encoded(value: &str) -> String {
-    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    value
-        .bytes()
-        .map(|byte| {
-            if keep(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
 }

@@ -9,6 +9,7 @@ pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod down;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod install;
 pub(crate) mod logs;

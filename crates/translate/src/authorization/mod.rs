@@ -29,7 +29,7 @@ const SHADOW_DENY: &str = "istio_dry_run_deny_";
 pub const SHADOW_CUSTOM: &str = "istio_ext_authz_";
 pub(crate) const CUSTOM: &str = "istio-ext-authz";
 /// What the names of rules end with that would ask somebody whom nobody knows.
-const BAD_CUSTOM: &str = "-deny-due-to-bad-CUSTOM-action";
+pub(crate) const BAD_CUSTOM: &str = "-deny-due-to-bad-CUSTOM-action";
 const TCP: &str = "tcp.";
 
 /// What is judged.

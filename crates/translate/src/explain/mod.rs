@@ -2,6 +2,10 @@
 //! table as the data path, so that what it says is what the proxy does.
 
 mod asked;
+mod details;
+mod limits;
+mod onward;
+mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,20 +13,23 @@ use std::sync::Arc;
 use resources::{Key, Kind};
 use serde::Serialize;
 use serde_json::Value;
-use snapshot::authorization::{CompiledRules, RequestFacts, Subject};
+use snapshot::authorization::{CompiledRules, RequestFacts, RuleAction, Subject, Verdict};
 use snapshot::chain::RouteSource;
-use snapshot::rate_limit::{CallerView, CompiledRateLimit};
 use snapshot::route::{CompiledTable, RequestView};
 use snapshot::{
     Action, Arrival, Authorization, Chain, ChainTable, ClusterName, Direction, Discovery, Fault, Handler,
-    Health, HttpFilter, JwtProvider, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot,
-    TransportProtocol, Weighted,
+    Health, HttpFilter, Listener, Mirror, NetworkFilter, Origin, RouteTable, Snapshot, TransportProtocol,
+    Weighted,
 };
 
-use crate::authorization::RuleReference;
+use crate::authorization::{RuleReference, SHADOW_CUSTOM};
 use crate::mtls;
 
 pub use asked::Asked;
+pub use details::Details;
+use limits::limits;
+pub use onward::onward;
+use tokens::token_rules;
 
 /// A call, as the proxy would see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +115,12 @@ pub struct Outcome {
     /// Who else is asked before that whether the call may pass; the answer is not known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<Asked>,
+    /// The rule because of which it is not refused, where some have to allow it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<Origin>,
+    /// What rules that are tried out would refuse it for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Denied>,
     /// Why the call is refused, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<Denied>,
@@ -147,6 +160,9 @@ pub struct CountedBy {
     pub origin: Origin,
     /// `60 per 60s, at once 60`.
     pub rate: String,
+    /// A server counts, for all proxies together.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub global: bool,
     /// What callers are told apart by; empty where all are one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
@@ -180,6 +196,9 @@ pub struct Target {
     /// Who may be picked; empty for the original destination.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
+    /// The route or the target changes headers on the way.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub changes_headers: bool,
     /// Whether the connection is under mutual TLS, and why; `None` when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security: Option<String>,
@@ -229,19 +248,28 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         mirrors: Vec::new(),
         security: None,
         asked: Vec::new(),
+        allowed: None,
+        tried: Vec::new(),
         denied: None,
         answer: Answer::Close,
     };
     let chain = find_chain(listener, call);
     if call.direction == Direction::Inbound {
-        outcome.security = Some(mtls::inbound(listener, chain));
+        let identity = call.caller.identity.as_deref();
+        outcome.security = Some(mtls::inbound(listener, chain, identity));
     }
     let Some(chain) = chain else {
         return Some(outcome);
     };
     outcome.chain = chain.name.clone();
+    if mtls::is_stranger(Some(chain), call.caller.identity.as_deref()) {
+        return Some(outcome);
+    }
     outcome.asked = asked::asked(chain, call);
-    outcome.denied = denied(chain, call);
+    if let Handler::Http(http) = &chain.handler {
+        outcome.tokens = http.filters.iter().flat_map(token_rules).collect();
+    }
+    judge(chain, call, &mut outcome);
     if outcome.denied.is_some() {
         if let (Handler::Http(_), Some(_)) = (&chain.handler, &call.request) {
             outcome.answer = Answer::Respond {
@@ -252,6 +280,12 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
         }
         return Some(outcome);
     }
+    forward(snapshot, chain, call, &mut outcome);
+    Some(outcome)
+}
+
+/// Where a call goes that nobody refused.
+fn forward(snapshot: &Snapshot, chain: &Chain, call: &Call, outcome: &mut Outcome) {
     match (&chain.handler, &call.request) {
         (Handler::Tcp(tcp), _) => {
             let targets = tcp.target.weighted().filter(|(_, weight)| *weight > 0);
@@ -272,19 +306,17 @@ pub fn explain(snapshot: &Snapshot, call: &Call) -> Option<Outcome> {
                 RouteSource::Inline(table) => Some(table),
                 RouteSource::Named(name) => snapshot.routes.get(name.as_str()),
             };
-            outcome.tokens = http.filters.iter().flat_map(token_rules).collect();
-            route(snapshot, table, request, &mut outcome);
+            route(snapshot, table, request, outcome);
             // As in the proxy, a request without a route meets no filter.
             if outcome.route.is_some() {
                 outcome.limits = limits(&http.filters, request);
             }
         }
     }
-    Some(outcome)
 }
 
-/// Asks every filter that decides who may do what, in their order.
-fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
+/// Asks every filter that decides who may do what, in their order, up to the first that refuses.
+fn judge(chain: &Chain, call: &Call, outcome: &mut Outcome) {
     let of_requests = match &chain.handler {
         Handler::Http(http) => http.filters.as_slice(),
         Handler::Tcp(_) => &[],
@@ -297,22 +329,34 @@ fn denied(chain: &Chain, call: &Call) -> Option<Denied> {
         HttpFilter::Authorization(filter) => Some((filter, true)),
         _ => None,
     });
-    of_connections
-        .chain(of_requests)
-        .find_map(|(filter, of_requests)| denied_by(filter, of_requests, call))
+    for (filter, of_requests) in of_connections.chain(of_requests) {
+        judge_by(filter, &subject(of_requests, call), outcome);
+        if outcome.denied.is_some() {
+            outcome.allowed = None;
+            return;
+        }
+    }
 }
 
-fn denied_by(filter: &Authorization, of_requests: bool, call: &Call) -> Option<Denied> {
-    let (rules, _) = CompiledRules::new(filter.rules.as_ref()?);
-    let verdict = rules.judge(&subject(of_requests, call));
-    if verdict.allowed {
-        return None;
+fn judge_by(filter: &Authorization, subject: &Subject<'_>, outcome: &mut Outcome) {
+    // Those that find out whether somebody has to be asked try nothing out.
+    let shadow = filter.shadow.as_ref();
+    if let Some(rules) = shadow.filter(|_| filter.shadow_prefix != SHADOW_CUSTOM) {
+        let (rules, _) = CompiledRules::new(rules);
+        outcome.tried.extend(denied_by(&rules.judge(subject)));
     }
-    Some(Denied {
-        details: format!(
-            "rbac_access_denied_matched_policy[{}]",
-            verdict.policy.unwrap_or("none")
-        ),
+    let Some(rules) = &filter.rules else { return };
+    let (rules, _) = CompiledRules::new(rules);
+    let verdict = rules.judge(subject);
+    outcome.denied = denied_by(&verdict);
+    if verdict.allowed && rules.action() == RuleAction::Allow {
+        outcome.allowed = verdict.policy.and_then(origin);
+    }
+}
+
+fn denied_by(verdict: &Verdict<'_>) -> Option<Denied> {
+    (!verdict.allowed).then(|| Denied {
+        details: Details::of_policy(verdict.policy),
         origin: verdict.policy.and_then(origin),
     })
 }
@@ -427,90 +471,14 @@ fn route(snapshot: &Snapshot, table: Option<&Arc<RouteTable>>, request: &Request
             let targets = forward.clusters.iter();
             Answer::Forward(
                 targets
-                    .map(|weighted| target(snapshot, weighted, authority))
+                    .map(|weighted| Target {
+                        changes_headers: found.route.request_changes(weighted).next().is_some(),
+                        ..target(snapshot, weighted, authority)
+                    })
                     .collect(),
             )
         }
     };
-}
-
-fn token_rules(filter: &HttpFilter) -> Vec<TokenRule> {
-    let HttpFilter::Jwt(jwt) = filter else {
-        return Vec::new();
-    };
-    let rules = jwt.providers.iter().map(|(name, provider)| TokenRule {
-        provider: name.clone(),
-        issuer: provider.issuer.clone(),
-        audiences: provider.audiences.clone(),
-        places: places(provider),
-    });
-    rules.collect()
-}
-
-fn places(provider: &JwtProvider) -> Vec<String> {
-    let headers = provider
-        .from_headers
-        .iter()
-        .map(|header| match header.prefix.as_str() {
-            "" => format!("header {}", header.name),
-            prefix => format!("header {} behind {prefix:?}", header.name),
-        });
-    let parameters = provider.from_parameters.iter();
-    let parameters = parameters.map(|name| format!("query parameter {name}"));
-    let cookies = provider.from_cookies.iter().map(|name| format!("cookie {name}"));
-    let places: Vec<_> = headers.chain(parameters).chain(cookies).collect();
-    if places.is_empty() {
-        return vec![
-            "header authorization behind \"Bearer \"".to_owned(),
-            "query parameter access_token".to_owned(),
-        ];
-    }
-    places
-}
-
-/// A caller of whom nothing is known: any token or certificate may be its.
-struct Anybody;
-
-impl CallerView for Anybody {
-    fn claim(&self, _: &str) -> Option<&str> {
-        Some("")
-    }
-
-    fn peer_identity(&self) -> Option<&str> {
-        Some("")
-    }
-
-    fn source_address(&self) -> Option<IpAddr> {
-        Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
-    }
-}
-
-fn limits(filters: &[HttpFilter], request: &Request) -> Vec<CountedBy> {
-    let policies = filters.iter().filter_map(|filter| match filter {
-        HttpFilter::RateLimit(policy) => Some(policy),
-        _ => None,
-    });
-    let mut counted = Vec::new();
-    for policy in policies {
-        let (compiled, _) = CompiledRateLimit::new(policy);
-        for position in compiled.matching(request) {
-            let limit = &policy.limits[position];
-            if !limit.visit(request, &Anybody, &mut |_, _| {}) {
-                continue;
-            }
-            counted.push(CountedBy {
-                limit: format!("{} {}", policy.policy, limit.name),
-                origin: limit.origin.clone(),
-                rate: format!(
-                    "{} per {:?}, at once {}",
-                    limit.requests, limit.interval, limit.burst
-                ),
-                keys: limit.keys.iter().map(|key| key.entry()).collect(),
-                status: (!limit.dry_run).then_some(policy.status),
-            });
-        }
-    }
-    counted
 }
 
 fn respond(status: u16, flag: &str) -> Answer {
@@ -549,6 +517,7 @@ fn target(snapshot: &Snapshot, weighted: &Weighted, authority: Option<&String>) 
         weight: weighted.weight,
         authority: authority.or(weighted.authority_rewrite.as_ref()).cloned(),
         endpoints,
+        changes_headers: false,
         security: cluster
             .filter(|_| failure.is_none())
             .map(|cluster| mtls::outbound(cluster, &members)),

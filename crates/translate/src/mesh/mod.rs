@@ -178,6 +178,11 @@ impl Mesh {
         &self.request_authentications
     }
 
+    /// Services by their hosts.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> &MeshSettings {
         &self.settings

@@ -14,7 +14,7 @@ use crate::mesh::peer_authentications::Stated;
 use crate::mesh::selection::Subject;
 use crate::{Mesh, Node};
 
-pub(crate) use reason::{inbound, outbound};
+pub(crate) use reason::{inbound, is_mutual, is_stranger, outbound};
 pub(crate) use settings::Settings;
 
 /// What the proxies of a mesh call HTTP under mutual TLS.

@@ -20,7 +20,18 @@ pub(crate) fn outbound(cluster: &Cluster, members: &[&Endpoint]) -> String {
             None => "TLS".to_owned(),
         },
         (None, Some(_)) => by_member(members),
+        (None, None) if cluster.service.is_none() => {
+            "plain text: the mesh does not know who is called".to_owned()
+        }
         (None, None) => "plain text: a rule or the settings of the mesh ask for no TLS here".to_owned(),
+    }
+}
+
+/// Whether a connection to that member comes under mutual TLS.
+pub(crate) fn is_mutual(cluster: &Cluster, member: Option<&Endpoint>) -> bool {
+    match (&cluster.tls, &cluster.auto_tls) {
+        (Some(tls), _) => tls.is_of_the_mesh(),
+        (None, auto) => auto.is_some() && member.is_some_and(|member| member.mutual),
     }
 }
 
@@ -37,9 +48,19 @@ fn by_member(members: &[&Endpoint]) -> String {
     }
 }
 
+/// Whether the chain asks clients for a name that is not that of this one.
+pub(crate) fn is_stranger(chain: Option<&Chain>, identity: Option<&str>) -> bool {
+    let tls = chain.and_then(|chain| chain.tls.as_ref());
+    let names = tls.map_or(&[][..], |tls| &tls.client_names);
+    identity.is_some_and(|identity| !names.is_empty() && !names.iter().any(|name| name.matches(identity)))
+}
+
 /// How a connection came to a workload's proxy, or why it was not let in.
-pub(crate) fn inbound(listener: &Listener, chain: Option<&Chain>) -> String {
+pub(crate) fn inbound(listener: &Listener, chain: Option<&Chain>, identity: Option<&str>) -> String {
     let words = match chain {
+        Some(_) if is_stranger(chain, identity) => {
+            "closed: the client's identity is of no trust domain of the mesh"
+        }
         Some(chain) if chain.tls.is_some() => "mutual TLS: the client is a proxy of the mesh",
         Some(_) => "plain text, as far as the proxy is concerned",
         None if listener.detect_tls => "closed: this port does not take what came",

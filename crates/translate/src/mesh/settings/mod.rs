@@ -127,6 +127,11 @@ impl MeshSettings {
         })
     }
 
+    /// The domain of the identities of the mesh.
+    pub fn trust_domain(&self) -> &str {
+        self.mtls.domains()[0]
+    }
+
     /// Limit for establishing a connection, unless a DestinationRule has one.
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout.unwrap_or(CONNECT_TIMEOUT)
