@@ -78,6 +78,10 @@ impl Store {
             self.problems.insert(key.clone(), problems);
         }
         let Some(resource) = resource else {
+            if !same_problems {
+                let kept = self.resources.contains_key(&key);
+                tracing::warn!(object = %key, kept, "an object cannot be read; its last form, where kept, stays in force");
+            }
             return !same_problems;
         };
         if self.resources.get(&key) == Some(&resource) {

@@ -25,7 +25,8 @@ const PAGE: u32 = 500;
 /// What a watch tells.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// An object is there, new or changed. `resource` is `None` when it could not be read.
+    /// An object is there, new or changed. `resource` is `None` when it could not be read: then what it said before
+    /// stays in force ([`crate::store::Store`]).
     Present {
         /// Which object.
         key: Key,
@@ -153,6 +154,7 @@ fn is_missing(error: &watcher::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
     fn object(value: Value) -> DynamicObject {
         serde_json::from_value(value).unwrap()
@@ -231,5 +233,63 @@ mod tests {
         };
         assert_eq!(resource, None);
         assert!(problems[0].field.starts_with("spec.hosts"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_read_any_more_stays_in_force_and_is_told_by_name() {
+        let mut store = Store::new();
+        for (kind, spec) in [
+            (
+                Kind::AuthorizationPolicy,
+                serde_json::json!({"action": "DENY", "rules": [{}]}),
+            ),
+            (
+                Kind::PeerAuthentication,
+                serde_json::json!({"mtls": {"mode": "STRICT"}}),
+            ),
+            (
+                Kind::RequestAuthentication,
+                serde_json::json!({"jwtRules": [{"issuer": "a"}]}),
+            ),
+            (
+                Kind::RateLimit,
+                serde_json::json!({"limits": [{"name": "a", "requests": 1}]}),
+            ),
+            (Kind::DestinationRule, serde_json::json!({"host": "a"})),
+            (Kind::VirtualService, serde_json::json!({"hosts": ["a"]})),
+        ] {
+            let saying = |spec: &Value| {
+                let metadata =
+                    serde_json::json!({"metadata": {"name": "a", "namespace": "shop"}, "spec": spec});
+                object(metadata)
+            };
+            let key = Key::new(kind, "shop", "a");
+            let mut listing = BTreeSet::new();
+            let readable = watcher::Event::Apply(saying(&spec));
+            store.apply(translate(kind, readable, &mut listing).unwrap());
+            let put: Vec<_> = store.take_changes();
+            assert!(
+                matches!(put.as_slice(), [(of, Some(_))] if *of == key),
+                "{kind}: {put:?}"
+            );
+            // It changes, and then it is listed anew.
+            let broken = saying(&Value::String("nothing that has fields".to_owned()));
+            for event in [
+                watcher::Event::Apply(broken.clone()),
+                watcher::Event::Init,
+                watcher::Event::InitApply(broken),
+                watcher::Event::InitDone,
+            ] {
+                if let Some(event) = translate(kind, event, &mut listing) {
+                    store.apply(event);
+                }
+            }
+            assert_eq!(store.take_changes(), [], "{kind} stays in force");
+            assert_eq!(store.count(kind), 1);
+            assert!(
+                store.problems().any(|problem| problem.key.as_ref() == Some(&key)),
+                "{kind}"
+            );
+        }
     }
 }

@@ -7,7 +7,10 @@
 //! one continues the bucket that was used least among those of its set. What it takes over is at least what its own
 //! bucket would be, if it had been there before: so forgetting somebody never gives anything away, and a crowd of
 //! callers that nobody has seen before can only be refused too early. (When several threads meet a new caller in the
-//! same instant, each may let one request of its pass.)
+//! same instant, each may let one request of that caller pass too many.)
+//!
+//! Nothing overflows, whatever the rate: where all tokens together would be more nanoseconds than fit, time is counted
+//! in longer units.
 
 use std::hash::{BuildHasher, DefaultHasher, RandomState};
 use std::sync::OnceLock;
@@ -19,11 +22,17 @@ use crate::clock::Instant;
 /// Places that a caller may have.
 const WAYS: usize = 8;
 
+/// Most units of time that all tokens of a bucket take. Half of the numbers are left for the time that passes; and even
+/// of 2^32 tokens, each still has 2^30 units, so that rounding is no matter.
+const MOST: u64 = 1 << 62;
+
 /// How fast tokens come, and how many there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     made: Instant,
-    /// Nanoseconds of one token, and of all.
+    /// Nanoseconds of one unit of time: 1, unless it takes more than a century to fill the bucket.
+    unit: u64,
+    /// Units of one token, and of all; those are at most [`MOST`].
     token: u64,
     all: u64,
 }
@@ -48,43 +57,53 @@ impl Rate {
     pub fn new(tokens: u32, interval: Duration, most: u32, now: Instant) -> Self {
         let nanoseconds = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
         let token = (nanoseconds / u64::from(tokens.max(1))).max(1);
+        let all = u128::from(token) * u128::from(most);
+        let unit = u64::try_from(all.div_ceil(MOST.into()))
+            .unwrap_or(u64::MAX)
+            .max(1);
+        let token = (token / unit).max(1);
         Self {
             made: now,
+            unit,
             token,
-            all: token.saturating_mul(most.into()),
+            all: token.saturating_mul(most.into()).min(MOST),
         }
     }
 
     /// Time of one token.
     pub fn token(&self) -> Duration {
-        Duration::from_nanos(self.token)
+        self.time(self.token)
+    }
+
+    fn time(&self, units: u64) -> Duration {
+        Duration::from_nanos(units.saturating_mul(self.unit))
     }
 
     fn take(&self, empty_at: &AtomicU64, now: Instant, cost: u32) -> Left {
         let now = self.at(now);
         let cost = self.token.saturating_mul(cost.into());
-        let floor = now - self.all;
+        let floor = now.saturating_sub(self.all);
         let update = |empty_at: u64| {
             let next = empty_at.max(floor).saturating_add(cost);
             (next <= now).then_some(next)
         };
         let (taken, empty_at) = match empty_at.try_update(Ordering::Relaxed, Ordering::Relaxed, update) {
-            Ok(before) => (true, before.max(floor) + cost),
+            Ok(before) => (true, before.max(floor).saturating_add(cost)),
             Err(before) => (false, before.max(floor)),
         };
         let available = now.saturating_sub(empty_at);
         Left {
             taken,
             remaining: available / self.token,
-            full_in: Duration::from_nanos(self.all.saturating_sub(available)),
-            enough_in: Duration::from_nanos(cost.saturating_sub(available)),
-            next_in: Duration::from_nanos(self.token - available % self.token),
+            full_in: self.time(self.all.saturating_sub(available)),
+            enough_in: self.time(cost.saturating_sub(available)),
+            next_in: self.time(self.token - available % self.token),
         }
     }
 
     /// Time since the bucket was filled first; at least that of all tokens.
     fn at(&self, now: Instant) -> u64 {
-        let passed = now.saturating_duration_since(self.made).as_nanos();
+        let passed = now.saturating_duration_since(self.made).as_nanos() / u128::from(self.unit);
         self.all.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 }
@@ -235,6 +254,43 @@ mod tests {
         assert_eq!((left.taken, left.remaining), (false, 2));
         assert!(bucket.take(after(0), 2).taken);
         assert!(!bucket.take(after(0), u32::MAX).taken);
+    }
+
+    #[test]
+    fn a_bucket_that_takes_centuries_to_fill_still_is_a_limit() {
+        const DAY: u64 = 86_400;
+        for (tokens, seconds, most) in [
+            (1, DAY, 300_000),
+            (1, DAY, u32::MAX),
+            (1, u64::MAX, u32::MAX),
+            (1, u64::MAX, 1),
+            (u32::MAX, DAY, u32::MAX),
+        ] {
+            let (rate, after) = rate(tokens, seconds, most);
+            let (bucket, callers) = (Bucket::new(rate), Callers::new(rate, 8));
+            let takes: [&dyn Fn(Instant, u32) -> Left; 2] =
+                [&|now, cost| bucket.take(now, cost), &|now, cost| {
+                    callers.take(7 << 32, now, cost)
+                }];
+            for take in takes {
+                let shown = format!("{tokens} in {seconds} s, at most {most}");
+                assert!(take(after(0), most - 1).taken, "{shown}");
+                let last = take(after(0), 1);
+                assert_eq!((last.taken, last.remaining), (true, 0), "{shown}");
+                assert!(!take(after(0), 1).taken, "{shown}: empty");
+                assert!(!take(after(0), most).taken, "{shown}: empty");
+            }
+        }
+        let (rate, after) = rate(1, DAY, u32::MAX);
+        assert!(rate.token().abs_diff(Duration::from_secs(DAY)) < Duration::from_secs(1));
+        let bucket = Bucket::new(rate);
+        bucket.take(after(0), u32::MAX);
+        assert!(
+            !bucket.take(after(DAY * 1000 - 1000), 1).taken,
+            "a second before it comes"
+        );
+        assert!(bucket.take(after(DAY * 1000), 1).taken, "one token a day");
+        assert!(!bucket.take(after(DAY * 1000), 1).taken);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use snapshot::route::RequestView;
 /// Deepest condition.
 const DEPTH: u8 = 4;
 /// Texts that mean something to each other; the fuzzer adds its own.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 20] = [
     "",
     "/",
     "/a",
@@ -29,6 +29,11 @@ const WORDS: [&str; 16] = [
     "spiffe://.*/sa/x",
     "/ns/a/",
     "GET",
+    // A slash that ends one namespace begins the next. New words come last: in the corpus they are numbers.
+    "spiffe://td/ns/ns/sa/x",
+    ".*/ns/sa/.*",
+    ".*/ns/ns/.*",
+    "/ns/ns/sa/",
 ];
 
 /// Bytes as choices; when they are used up, every choice is the first.

@@ -418,7 +418,7 @@ fn targets(mesh: &Mesh, limits: &[Applied], pod: Option<&Pod>) -> Targets {
 }
 
 /// The number of the port in the pod; a name that no container has leads nowhere.
-fn target_port(port: &ServicePort, pod: Option<&Pod>) -> Option<u16> {
+pub(crate) fn target_port(port: &ServicePort, pod: Option<&Pod>) -> Option<u16> {
     match &port.target {
         None => Some(port.port),
         Some(TargetPort::Number(0)) => Some(port.port),

@@ -169,6 +169,30 @@ pub(crate) enum Denial {
 /// Refusals by one policy: in force, and tried out.
 pub(crate) type Denials = [u64; 2];
 
+/// Who refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Decider {
+    /// A rule of an AuthorizationPolicy.
+    Rule,
+    /// Who verifies tokens: a rule of a RequestAuthentication.
+    Token,
+    /// Somebody else, whom a rule of an AuthorizationPolicy names.
+    Custom,
+}
+
+impl Decider {
+    const ALL: [Self; 3] = [Self::Rule, Self::Token, Self::Custom];
+
+    /// The value of the label.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::Token => "token",
+            Self::Custom => "custom",
+        }
+    }
+}
+
 /// A histogram over [`BOUNDS`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spread {
@@ -223,7 +247,8 @@ struct Inner {
     destinations: Vec<Destination>,
     http: foldhash::HashMap<(Label, Outcome), HttpSeries>,
     tcp: foldhash::HashMap<Label, TcpSeries>,
-    denials: foldhash::HashMap<Box<str>, Denials>,
+    /// By decider, and what decided.
+    denials: [foldhash::HashMap<Box<str>, Denials>; Decider::ALL.len()],
     limited: foldhash::HashMap<Limited, u64>,
 }
 
@@ -233,8 +258,8 @@ pub(crate) struct Report {
     pub(crate) http: Vec<(Destination, Outcome, HttpSeries)>,
     pub(crate) tcp: Vec<(Destination, TcpSeries)>,
     pub(crate) clusters: Vec<ClusterReport>,
-    /// By policy.
-    pub(crate) denials: Vec<(String, Denials)>,
+    /// By decider and policy.
+    pub(crate) denials: Vec<(Decider, String, Denials)>,
     pub(crate) limited: Vec<(Limited, u64)>,
     /// Lines of the access log that came faster than they could be written.
     pub(crate) dropped_lines: u64,
@@ -298,20 +323,22 @@ impl Metrics {
         change(self.0.borrow_mut().tcp.entry(label).or_default());
     }
 
-    /// Counts what a policy refused; without one, no policy allowed it.
-    pub(crate) fn denied(&self, denial: Denial, policy: Option<&str>) {
-        let mut inner = self.0.borrow_mut();
+    /// Counts what was refused, and by which policy; without one, nothing allowed it.
+    pub(crate) fn denied(&self, decider: Decider, denial: Denial, policy: Option<&str>) {
+        let denials = &mut self.0.borrow_mut().denials;
         let policy = policy.unwrap_or("none");
-        let policy = match inner.denials.len() < SERIES || inner.denials.contains_key(policy) {
+        let many = denials.iter().map(foldhash::HashMap::len).sum::<usize>();
+        let of_decider = &mut denials[decider as usize];
+        let policy = match many < SERIES || of_decider.contains_key(policy) {
             true => policy,
             false => "overflow",
         };
-        match inner.denials.get_mut(policy) {
+        match of_decider.get_mut(policy) {
             Some(known) => known[denial as usize] += 1,
             None => {
                 let mut counts = Denials::default();
                 counts[denial as usize] = 1;
-                inner.denials.insert(policy.into(), counts);
+                of_decider.insert(policy.into(), counts);
             }
         }
     }
@@ -341,11 +368,7 @@ impl Metrics {
                 .map(|(label, series)| (name(label), *series))
                 .collect(),
             clusters: Vec::new(),
-            denials: inner
-                .denials
-                .iter()
-                .map(|(policy, counts)| (policy.to_string(), *counts))
-                .collect(),
+            denials: inner.denials(),
             limited: inner
                 .limited
                 .iter()
@@ -354,6 +377,19 @@ impl Metrics {
             dropped_lines: 0,
             callers: Vec::new(),
         }
+    }
+}
+
+impl Inner {
+    fn denials(&self) -> Vec<(Decider, String, Denials)> {
+        let each = Decider::ALL.into_iter().zip(&self.denials);
+        let named = |(decider, denials): (Decider, &foldhash::HashMap<Box<str>, Denials>)| {
+            let of_decider = denials.iter();
+            of_decider
+                .map(|(policy, counts)| (decider, policy.to_string(), *counts))
+                .collect::<Vec<_>>()
+        };
+        each.flat_map(named).collect()
     }
 }
 
@@ -403,6 +439,33 @@ mod tests {
             metrics.label(destination("y")),
             "both overflow"
         );
+    }
+
+    #[test]
+    fn refusals_are_counted_by_who_refused_and_why_and_bounded() {
+        let metrics = Metrics::default();
+        for decider in Decider::ALL {
+            metrics.denied(decider, Denial::Enforced, Some("a"));
+        }
+        metrics.denied(Decider::Rule, Denial::DryRun, Some("a"));
+        for number in 0..SERIES {
+            metrics.denied(Decider::Custom, Denial::Enforced, Some(&number.to_string()));
+        }
+        metrics.denied(Decider::Token, Denial::Enforced, Some("b"));
+        metrics.denied(Decider::Token, Denial::Enforced, Some("a"));
+        let report = metrics.report();
+        let of = |decider, policy: &str| {
+            let mut found = report.denials.iter();
+            found.find_map(|(by, name, counts)| (*by == decider && name == policy).then_some(*counts))
+        };
+        assert_eq!(of(Decider::Rule, "a"), Some([1, 1]));
+        assert_eq!(of(Decider::Token, "a"), Some([2, 0]), "what is known is counted");
+        assert_eq!(
+            (of(Decider::Token, "b"), of(Decider::Token, "overflow")),
+            (None, Some([1, 0]))
+        );
+        assert_eq!(of(Decider::Custom, "overflow"), Some([3, 0]));
+        assert_eq!(report.denials.len(), SERIES + 2, "and what there is no room for");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use daemon::metrics::{Kind, Spread as Buckets, Text};
 use snapshot::endpoint::Workload;
 
 use super::metrics::{
-    BOUNDS, ClusterReport, Denials, Destination, HttpSeries, Limited, Outcome, Report, Spread, TcpSeries,
+    BOUNDS, ClusterReport, Decider, Denials, Destination, HttpSeries, Limited, Outcome, Report, Spread,
+    TcpSeries,
 };
 
 type Labels = Vec<(&'static str, String)>;
@@ -80,20 +81,21 @@ pub(crate) fn page(reports: &[Report], own: &Workload) -> String {
     text.finish()
 }
 
-/// What policies refused; `none` where no policy allowed it.
+/// What was refused; `none` where no policy allowed it.
 fn denials(text: &mut Text, reports: &[Report]) {
     const NAME: &str = "amime_authorization_denials_total";
-    let mut merged = BTreeMap::<&str, Denials>::new();
-    for (policy, counts) in reports.iter().flat_map(|report| &report.denials) {
-        let sum = merged.entry(policy).or_default();
+    let mut merged = BTreeMap::<(Decider, &str), Denials>::new();
+    for (decider, policy, counts) in reports.iter().flat_map(|report| &report.denials) {
+        let sum = merged.entry((*decider, policy)).or_default();
         sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
     let help = "Requests and connections that a policy refused, or would have refused.";
     text.family(NAME, help, Kind::Counter);
-    for (policy, [enforced, dry_run]) in merged {
+    for ((decider, policy), [enforced, dry_run]) in merged {
         for (count, flag) in [(enforced, "false"), (dry_run, "true")] {
             if count > 0 {
-                text.sample(NAME, &[("policy", policy), ("dry_run", flag)], number(count));
+                let labels = [("kind", decider.as_str()), ("policy", policy), ("dry_run", flag)];
+                text.sample(NAME, &labels, number(count));
             }
         }
     }

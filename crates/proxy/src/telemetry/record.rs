@@ -148,18 +148,23 @@ impl Record {
 
     /// Whether a condition on what filters found out holds. What rules that were tried out say is theirs.
     pub(crate) fn satisfies(&self, condition: &MetadataCondition) -> bool {
-        let [name] = condition.path.as_slice() else {
-            return self.metadata.satisfies(condition);
-        };
-        // Where several say it, the last counts.
-        let told = match condition.filter.as_str() {
-            HTTP_RULES | NETWORK_RULES => self.shadows.iter().rev().find_map(|shadow| shadow.tells(name)),
-            _ => None,
-        };
-        told.map_or_else(
+        self.told(Some(condition)).map_or_else(
             || self.metadata.satisfies(condition),
             |told| told.starts_with(&condition.prefix),
         )
+    }
+
+    /// What rules that were tried out say where a condition looks: as a rule, the name of the one that held.
+    pub(crate) fn told(&self, condition: Option<&MetadataCondition>) -> Option<&str> {
+        let condition = condition?;
+        let [name] = condition.path.as_slice() else {
+            return None;
+        };
+        // Where several say it, the last counts.
+        match condition.filter.as_str() {
+            HTTP_RULES | NETWORK_RULES => self.shadows.iter().rev().find_map(|shadow| shadow.tells(name)),
+            _ => None,
+        }
     }
 
     /// One more thing went wrong.

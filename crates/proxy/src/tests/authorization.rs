@@ -116,7 +116,11 @@ async fn what_a_policy_denies_is_answered_403_and_counted_by_its_name() {
     assert_eq!(backend.requests(), 0);
     let flags = ["response_code=\"403\"", "response_flags=\"-\""];
     assert_eq!(world.metric("istio_requests_total", &flags).await, Some(1.0));
-    let labels = ["policy=\"ns[shop]-policy[a]-rule[0]\"", "dry_run=\"false\""];
+    let labels = [
+        "kind=\"rule\"",
+        "policy=\"ns[shop]-policy[a]-rule[0]\"",
+        "dry_run=\"false\"",
+    ];
     let denials = "amime_authorization_denials_total";
     assert_eq!(world.metric(denials, &labels).await, Some(1.0));
     assert_eq!(world.call("GET /b HTTP/1.1\r\nhost: x\r\n\r\n").await.body, "hi");

@@ -131,6 +131,27 @@ async fn a_good_token_passes_and_is_taken_away_and_none_passes_too() {
 }
 
 #[tokio::test]
+async fn a_refused_token_is_counted_by_the_provider_that_refused_it() {
+    let guarded = Guarded::by(&[other(), provider()]).await;
+    for (name, times) in [("expired", 2), ("other_expired", 1), ("good", 1)] {
+        for _ in 0..times {
+            let refused = guarded.with_token(name).await.status == 401;
+            assert_eq!(refused, name != "good", "{name}");
+        }
+    }
+    let counted = async |provider: &str| {
+        let provider = format!("policy=\"{provider}\"");
+        let labels = ["kind=\"token\"", &provider, "dry_run=\"false\""];
+        guarded
+            .world
+            .metric("amime_authorization_denials_total", &labels)
+            .await
+    };
+    assert_eq!(counted("origins-0").await, Some(1.0));
+    assert_eq!(counted("origins-1").await, Some(2.0));
+}
+
+#[tokio::test]
 async fn a_bad_token_is_refused_in_envoys_words() {
     let guarded = Guarded::by(&[JwtProvider {
         audiences: vec!["http://shop/".into()],

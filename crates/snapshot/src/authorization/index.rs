@@ -122,11 +122,12 @@ impl Index {
         }
         let mut rest = identity;
         while let Some(at) = rest.find(NAMESPACE) {
-            rest = &rest[at + NAMESPACE.len()..];
-            let Some(end) = rest.find('/') else { return };
-            look_up(&self.namespaces, &rest[..end], each);
-            // The slash may begin the next one.
-            rest = &rest[end..];
+            // A slash that ends one thing may begin the next: `/ns/ns/sa/` is in the namespaces `ns` and `sa`.
+            rest = &rest[at + NAMESPACE.len() - 1..];
+            let Some((namespace, _)) = rest[1..].split_once('/') else {
+                return;
+            };
+            look_up(&self.namespaces, namespace, each);
         }
     }
 

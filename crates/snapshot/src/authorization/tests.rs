@@ -61,11 +61,13 @@ impl Call {
 }
 
 const PATHS: [&str; 8] = ["/", "/a", "/a/", "/a/b", "/a/b/c", "/b", "/A", "*"];
-const IDENTITIES: [&str; 6] = [
+const IDENTITIES: [&str; 8] = [
     "spiffe://td/ns/a/sa/x",
     "spiffe://td/ns/b/sa/x",
     "spiffe://td2/ns/a/sa/y",
     "spiffe://td/ns/a/ns/b/sa/x",
+    "spiffe://td/ns/ns/sa/x",
+    "spiffe://td/ns/ns/ns/a/sa/x",
     "spiffe://td",
     "",
 ];
@@ -176,10 +178,14 @@ fn principal() -> BoxedStrategy<Principal> {
                 "spiffe://td/",
                 "/ns/b/",
                 "/ns/a/sa/x",
+                "/ns/ns/",
+                "/ns/sa/",
                 "",
             ],
             &[
                 ".*/ns/a/.*",
+                ".*/ns/sa/.*",
+                ".*/ns/ns/.*",
                 ".*/ns/.*/.*",
                 ".+",
                 "spiffe://.+/ns/a/(.+/|)sa/x(/.+)?",
@@ -342,6 +348,39 @@ fn never_is_never() {
     };
     let (compiled, _) = CompiledRules::new(&rules);
     assert_eq!(compiled.judge(&get("/").subject()).policy, None);
+}
+
+#[test]
+fn a_slash_that_ends_one_namespace_begins_the_next() {
+    let deny = |pattern: &str| {
+        let identity = Source::Authenticated(Some(Pattern::Regex(pattern.to_owned()).into()));
+        let policy = Policy {
+            permissions: vec![Condition::Any],
+            principals: vec![Condition::Is(identity)],
+        };
+        Rules {
+            action: RuleAction::Deny,
+            policies: [("a".to_owned(), policy)].into(),
+        }
+    };
+    let mut call = get("/");
+    for (pattern, identity, allowed) in [
+        (".*/ns/sa/.*", "spiffe://td/ns/ns/sa/web", false),
+        (".*/ns/ns/.*", "spiffe://td/ns/ns/sa/web", false),
+        (".*/ns/a/.*", "spiffe://td/ns/ns/ns/a/sa/web", false),
+        (".*/ns/a/.*", "spiffe://td/ns//ns/a/sa/web", false),
+        (".*/ns/web/.*", "spiffe://td/ns/ns/sa/web", true),
+    ] {
+        call.identity = Some(identity.to_owned());
+        let rules = deny(pattern);
+        let (compiled, _) = CompiledRules::new(&rules);
+        assert_eq!(
+            compiled.judge(&call.subject()).allowed,
+            allowed,
+            "{pattern} {identity}"
+        );
+        assert_eq!(rules.judge_plainly(&call.subject()).allowed, allowed);
+    }
 }
 
 /// A thousand policies that are alike in everything but who may do what.

@@ -243,10 +243,11 @@ mod tests {
     }
 
     /// Expressions of the known shapes, and texts that come near.
-    const PATTERNS: [&str; 9] = [
+    const PATTERNS: [&str; 10] = [
         ".+",
         ".*",
         ".*/ns/a/.*",
+        ".*/ns/sa/.*",
         ".*/ns/a.*/.*",
         r".*/ns/a\.b/.*",
         "spiffe://.*/sa/b",

@@ -66,6 +66,14 @@ pub fn provider_not_found(name: &str, why: &str) -> String {
     )
 }
 
+/// IST0167: somebody else who decides, and the ports that carry no requests.
+pub fn connections_pass_unasked(name: &str, ports: &str) -> String {
+    format!(
+        "The policy has no impact on connections to {ports}: provider {name:?} is asked over HTTP, about requests only. \
+         A provider over gRPC (envoyExtAuthzGrpc) is asked about connections, too."
+    )
+}
+
 /// IST0127.
 pub fn no_matching_workloads(selector: &str) -> String {
     format!("No matching workloads for this resource with the following labels: {selector}")

@@ -46,8 +46,6 @@ pub struct Custom {
     pub provider: String,
     /// As a shadow: when one holds, its name is told under [`SHADOW_CUSTOM`].
     pub rules: Rules,
-    /// Those that are tried out.
-    pub dry_run: Option<Rules>,
 }
 
 /// Filters for requests, after tokens have been verified.
@@ -77,11 +75,12 @@ pub(crate) fn custom_for_connections(scope: &Scope) -> Vec<NetworkFilter> {
 }
 
 /// What somebody else has to be asked about, by provider. Istio knows several for one workload only behind a flag:
-/// where there is more than one, nobody is asked, and all is refused.
+/// where there is more than one, nobody is asked, and all is refused. What is only tried out is left out, so that it
+/// changes nothing: there is no question without a consequence; validation says so.
 pub fn custom(scope: &Scope, of: Of) -> Vec<Custom> {
     let writer = Writer::new(&scope.settings, of);
     let mut providers: BTreeMap<&str, Vec<&AuthorizationPolicy>> = BTreeMap::new();
-    for policy in policies(scope, Action::Custom) {
+    for policy in policies(scope, Action::Custom).filter(|policy| !policy.is_dry_run()) {
         providers
             .entry(policy.spec.provider_name())
             .or_default()
@@ -92,12 +91,9 @@ pub fn custom(scope: &Scope, of: Of) -> Vec<Custom> {
             "" => format!("{CUSTOM}-"),
             provider => format!("{CUSTOM}-{provider}-"),
         };
-        let (tried, enforced): (Vec<_>, Vec<_>) =
-            policies.into_iter().partition(|policy| policy.is_dry_run());
         Custom {
             provider: provider.to_owned(),
-            rules: writer.rules(RuleAction::Deny, &prefix, &enforced),
-            dry_run: (!tried.is_empty()).then(|| writer.rules(RuleAction::Deny, &prefix, &tried)),
+            rules: writer.rules(RuleAction::Deny, &prefix, &policies),
         }
     });
     providers.collect()
@@ -120,10 +116,9 @@ impl Custom {
     /// Finds out whether the provider has to be asked.
     pub fn asked(self) -> Authorization {
         Authorization {
-            rules: self.dry_run,
             shadow: Some(self.rules),
             shadow_prefix: SHADOW_CUSTOM.to_owned(),
-            stat_prefix: String::new(),
+            ..Authorization::default()
         }
     }
 }

@@ -39,13 +39,9 @@ type Principals = All<snapshot::authorization::Source>;
 
 /// The policy for a rule. `None` where the rule is for others only.
 pub(super) fn policy(place: Place<'_>, rule: &Rule) -> Option<Policy> {
-    let attributes: Vec<(Attribute<'_>, &When)> = rule
-        .when
-        .iter()
-        .map(|when| Attribute::parse(&when.key).map(|attribute| (attribute, when)))
-        .collect::<Result<_, _>>()
-        .ok()?;
-    let (targets, sources): (Vec<_>, Vec<_>) = attributes
+    let (targets, sources): (Vec<_>, Vec<_>) = place
+        .attributes(rule)
+        .ok()?
         .into_iter()
         .partition(|(attribute, _)| condition::is_of_target(*attribute));
     Some(Policy {
@@ -63,6 +59,16 @@ fn all<T>(mut conditions: Vec<Condition<T>>) -> Condition<T> {
 }
 
 impl Place<'_> {
+    /// What is asked for beside source and operation. A key that nobody knows can come from a cluster without our
+    /// webhook, or from a newer Istio.
+    fn attributes(self, rule: &Rule) -> Result<Vec<(Attribute<'_>, &When)>, Skipped> {
+        let each = rule.when.iter().map(|when| {
+            let attribute = Attribute::parse(&when.key).map_err(|_| Meaningless);
+            self.checked(attribute.map(|attribute| (attribute, when)))
+        });
+        each.filter_map(Result::transpose).collect()
+    }
+
     fn permissions(self, rule: &Rule, when: &[(Attribute<'_>, &When)]) -> Result<Vec<Permission>, Skipped> {
         let mut conditions = Vec::new();
         for (attribute, when) in when {

@@ -1,6 +1,6 @@
 //! What becomes of whole policies; the structure of a rule is seen in the goldens.
 
-use resources::yaml;
+use resources::{Level, Resource, yaml};
 use serde_json::{Value, json};
 
 use super::*;
@@ -9,23 +9,43 @@ use crate::{Mesh, MeshSettings, Node};
 /// The scope of a pod of `shop`.
 fn scope(policies: &str, settings: Value) -> Arc<Scope> {
     let read = yaml::read(policies);
-    assert_eq!(read.problems, []);
+    let errors = read
+        .problems
+        .iter()
+        .filter(|problem| problem.level() == Level::Error);
+    assert_eq!(errors.count(), 0, "{:?}", read.problems);
     let Value::Object(settings) = settings else {
         panic!("an object")
     };
-    let settings = Arc::new(MeshSettings::read(&settings).unwrap());
+    scope_in(read.resources, MeshSettings::read(&settings).unwrap())
+}
+
+/// The same, whatever admission would have said: there are clusters without our webhook.
+fn scope_of_any(policies: &str) -> Arc<Scope> {
+    scope_in(yaml::read(policies).resources, MeshSettings::default())
+}
+
+fn scope_in(resources: Vec<Resource>, settings: MeshSettings) -> Arc<Scope> {
     let node = Node {
         namespace: "shop".into(),
         pod_name: "web".into(),
         ..Node::default()
     };
-    Scope::of(&Mesh::of(read.resources).with_settings(settings), &node)
+    Scope::of(&Mesh::of(resources).with_settings(Arc::new(settings)), &node)
 }
 
 fn policy(name: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: shop}}\n\
          spec: {spec}\n"
+    )
+}
+
+/// The same policy, tried out.
+fn tried(policy: &str) -> String {
+    policy.replace(
+        "namespace: shop}",
+        "namespace: shop, annotations: {istio.io/dry-run: \"true\"}}",
     )
 }
 
@@ -57,10 +77,7 @@ fn actions_have_a_filter_each_and_audits_come_first() {
 
 #[test]
 fn what_is_only_tried_out_leaves_no_rules_in_force() {
-    let tried = policy("a", "{action: DENY, rules: [{}]}").replace(
-        "namespace: shop}",
-        "namespace: shop, annotations: {istio.io/dry-run: \"true\"}}",
-    );
+    let tried = tried(&policy("a", "{action: DENY, rules: [{}]}"));
     let filters = filters(&scope(&tried, json!({})), Of::Connections);
     let [filter] = filters.as_slice() else {
         panic!("{filters:?}")
@@ -107,6 +124,58 @@ fn somebody_else_is_asked_by_the_name_of_the_rule() {
     );
     // Nobody is known yet.
     assert_eq!(custom_for_requests(&scope).len(), 1);
+}
+
+#[test]
+fn to_try_out_who_would_be_asked_asks_nobody_and_refuses_nothing() {
+    let ask = |name: &str, provider: &str| {
+        let spec = format!("{{action: CUSTOM, provider: {{name: {provider}}}, rules: [{{}}]}}");
+        policy(name, &spec)
+    };
+    let alone = scope(&tried(&ask("a", "opa")), json!({}));
+    for of in [Of::Requests, Of::Connections] {
+        assert_eq!(custom(&alone, of), []);
+    }
+    assert_eq!(custom_for_requests(&alone), []);
+    assert_eq!(custom_for_connections(&alone), []);
+    // Nor does it take part in what others decide.
+    let beside = [
+        ask("b", "opa"),
+        tried(&ask("a", "opa")),
+        tried(&ask("c", "other")),
+    ]
+    .concat();
+    let asked = custom(&scope(&beside, json!({})), Of::Requests);
+    let [one] = asked.as_slice() else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(
+        names(Some(&one.rules)),
+        ["istio-ext-authz-opa-ns[shop]-policy[b]-rule[0]"]
+    );
+}
+
+#[test]
+fn a_condition_on_what_nobody_knows_is_left_out_unless_the_rule_allows() {
+    let with = |action: &str, more: &str| {
+        let when = "when: [{key: request.time, values: [noon]}, {key: destination.port, values: ['80']}]";
+        let spec = format!("{{action: {action}, {more}rules: [{{{when}}}]}}");
+        let scope = scope_of_any(&policy("a", &spec));
+        match action {
+            "CUSTOM" => custom(&scope, Of::Requests).remove(0).rules,
+            _ => filters(&scope, Of::Requests).remove(0).rules.unwrap(),
+        }
+    };
+    for (action, more) in [("DENY", ""), ("CUSTOM", "provider: {name: opa}, "), ("AUDIT", "")] {
+        let rules = with(action, more);
+        let written: Vec<_> = rules.policies.values().collect();
+        let [policy] = written.as_slice() else {
+            panic!("{action}: {rules:?}")
+        };
+        // What is left of it still counts.
+        assert!(format!("{policy:?}").contains("Port(80)"), "{action}: {policy:?}");
+    }
+    assert_eq!(with("ALLOW", "").policies.len(), 0, "nobody is let in");
 }
 
 #[test]

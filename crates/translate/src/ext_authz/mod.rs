@@ -107,6 +107,11 @@ impl Providers {
         self.find(name).err()
     }
 
+    /// Whether the provider of that name can be asked, and about requests only.
+    pub(crate) fn knows_only_requests(&self, name: &str) -> bool {
+        self.find(name).is_ok_and(|built| built.tcp.is_none())
+    }
+
     /// Where those are that can be asked, and why the others cannot.
     pub(crate) fn targets(&self) -> impl Iterator<Item = (&str, Result<&ClusterName, &str>)> {
         self.0.iter().map(|(name, built)| {

@@ -38,7 +38,6 @@ fn asking(names: &[&str]) -> Vec<Custom> {
     let custom = |name: &&str| Custom {
         provider: (*name).to_owned(),
         rules: rules(name),
-        dry_run: None,
     };
     names.iter().map(custom).collect()
 }
@@ -130,6 +129,8 @@ fn connections_are_for_providers_that_speak_grpc() {
     assert_eq!(question.service.authority(), HOST);
     assert_eq!(question.service.timeout, Some(Duration::from_secs(600)));
     assert_eq!(providers.network_filters(asking(&["over-http"])), []);
+    let only_requests = ["over-http", "over-grpc", "nobody"].map(|name| providers.knows_only_requests(name));
+    assert_eq!(only_requests, [true, false, false]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use snapshot::authorization::{CompiledRules, RequestFacts, RuleAction, Rules, Su
 use crate::http::exchange::Exchange;
 use crate::http::forwarded;
 use crate::http::reply::{self, LocalReply};
-use crate::telemetry::metrics::Denial;
+use crate::telemetry::metrics::{Decider, Denial};
 use crate::tls::peer::peer_identity;
 
 /// Begins what rules tell that only find out whether somebody else is to be asked: they are no dry run.
@@ -116,7 +116,7 @@ fn details(policy: Option<&str>) -> String {
 pub(super) fn check(exchange: &mut Exchange<'_>, filter: &Authorization) -> Option<LocalReply> {
     let metrics = &exchange.connection.worker.metrics;
     let decision = filter.decide(&subject(exchange), |denial, policy| {
-        metrics.denied(denial, policy)
+        metrics.denied(Decider::Rule, denial, policy);
     });
     let record = &mut exchange.record;
     record.log_hint = decision.log_hint.or(record.log_hint);

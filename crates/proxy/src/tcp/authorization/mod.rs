@@ -13,6 +13,7 @@ use snapshot::ext_authz::TcpExtAuthz;
 use crate::http::filters::authorization::Authorization;
 use crate::listen::accept::Ends;
 use crate::telemetry::flags::Flag;
+use crate::telemetry::metrics::{Decider, Denial};
 use crate::telemetry::record::Record;
 use crate::tls::peer::Peer;
 use crate::worker::Worker;
@@ -79,6 +80,8 @@ impl NetworkFilters {
                         Some(details) => {
                             record.flag(Flag::UnauthorizedExternalService);
                             record.details = Cow::Borrowed(details);
+                            let rule = record.told(filter.when.as_ref());
+                            worker.metrics.denied(Decider::Custom, Denial::Enforced, rule);
                             false
                         }
                     }
@@ -109,7 +112,9 @@ fn judge(
         claims: None,
     };
     let metrics = &worker.metrics;
-    let decision = filter.decide(&subject, |denial, policy| metrics.denied(denial, policy));
+    let decision = filter.decide(&subject, |denial, policy| {
+        metrics.denied(Decider::Rule, denial, policy);
+    });
     record.shadows.extend(decision.shadow);
     record.termination = decision.denied;
     record.termination.is_none()

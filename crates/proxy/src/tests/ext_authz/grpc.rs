@@ -301,6 +301,13 @@ async fn connections_are_asked_about_before_a_byte_passes() {
         client.send(GET).await;
         let said = client.until("hi").await;
         assert_eq!(said.is_some(), passes, "status {does}, open {fail_open}");
+        let labels = ["kind=\"custom\"", "policy=\"none\"", "dry_run=\"false\""];
+        let counted = world.metric("amime_authorization_denials_total", &labels).await;
+        assert_eq!(
+            counted,
+            (!passes).then_some(1.0),
+            "status {does}, open {fail_open}"
+        );
     }
     assert_eq!(backend.requests(), 3);
 }

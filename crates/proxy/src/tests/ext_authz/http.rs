@@ -192,6 +192,14 @@ async fn only_requests_that_rules_hold_for_are_asked_about() {
                 .status,
             status
         );
+        // What is refused is counted by the rule that wanted somebody asked.
+        let labels = [
+            "kind=\"custom\"",
+            &format!("policy=\"{policy}\""),
+            "dry_run=\"false\"",
+        ];
+        let counted = world.metric("amime_authorization_denials_total", &labels).await;
+        assert_eq!(counted, (status == 401).then_some(1.0));
     }
     assert_eq!(asked.lock().unwrap().len(), 1);
     let unasked = ExtAuthz {

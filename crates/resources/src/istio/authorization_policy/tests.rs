@@ -280,5 +280,18 @@ fn dry_runs_are_for_decisions_of_the_proxy() {
     };
     assert_eq!(warnings("true", "DENY"), []);
     assert_eq!(warnings("yes", "DENY").len(), 1);
-    assert_eq!(warnings("true", "AUDIT").len(), 1);
+    let audit = warnings("true", "AUDIT");
+    assert_eq!(audit.len(), 1);
+    assert!(
+        audit[0].2.contains("found AUDIT: no line is asked for"),
+        "{audit:?}"
+    );
+    let rule = json!({"to": [{"operation": {"ports": ["80"]}}]});
+    let spec = json!({"action": "CUSTOM", "provider": {"name": "opa"}, "rules": [rule]});
+    let custom = findings(json!({"istio.io/dry-run": "true"}), spec);
+    assert_eq!(custom.len(), 1);
+    assert!(
+        custom[0].2.contains("nobody is asked and nothing is refused"),
+        "{custom:?}"
+    );
 }

@@ -63,8 +63,16 @@ impl AuthorizationPolicy {
                 &field,
                 format!("{stated:?} is neither true nor false: the policy is enforced"),
             );
-        } else if self.is_dry_run() && matches!(self.spec.action(), Action::Audit | Action::Custom) {
-            let message = format!("a dry run is for ALLOW and DENY, found {}", self.spec.action());
+        } else if self.is_dry_run() {
+            let without = match self.spec.action() {
+                Action::Allow | Action::Deny => return,
+                Action::Custom => "the policy is left out, nobody is asked and nothing is refused",
+                Action::Audit => "no line is asked for",
+            };
+            let message = format!(
+                "a dry run is for ALLOW and DENY, found {}: {without}",
+                self.spec.action()
+            );
             report.warning(&field, message);
         }
     }

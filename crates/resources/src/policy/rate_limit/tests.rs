@@ -47,6 +47,14 @@ fn a_limit_that_cannot_work_is_refused_with_its_field() {
             "spec.limits[0].burst: burst must be",
         ),
         (
+            "{name: a, requests: 1, unit: Day, burst: 300000}",
+            "spec.limits[0].burst: burst must be in the range 1..53375: more would take longer than a century",
+        ),
+        (
+            "{name: a, requests: 1, unit: Day, burst: 53376}",
+            "spec.limits[0].burst: burst must be in the range 1..53375:",
+        ),
+        (
             "{name: a, requests: 5, cost: 6}",
             "spec.limits[0].cost: cost must be in the range 1..5",
         ),
@@ -74,6 +82,21 @@ fn a_limit_that_cannot_work_is_refused_with_its_field() {
         let found = problems(&format!("{{limits: [{limit}]}}"));
         assert_eq!(found.len(), 1, "{limit}: {found:?}");
         assert!(found[0].starts_with(expected), "{limit}: {found:?}");
+    }
+}
+
+#[test]
+fn a_burst_may_be_as_large_as_can_come_back() {
+    for limit in [
+        "{name: a, requests: 1, unit: Day, burst: 53375}",
+        "{name: a, requests: 20000, unit: Day, burst: 1000000000}",
+        "{name: a, requests: 1, burst: 1000000000}",
+    ] {
+        assert_eq!(
+            problems(&format!("{{limits: [{limit}]}}")),
+            Vec::<String>::new(),
+            "{limit}"
+        );
     }
 }
 

@@ -6,8 +6,11 @@ use super::{Global, Key, Limit, LimitScope, RateLimit, RequestMatch, TargetRef};
 use crate::istio::report::{NOT_A_LABEL, Report, is_dns_label};
 use crate::{Kind, Problem};
 
-/// More than that at once, and a limit is none; token buckets count in nanoseconds of 64 bits.
+/// More than that at once, and a limit is none.
 const MOST: u32 = 1_000_000_000;
+/// Longest time that it may take until a burst is there again, in nanoseconds: 146 years. Counters of 64 bits have room
+/// for it, and for the time that passes.
+const LONGEST: u128 = 1 << 62;
 
 impl RateLimit {
     /// What is wrong with the object by itself.
@@ -85,11 +88,13 @@ fn of_limit(report: &mut Report, field: &str, limit: &Limit) {
             format!("requests must be in the range 1..{MOST}"),
         );
     }
-    if limit.burst.is_some_and(|burst| !(1..=MOST).contains(&burst)) {
-        report.error(
-            &format!("{field}.burst"),
-            format!("burst must be in the range 1..{MOST}"),
-        );
+    let largest = largest_burst(limit);
+    if limit.burst.is_some_and(|burst| !(1..=largest).contains(&burst)) {
+        let mut message = format!("burst must be in the range 1..{largest}");
+        if largest < MOST {
+            message.push_str(": more would take longer than a century to come back");
+        }
+        report.error(&format!("{field}.burst"), message);
     }
     let most = limit.burst.unwrap_or(limit.requests);
     if limit.cost.is_some_and(|cost| cost == 0 || cost > most) {
@@ -112,6 +117,12 @@ fn of_limit(report: &mut Report, field: &str, limit: &Limit) {
     if let Some(matches) = &limit.matches {
         of_match(report, &format!("{field}.match"), matches);
     }
+}
+
+/// The largest burst that comes back in any time worth the name.
+fn largest_burst(limit: &Limit) -> u32 {
+    let most = LONGEST * u128::from(limit.requests.max(1)) / limit.unit.duration().as_nanos();
+    u32::try_from(most).unwrap_or(u32::MAX).min(MOST)
 }
 
 fn of_key(report: &mut Report, field: &str, key: &Key) {

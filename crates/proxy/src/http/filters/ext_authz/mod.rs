@@ -25,6 +25,7 @@ use crate::http::forward::request_failed;
 use crate::http::inquiry::{Inquiry, InquiryError};
 use crate::http::reply::{self, LocalReply};
 use crate::telemetry::flags::Flag;
+use crate::telemetry::metrics::{Decider, Denial};
 
 pub(crate) use permit::apply;
 pub(crate) use question::metadata;
@@ -60,10 +61,16 @@ pub(super) async fn decide(
         return Ok(Outcome::Passes);
     }
     if !concerns(exchange, filter) {
-        return Ok(match filter.deny_unasked {
-            true => refused(exchange, filter.status_on_error, Refusal::default(), ERROR),
-            false => Outcome::Passes,
-        });
+        if !filter.deny_unasked {
+            return Ok(Outcome::Passes);
+        }
+        count(exchange, filter);
+        return Ok(refused(
+            exchange,
+            filter.status_on_error,
+            Refusal::default(),
+            ERROR,
+        ));
     }
     let body = match body_settings(exchange, filter, route) {
         None => None,
@@ -81,10 +88,18 @@ pub(super) async fn decide(
         }
     };
     if matches!(outcome, Outcome::Answered(_)) {
+        count(exchange, filter);
         // Meanwhile the rest of the request may have come, and the connection may stay.
         exchange.skip_what_is_there().await;
     }
     Ok(outcome)
+}
+
+/// Counts a refusal, by the name of the rule that wanted the service asked.
+fn count(exchange: &Exchange<'_>, filter: &ExtAuthz) {
+    let rule = exchange.record.told(filter.when.as_ref());
+    let metrics = &exchange.connection.worker.metrics;
+    metrics.denied(Decider::Custom, Denial::Enforced, rule);
 }
 
 /// Whether the service is asked about the request.

@@ -39,6 +39,8 @@ pub(super) enum Requirement {
 pub(super) struct Provider {
     /// Tells it from every other one that this process ever had.
     id: u64,
+    /// As the chain names it: `origins-0`.
+    pub(super) name: String,
     issuer: String,
     audiences: Audiences,
     /// None that can be used: no token is good.
@@ -125,6 +127,7 @@ impl Provider {
         }
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            name: name.to_owned(),
             issuer: facts.issuer.clone(),
             audiences: Audiences::new(facts.audiences.iter().map(String::as_str)),
             keys: keys.ok(),

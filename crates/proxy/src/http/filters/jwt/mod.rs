@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::http::codec::Request;
 use crate::http::exchange::Exchange;
 use crate::http::reply::{self, LocalReply};
+use crate::telemetry::metrics::{Decider, Denial};
 
 pub(crate) use cache::Cache;
 pub(crate) use compiled::Tokens;
@@ -72,8 +73,21 @@ pub(super) fn check(exchange: &mut Exchange<'_>, tokens: &Tokens) -> Option<Loca
             exchange.claims = judge.claims;
             None
         }
-        Err(refusal) => Some(refuse(exchange, refusal, &here)),
+        Err(Refused { why, by }) => {
+            let provider = by.map(|index| tokens.providers[index].name.as_str());
+            let metrics = &exchange.connection.worker.metrics;
+            metrics.denied(Decider::Token, Denial::Enforced, provider);
+            Some(refuse(exchange, why, &here))
+        }
     }
+}
+
+/// A requirement that is not met.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    why: Refusal,
+    /// The provider that said so, by its position; `None` where there was none to ask.
+    by: Option<usize>,
 }
 
 /// What becomes known of a request while it is judged.
@@ -89,11 +103,15 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     /// Whether the request meets a requirement; of several refusals the one that Envoy would tell.
-    fn meets(&mut self, requirement: &Requirement) -> Result<(), Refusal> {
+    fn meets(&mut self, requirement: &Requirement) -> Result<(), Refused> {
         match requirement {
             Requirement::Provider(index) => {
+                let refused = |why| Refused {
+                    why,
+                    by: Some(*index),
+                };
                 if let Some(known) = self.known[*index] {
-                    return known;
+                    return known.map_err(refused);
                 }
                 let (judged, changed) = self.ask(&self.tokens.providers[*index]);
                 match changed {
@@ -101,19 +119,24 @@ impl Judge<'_> {
                     true => self.known.fill(None),
                     false => self.known[*index] = Some(judged),
                 }
-                judged
+                judged.map_err(refused)
             }
             Requirement::All(of) => of.iter().try_for_each(|one| self.meets(one)),
             Requirement::Any { of, or_missing } => {
-                let mut told = Refusal::Missing;
+                let mut told = Refused {
+                    why: Refusal::Missing,
+                    by: None,
+                };
                 for one in of {
                     match self.meets(one) {
                         Ok(()) => return Ok(()),
-                        Err(refusal) if says_much(refusal) || told == Refusal::Missing => told = refusal,
+                        Err(refused) if says_much(refused.why) || told.why == Refusal::Missing => {
+                            told = refused;
+                        }
                         Err(_) => {}
                     }
                 }
-                if *or_missing && told == Refusal::Missing {
+                if *or_missing && told.why == Refusal::Missing {
                     return Ok(());
                 }
                 Err(told)
