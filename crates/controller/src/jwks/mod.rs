@@ -5,8 +5,9 @@
 //!
 //! At most [`AT_ONCE`] fetches run at a time, each with a limit in time and size ([`fetch`]), and at most half of them
 //! for one namespace; the source that has been due longest goes first. So no namespace, whatever sources it names,
-//! keeps those of another from being fetched.
+//! keeps those of another from being fetched. What the keys take in memory is bounded likewise ([`budget`]).
 
+mod budget;
 mod fetch;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub blocked: Vec<Subnet>,
     /// Servers are believed without a certificate of a known authority.
     pub insecure: bool,
+    /// Servers may be on the controller's own loopback.
+    pub loopback: bool,
 }
 
 impl Default for Settings {
@@ -56,6 +59,7 @@ impl Default for Settings {
             refresh: Duration::from_secs(20 * 60),
             blocked: Vec::new(),
             insecure: false,
+            loopback: false,
         }
     }
 }
@@ -78,7 +82,7 @@ pub fn start(settings: Settings, registry: &Registry, tasks: &Tasks, drain: Drai
     let (told, fetched) = watch::channel(Arc::new(KeySets::new()));
     let keeper = Keeper {
         refresh: settings.refresh,
-        fetcher: Arc::new(Fetcher::new(settings.blocked, settings.insecure)),
+        fetcher: Arc::new(Fetcher::new(&settings)),
         entries: BTreeMap::new(),
         running: BTreeMap::new(),
         told,
@@ -129,6 +133,8 @@ struct Keeper {
 /// What is known of a source.
 struct Entry {
     demand: Demand,
+    /// The namespace on whose account its keys are ([`budget`]); `None` without keys.
+    payer: Option<String>,
     /// `None` before the first fetch ended.
     fetched: Option<Fetched>,
     /// When the keys came.
@@ -166,7 +172,30 @@ impl Keeper {
             let entry = self.entries.entry(source.clone()).or_insert_with(new);
             entry.demand = demand.clone();
         }
+        self.pay_anew();
         self.tell();
+    }
+
+    /// Finds somebody else for keys on the account of a namespace that no longer asks for them.
+    fn pay_anew(&mut self) {
+        let gone = |entry: &Entry| {
+            let payer = entry.payer.as_ref();
+            payer.is_some_and(|payer| !entry.demand.namespaces.contains(payer))
+        };
+        let unpaid = self.entries.iter().filter(|(_, entry)| gone(entry));
+        let unpaid: Vec<_> = unpaid
+            .map(|(source, entry)| (source.clone(), entry.size()))
+            .collect();
+        for (source, size) in unpaid {
+            let payer = budget::payer(&self.entries, &source, size);
+            let Some(entry) = self.entries.get_mut(&source) else {
+                continue;
+            };
+            match payer {
+                Ok(payer) => entry.payer = payer,
+                Err(no_room) => entry.lost_its_room(&no_room.into()),
+            }
+        }
     }
 
     /// Starts fetches, and says when the next one is due. What is due already and did not start waits for the end of
@@ -219,16 +248,20 @@ impl Keeper {
         };
         counter.with(&[]).increment();
         self.running.remove(source);
+        let outcome = outcome.and_then(|text| {
+            KeySet::parse(&text)?;
+            let payer = budget::payer(&self.entries, source, text.len())?;
+            Ok((text, payer))
+        });
         // It may not be wanted any more.
         let Some(entry) = self.entries.get_mut(source) else {
             return;
         };
-        let outcome = outcome.and_then(|text| match KeySet::parse(&text) {
-            Ok(_) => Ok(text),
-            Err(error) => Err(FetchError::KeySet(error)),
-        });
         match outcome {
-            Ok(keys) => entry.succeeded(&keys, self.refresh),
+            Ok((keys, payer)) => {
+                entry.payer = payer;
+                entry.succeeded(&keys, self.refresh);
+            }
             Err(error) => {
                 tracing::warn!(scope = "model", %source, %error, "keys of an issuer were not fetched");
                 entry.failed(&error);
@@ -256,6 +289,7 @@ impl Entry {
     fn new(due: Instant) -> Self {
         Self {
             demand: Demand::default(),
+            payer: None,
             fetched: None,
             refreshed: None,
             failures: 0,
@@ -287,10 +321,23 @@ impl Entry {
         self.failures = self.failures.saturating_add(1);
         self.due = now + wait.mul_f64(0.5 + 0.5 * share());
         let fetched = self.fetched.get_or_insert_default();
-        fetched.problem = Some(error.to_string());
+        fetched.problem = Some(error.told());
         if self.refreshed.is_some_and(|then| now - then > LONGEST_LIFE) {
             fetched.keys = None;
+            self.payer = None;
         }
+    }
+
+    fn lost_its_room(&mut self, error: &FetchError) {
+        self.payer = None;
+        self.fetched = None;
+        self.failed(error);
+    }
+
+    /// Bytes of its keys.
+    fn size(&self) -> usize {
+        let keys = self.fetched.as_ref().and_then(|fetched| fetched.keys.as_ref());
+        keys.map_or(0, |keys| keys.len())
     }
 }
 

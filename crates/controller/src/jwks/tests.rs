@@ -56,12 +56,13 @@ async fn answer(mut stream: TcpStream, behaviour: Behaviour) {
 fn settings() -> Settings {
     Settings {
         insecure: true,
+        loopback: true,
         ..Settings::default()
     }
 }
 
 fn fetcher() -> Fetcher {
-    Fetcher::new(Vec::new(), true)
+    Fetcher::new(&settings())
 }
 
 async fn fetched(address: SocketAddr, path: &str) -> Result<String, String> {
@@ -225,7 +226,7 @@ async fn a_source_that_hangs_holds_up_no_other_one() {
     .await;
     assert!(sets[&quick].keys.is_some() && !sets.contains_key(&slow));
     let problem = sets[&unreachable].problem.as_deref().unwrap();
-    assert!(problem.contains("link-local"), "{problem}");
+    assert_eq!(problem, "connections to its address are not allowed");
     tasks.stop(Duration::from_secs(5)).await;
 }
 
@@ -313,6 +314,30 @@ async fn a_source_that_is_given_up_and_wanted_again_has_one_place() {
     keeper.want(&Wanted::new());
     keeper.want(&wanted);
     assert_eq!(keeper.take_places(clock::now()).len(), 0, "the first ones still run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_for_which_there_is_no_room_are_not_taken_and_their_namespace_is_told() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut wanted = hanging(address, &["greedy"], 8);
+    let shared = KeySource::Issuer("shared".to_owned());
+    wanted.insert(shared.clone(), asked_by(&["greedy", "shop"]));
+    let mut keeper = keeper(&wanted);
+    // Blanks between keys are bytes, too.
+    let large = format!("{}{KEYS}", " ".repeat(900 << 10));
+    for source in wanted.keys().filter(|source| **source != shared) {
+        keeper.learn(source, Ok(large.clone()));
+    }
+    keeper.learn(&shared, Ok(large.clone()));
+    let sets = keeper.told.borrow().clone();
+    let kept: Vec<bool> = sets.values().map(|fetched| fetched.keys.is_some()).collect();
+    assert_eq!(kept, [true, true, true, true, false, false, false, false, true]);
+    let refused = sets.values().find_map(|fetched| fetched.problem.as_deref());
+    let told = "there is no room for them: the keys of its namespace take more than 4 MiB";
+    assert_eq!(refused, Some(told));
+    wanted.insert(shared.clone(), asked_by(&["greedy"]));
+    keeper.want(&wanted);
+    assert!(keeper.told.borrow()[&shared].keys.is_none(), "nobody has room any more");
 }
 
 #[test]

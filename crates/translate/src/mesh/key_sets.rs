@@ -44,13 +44,26 @@ impl KeySource {
     }
 }
 
+/// For logs and events, without secrets.
 impl std::fmt::Display for KeySource {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Uri(uri) => out.write_str(uri),
-            Self::Issuer(issuer) => write!(out, "issuer {issuer}"),
+            Self::Uri(uri) => out.write_str(&without_secrets(uri)),
+            Self::Issuer(issuer) => write!(out, "issuer {}", without_secrets(issuer)),
         }
     }
+}
+
+/// An address without what may be secret in it: user, query and fragment.
+pub fn without_secrets(address: &str) -> String {
+    let end = address.find(['?', '#']).unwrap_or(address.len());
+    let address = &address[..end];
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return address.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// Who asks for the keys of a source, and how long fetching them may take.
@@ -84,6 +97,18 @@ mod tests {
     use resources::{Resource, yaml};
 
     use super::*;
+
+    #[test]
+    fn what_may_be_secret_in_an_address_is_not_printed() {
+        for (address, printed) in [
+            ("https://a.example:8443/keys?key=secret#more", "https://a.example:8443/keys"),
+            ("https://user:secret@a.example?x", "https://a.example"),
+            ("a@b.example", "a@b.example"),
+        ] {
+            assert_eq!(KeySource::Uri(address.into()).to_string(), printed);
+            assert_eq!(KeySource::Issuer(address.into()).to_string(), format!("issuer {printed}"));
+        }
+    }
 
     #[test]
     fn no_rule_has_a_fetch_last_for_ever_and_a_source_knows_who_asks() {
