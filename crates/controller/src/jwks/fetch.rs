@@ -268,12 +268,7 @@ fn faces(address: IpAddr) -> Vec<IpAddr> {
         [0x2002, ..] => vec![four([2, 3, 4, 5])],
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![four([12, 13, 14, 15])],
         [0x64, 0xff9b, 1, ..] => {
-            let ways = [
-                [6, 7, 9, 10],
-                [7, 9, 10, 11],
-                [9, 10, 11, 12],
-                [12, 13, 14, 15],
-            ];
+            let ways = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
             // Read in a way that it was not written, it may begin with zeros, which lead nowhere.
             let leads_somewhere = |way: &[usize; 4]| octets[way[0]] != 0;
             ways.into_iter().filter(leads_somewhere).map(four).collect()

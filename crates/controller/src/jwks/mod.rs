@@ -77,12 +77,12 @@ pub struct Keys {
 }
 
 /// Starts to fetch what is wanted, until the drain begins.
-pub fn start(settings: Settings, registry: &Registry, tasks: &Tasks, drain: Drain) -> Keys {
+pub fn start(settings: &Settings, registry: &Registry, tasks: &Tasks, drain: Drain) -> Keys {
     let (wanted, wishes) = watch::channel(Wanted::new());
     let (told, fetched) = watch::channel(Arc::new(KeySets::new()));
     let keeper = Keeper {
         refresh: settings.refresh,
-        fetcher: Arc::new(Fetcher::new(&settings)),
+        fetcher: Arc::new(Fetcher::new(settings)),
         entries: BTreeMap::new(),
         running: BTreeMap::new(),
         told,

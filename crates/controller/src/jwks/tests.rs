@@ -178,7 +178,7 @@ async fn the_last_good_keys_stay_while_their_source_fails_and_go_when_nobody_wan
         refresh: Duration::from_millis(20),
         ..settings()
     };
-    let mut keys = start(settings, &Registry::new(), &tasks, drain);
+    let mut keys = start(&settings, &Registry::new(), &tasks, drain);
     let source = KeySource::Uri(format!("http://{address}/"));
     keys.wanted
         .send_replace(Wanted::from([(source.clone(), asked_by(&["shop"]))]));
@@ -213,7 +213,7 @@ async fn a_source_that_hangs_holds_up_no_other_one() {
     let (_trigger, drain) = daemon::drain::channel();
     let hanging = server(&tasks, Arc::new(|_| String::new())).await;
     let good = server(&tasks, Arc::new(|_| response("200 OK", "", KEYS))).await;
-    let mut keys = start(settings(), &Registry::new(), &tasks, drain);
+    let mut keys = start(&settings(), &Registry::new(), &tasks, drain);
     let slow = KeySource::Uri(format!("http://{hanging}/hang"));
     let quick = KeySource::Uri(format!("http://{good}/"));
     let unreachable = KeySource::Uri("http://169.254.169.254/".to_owned());
@@ -248,7 +248,7 @@ async fn no_namespace_keeps_the_keys_of_another_from_being_fetched() {
         _ => String::new(),
     };
     let address = server(&tasks, Arc::new(good)).await;
-    let mut keys = start(settings(), &Registry::new(), &tasks, drain);
+    let mut keys = start(&settings(), &Registry::new(), &tasks, drain);
     let source = KeySource::Uri(format!("http://{address}/keys"));
     let mut wanted = hanging(address, &["greedy"], 3 * AT_ONCE);
     wanted.insert(source.clone(), asked_by(&["greedy", "shop"]));
@@ -313,7 +313,11 @@ async fn a_source_that_is_given_up_and_wanted_again_has_one_place() {
     assert_eq!(keeper.take_places(clock::now()).len(), AT_ONCE);
     keeper.want(&Wanted::new());
     keeper.want(&wanted);
-    assert_eq!(keeper.take_places(clock::now()).len(), 0, "the first ones still run");
+    assert_eq!(
+        keeper.take_places(clock::now()).len(),
+        0,
+        "the first ones still run"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,7 +341,10 @@ async fn keys_for_which_there_is_no_room_are_not_taken_and_their_namespace_is_to
     assert_eq!(refused, Some(told));
     wanted.insert(shared.clone(), asked_by(&["greedy"]));
     keeper.want(&wanted);
-    assert!(keeper.told.borrow()[&shared].keys.is_none(), "nobody has room any more");
+    assert!(
+        keeper.told.borrow()[&shared].keys.is_none(),
+        "nobody has room any more"
+    );
 }
 
 #[test]

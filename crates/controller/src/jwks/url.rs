@@ -111,7 +111,11 @@ mod tests {
 
     #[test]
     fn an_error_tells_no_secret_of_an_address() {
-        for bad in ["ftp://a/keys?key=secret", "http://user:secret@a/keys", "http://a b?secret"] {
+        for bad in [
+            "ftp://a/keys?key=secret",
+            "http://user:secret@a/keys",
+            "http://a b?secret",
+        ] {
             let error = Url::parse(bad).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }

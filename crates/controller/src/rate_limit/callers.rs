@@ -194,7 +194,9 @@ mod tests {
         let asked = asked.clone();
         let client = fake_api::client(move |_, _, body| {
             asked.fetch_add(1, Ordering::Relaxed);
-            let good = body["spec"]["token"].as_str().is_some_and(|token| token.starts_with("good"));
+            let good = body["spec"]["token"]
+                .as_str()
+                .is_some_and(|token| token.starts_with("good"));
             let status = json!({
                 "authenticated": good, "audiences": ["istio-ca"],
                 "user": {"username": "system:serviceaccount:shop:web"},
@@ -216,7 +218,10 @@ mod tests {
         let asked = Arc::new(AtomicUsize::new(0));
         let known = known(&asked);
         for _ in 0..3 {
-            assert_eq!(known.caller(&headers("good.a.b")).await.unwrap().namespace, "shop");
+            assert_eq!(
+                known.caller(&headers("good.a.b")).await.unwrap().namespace,
+                "shop"
+            );
         }
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         clock::sleep(BELIEVED).await;
@@ -260,7 +265,15 @@ mod tests {
         let asked = Arc::new(AtomicUsize::new(0));
         let known = known(&asked);
         let long = format!("a.b.{}", "c".repeat(20 << 10));
-        for text in ["good", "good.a", "good..b", "good.a.b.c", "good.a.b!", "good.a b.c", &long] {
+        for text in [
+            "good",
+            "good.a",
+            "good..b",
+            "good.a.b.c",
+            "good.a.b!",
+            "good.a b.c",
+            &long,
+        ] {
             let refused = known.caller(&headers(text)).await.unwrap_err();
             assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{text}");
         }
@@ -291,14 +304,20 @@ mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), before, "still known");
         {
             let reviews = known.reviews.lock().unwrap();
-            assert_eq!((reviews.believed.len(), reviews.disbelieved.len()), (1, STRANGERS));
+            assert_eq!(
+                (reviews.believed.len(), reviews.disbelieved.len()),
+                (1, STRANGERS)
+            );
         }
         clock::sleep(BELIEVED).await;
         for number in 0..UNDER_WAY {
             let answer = ask(&known, &format!("bad.b.{number}"));
             let full = answer.map(|answer| answer.unwrap_err().code());
             assert_eq!(full.is_some(), number >= UNDER_WAY / 2, "{number}");
-            assert!(full.is_none_or(|code| code == tonic::Code::Unavailable), "{number}");
+            assert!(
+                full.is_none_or(|code| code == tonic::Code::Unavailable),
+                "{number}"
+            );
         }
         known.caller(&headers("good.a.b")).await.unwrap();
     }

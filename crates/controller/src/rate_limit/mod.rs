@@ -52,9 +52,7 @@ impl Server {
     pub(crate) async fn answer(self, headers: HeaderMap, question: Question) -> Result<Verdict, Status> {
         let caller = self.known.caller(&headers).await?;
         check(&caller, &question)?;
-        let verdict = self
-            .limiter
-            .judge(&caller.namespace, &question, clock::now());
+        let verdict = self.limiter.judge(&caller.namespace, &question, clock::now());
         // Whoever asks does then what its policy says about a server that cannot be asked.
         verdict.map_err(|no_room| Status::unavailable(no_room.to_string()))
     }

@@ -181,7 +181,11 @@ fn an_envoy_may_state_a_rate_where_there_is_no_rule() {
     let outcomes: Vec<_> = (10..200).map(|requests| passes(&stated(requests))).collect();
     assert_eq!(outcomes[0], Ok(true));
     assert_eq!(outcomes[189], Err(NoRoom), "nothing passes uncounted");
-    assert_eq!(passes(&stated(3)), Ok(false), "what was there first is still counted");
+    assert_eq!(
+        passes(&stated(3)),
+        Ok(false),
+        "what was there first is still counted"
+    );
 }
 
 #[test]

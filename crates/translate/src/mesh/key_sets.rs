@@ -82,7 +82,9 @@ pub fn key_sources<'a>(
     let mut sources: BTreeMap<KeySource, Demand> = BTreeMap::new();
     for policy in policies {
         for rule in &policy.spec.jwt_rules {
-            let Some(source) = KeySource::of(rule) else { continue };
+            let Some(source) = KeySource::of(rule) else {
+                continue;
+            };
             let timeout = rule.timeout.map_or(FETCH_TIMEOUT, |timeout| timeout.0);
             let demand = sources.entry(source).or_default();
             demand.limit = demand.limit.max(timeout.min(LONGEST_FETCH));
@@ -101,12 +103,18 @@ mod tests {
     #[test]
     fn what_may_be_secret_in_an_address_is_not_printed() {
         for (address, printed) in [
-            ("https://a.example:8443/keys?key=secret#more", "https://a.example:8443/keys"),
+            (
+                "https://a.example:8443/keys?key=secret#more",
+                "https://a.example:8443/keys",
+            ),
             ("https://user:secret@a.example?x", "https://a.example"),
             ("a@b.example", "a@b.example"),
         ] {
             assert_eq!(KeySource::Uri(address.into()).to_string(), printed);
-            assert_eq!(KeySource::Issuer(address.into()).to_string(), format!("issuer {printed}"));
+            assert_eq!(
+                KeySource::Issuer(address.into()).to_string(),
+                format!("issuer {printed}")
+            );
         }
     }
 

@@ -52,7 +52,10 @@ fn rule_by_itself(report: &mut Report, field: &str, rule: &JwtRule) {
     let field = format!("{field}.timeout");
     report.duration(&field, rule.timeout);
     if rule.timeout.is_some_and(|timeout| timeout.0 > LONGEST_FETCH) {
-        report.warning(&field, format!("keys are fetched within {LONGEST_FETCH:?}, whatever is asked for"));
+        report.warning(
+            &field,
+            format!("keys are fetched within {LONGEST_FETCH:?}, whatever is asked for"),
+        );
     }
 }
 
