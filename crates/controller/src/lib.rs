@@ -211,7 +211,7 @@ impl Controller {
             ..debounce::Settings::default()
         };
         let keys = jwks::start(
-            self.settings.keys.clone(),
+            &self.settings.keys,
             &self.registry,
             &self.tasks,
             self.drain.clone(),

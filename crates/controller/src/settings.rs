@@ -193,11 +193,14 @@ impl Settings {
             let read = networks.map(str::parse).collect::<Result<_, _>>();
             self.keys.blocked = read.with_context(|| format!("BLOCKED_CIDRS_IN_JWKS_URIS={list}"))?;
         }
-        if let Some(value) = lookup("JWKS_RESOLVER_INSECURE_SKIP_VERIFY") {
-            let read = value.parse();
-            self.keys.insecure = read.with_context(|| {
-                format!("JWKS_RESOLVER_INSECURE_SKIP_VERIFY={value}: neither true nor false")
-            })?;
+        for (name, field) in [
+            ("JWKS_RESOLVER_INSECURE_SKIP_VERIFY", &mut self.keys.insecure),
+            ("AMIME_JWKS_FROM_LOOPBACK", &mut self.keys.loopback),
+        ] {
+            if let Some(value) = lookup(name) {
+                let read = value.parse();
+                *field = read.with_context(|| format!("{name}={value}: neither true nor false"))?;
+            }
         }
         match lookup("ENABLE_NATIVE_SIDECARS").as_deref() {
             None | Some("false") => {}
@@ -328,6 +331,7 @@ mod tests {
                 ("ENABLE_NATIVE_SIDECARS", "true"),
                 ("PILOT_JWT_PUB_KEY_REFRESH_INTERVAL", "1m"),
                 ("BLOCKED_CIDRS_IN_JWKS_URIS", "10.0.0.0/8, fd00::/8"),
+                ("AMIME_JWKS_FROM_LOOPBACK", "true"),
             ],
         )
         .unwrap();
@@ -340,6 +344,7 @@ mod tests {
         assert!(settings.log_as_json && settings.native_sidecars);
         assert_eq!(settings.keys.refresh, Duration::from_secs(60));
         assert_eq!(settings.keys.blocked.len(), 2);
+        assert!(settings.keys.loopback && !settings.keys.insecure);
     }
 
     #[test]
@@ -372,6 +377,11 @@ mod tests {
                 vec![],
                 vec![("BLOCKED_CIDRS_IN_JWKS_URIS", "10.0.0.0/8, ten")],
                 "BLOCKED_CIDRS_IN_JWKS_URIS=10.0.0.0/8, ten",
+            ),
+            (
+                vec![],
+                vec![("AMIME_JWKS_FROM_LOOPBACK", "1")],
+                "AMIME_JWKS_FROM_LOOPBACK=1: neither true nor false",
             ),
         ] {
             let error = format!("{:#}", read(&arguments, &variables).unwrap_err());

@@ -14,6 +14,12 @@ use serde_json::{Value, json};
 
 use crate::{Error, PrivateKey};
 
+/// The SHA-256 digest of a token: what tables know it by, so that they hold no token and every key has one size.
+pub fn digest(token: &str) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
 /// Signs and verifies with one key. Holds it, and so has no `Debug`.
 pub struct Signer {
     private: PrivateKey,
@@ -250,6 +256,12 @@ mod tests {
         let set: jsonwebtoken::jwk::JwkSet = serde_json::from_value(signer.key_set()).unwrap();
         let key = DecodingKey::from_jwk(set.find(signer.key_id()).unwrap()).unwrap();
         assert!(jsonwebtoken::decode::<Value>(&token, &key, &Validation::new(Algorithm::ES256)).is_ok());
+    }
+
+    #[test]
+    fn a_digest_is_that_of_sha_256() {
+        let start = [0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea];
+        assert_eq!(digest("abc")[..8], start);
     }
 
     #[test]

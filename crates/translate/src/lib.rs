@@ -41,7 +41,7 @@ mod workload;
 
 pub use analyze::{analyze, missing_subsets};
 pub use explain::{Call, Outcome, explain};
-pub use mesh::key_sets::{Fetched, KeySets, KeySource, key_sources};
+pub use mesh::key_sets::{Demand, Fetched, KeySets, KeySource, key_sources, without_secrets};
 pub use mesh::settings::MeshSettings;
 pub use mesh::{Change, Mesh};
 pub use node::{Node, Role};

@@ -91,7 +91,7 @@ fn limit(limit: &SpecLimit, origin: Origin) -> Limit {
         requests: limit.requests.max(1),
         interval: limit.unit.duration(),
         burst: burst(limit),
-        cost: limit.cost.unwrap_or(1).max(1),
+        cost: cost(limit),
         global: limit.scope == LimitScope::Global,
         dry_run: limit.dry_run,
         origin,
@@ -100,6 +100,10 @@ fn limit(limit: &SpecLimit, origin: Origin) -> Limit {
 
 fn burst(limit: &SpecLimit) -> u32 {
     limit.burst.unwrap_or(limit.requests).max(1)
+}
+
+fn cost(limit: &SpecLimit) -> u32 {
+    limit.cost.unwrap_or(1).max(1)
 }
 
 fn conditions(matches: &RequestMatch) -> RouteMatch {
@@ -191,6 +195,8 @@ pub struct Rule {
     pub requests: u32,
     pub interval: Duration,
     pub burst: u32,
+    /// What each request takes.
+    pub cost: u32,
 }
 
 /// All limits that the mesh's own server counts for. Of several with one domain and name the oldest counts.
@@ -211,6 +217,7 @@ pub fn rules(mesh: &Mesh) -> Vec<Rule> {
                 requests: limit.requests.max(1),
                 interval: limit.unit.duration(),
                 burst: burst(limit),
+                cost: cost(limit),
             };
             if seen.insert((rule.domain.clone(), rule.limit.clone())) {
                 rules.push(rule);
@@ -273,7 +280,7 @@ kind: RateLimit
 metadata: {name: backend, namespace: shop}
 spec:
   limits:
-  - {name: each, requests: 60, unit: Minute, burst: 5, scope: Global, keys: [{header: X-User}]}
+  - {name: each, requests: 60, unit: Minute, burst: 5, cost: 2, scope: Global, keys: [{header: X-User}]}
   - {name: near, requests: 5}
 ---
 apiVersion: policy.amime.io/v1alpha1
@@ -300,14 +307,15 @@ spec:
                     rule.limit.as_str(),
                     rule.requests,
                     rule.burst,
+                    rule.cost,
                 )
             })
             .collect();
         assert_eq!(
             told,
             [
-                ("shop/backend", "each", 60, 5),
-                ("other/shop/backend", "each", 1, 1)
+                ("shop/backend", "each", 60, 5, 2),
+                ("other/shop/backend", "each", 1, 1, 1)
             ]
         );
     }

@@ -129,7 +129,8 @@ fn reason(error: &kube::Error) -> String {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Unauthenticated> {
+/// The token that a caller shows.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Unauthenticated> {
     let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, token) = value
         .and_then(|value| value.split_once(' '))

@@ -23,6 +23,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use translate::KeySource;
 
+use super::Settings;
+use super::budget::NoRoom;
 use super::url::Url;
 
 /// As many as Go's client follows.
@@ -102,21 +104,49 @@ pub enum FetchError {
     Discovery,
     /// The answer is no key set.
     #[error("{0}")]
-    KeySet(KeySetError),
+    KeySet(#[from] KeySetError),
+    /// There is no room to keep the answer.
+    #[error("there is no room for them: {0}")]
+    NoRoom(#[from] NoRoom),
     /// It took too long.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
 }
 
+impl FetchError {
+    /// What those who wrote the policy are told: the kind of failure. Whoever may write policies could otherwise ask
+    /// the controller which addresses and ports of the inside answer, and how; the log has it all.
+    pub(super) fn told(&self) -> String {
+        let kind = match self {
+            Self::Address(_) => "it is not an http or https address",
+            Self::Blocked { .. } => "connections to its address are not allowed",
+            Self::Downgrade | Self::Redirects | Self::Location => "it redirects to where nobody follows",
+            Self::Name { .. }
+            | Self::Connect { .. }
+            | Self::Tls(_)
+            | Self::Http(_)
+            | Self::Status(_)
+            | Self::Body
+            | Self::Timeout(_) => {
+                "no server that can be reached and believed answers with success in time (the log of istiod says more)"
+            }
+            Self::NoAuthorities(_) => "istiod knows no authorities for https",
+            Self::TooLarge | Self::Discovery | Self::KeySet(_) | Self::NoRoom(_) => return self.to_string(),
+        };
+        kind.to_owned()
+    }
+}
+
 /// Fetches.
 pub(super) struct Fetcher {
     blocked: Vec<Subnet>,
+    loopback: bool,
     tls: Result<Arc<ClientConfig>, Arc<str>>,
 }
 
 impl Fetcher {
-    pub(super) fn new(blocked: Vec<Subnet>, insecure: bool) -> Self {
-        let tls = if insecure {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let tls = if settings.insecure {
             let everybody = identity::tls::Origination::default();
             everybody.config().map_err(|error| error.to_string())
         } else {
@@ -125,7 +155,8 @@ impl Fetcher {
             })
         };
         Self {
-            blocked,
+            blocked: settings.blocked.clone(),
+            loopback: settings.loopback,
             tls: tls.map_err(Arc::from),
         }
     }
@@ -199,35 +230,52 @@ impl Fetcher {
 
     /// Why that address is not connected to.
     fn is_blocked(&self, address: IpAddr) -> Option<&'static str> {
-        let address = plain(address);
+        faces(address).into_iter().find_map(|face| self.why_not(face))
+    }
+
+    fn why_not(&self, address: IpAddr) -> Option<&'static str> {
         if is_link_local(address) {
             return Some("link-local");
         }
         if is_metadata(address) {
             return Some("a known cloud metadata address");
         }
-        let blocked = |address| self.blocked.iter().any(|subnet| subnet.contains(address));
         // The system takes the unspecified address for its own.
         let own = match address {
             IpAddr::V4(own) if own.is_unspecified() => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             IpAddr::V6(own) if own.is_unspecified() => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             _ => None,
         };
-        (blocked(address) || own.is_some_and(blocked)).then_some("in a blocked CIDR range")
+        let blocked = |address| self.blocked.iter().any(|subnet| subnet.contains(address));
+        if blocked(address) || own.is_some_and(blocked) {
+            return Some("in a blocked CIDR range");
+        }
+        let loopback = address.is_loopback() || own.is_some();
+        (loopback && !self.loopback).then_some("loopback")
     }
 }
 
-/// An address of version 4 that wears one of version 6 (mapped, or NAT64), and others as they are.
-fn plain(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => match six.segments() {
-            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-                IpAddr::V4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
-            }
-            _ => IpAddr::V6(six),
-        },
-        four @ IpAddr::V4(_) => four,
-    }
+/// An address, and those of version 4 that it may lead to: mapped, by 6to4 (RFC 3056), by NAT64 (RFC 6052), or by a
+/// NAT64 of the network's own (RFC 8215), which may place the address in four ways.
+fn faces(address: IpAddr) -> Vec<IpAddr> {
+    let canonical = address.to_canonical();
+    let IpAddr::V6(six) = canonical else {
+        return vec![canonical];
+    };
+    let octets = six.octets();
+    let four = |places: [usize; 4]| IpAddr::V4(Ipv4Addr::from(places.map(|place| octets[place])));
+    let inside = match six.segments() {
+        [0x2002, ..] => vec![four([2, 3, 4, 5])],
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![four([12, 13, 14, 15])],
+        [0x64, 0xff9b, 1, ..] => {
+            let ways = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
+            // Read in a way that it was not written, it may begin with zeros, which lead nowhere.
+            let leads_somewhere = |way: &[usize; 4]| octets[way[0]] != 0;
+            ways.into_iter().filter(leads_somewhere).map(four).collect()
+        }
+        _ => Vec::new(),
+    };
+    std::iter::once(canonical).chain(inside).collect()
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -237,11 +285,16 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// Services that tell a machine who it is, where they are not link-local: Alibaba's, and Amazon's over IPv6.
+/// Services that tell a machine who it is, where they are not link-local.
 fn is_metadata(address: IpAddr) -> bool {
+    /// Alibaba's, Azure's and Oracle's.
+    const FOUR: [[u8; 4]; 3] = [[100, 100, 100, 200], [168, 63, 129, 16], [192, 0, 0, 192]];
+    /// Google's.
+    const SIX: [u16; 8] = [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254];
     match address {
-        IpAddr::V4(four) => four.octets() == [100, 100, 100, 200],
-        IpAddr::V6(six) => six.segments()[..2] == [0xfd00, 0x0ec2],
+        IpAddr::V4(four) => FOUR.contains(&four.octets()),
+        // The first is Amazon's.
+        IpAddr::V6(six) => six.segments()[..2] == [0xfd00, 0x0ec2] || six.segments() == SIX,
     }
 }
 
@@ -314,46 +367,103 @@ fn authorities() -> Result<String, String> {
 mod tests {
     use super::*;
 
+    fn fetcher(blocked: &[&str], loopback: bool) -> Fetcher {
+        Fetcher::new(&Settings {
+            blocked: blocked.iter().map(|subnet| subnet.parse().unwrap()).collect(),
+            insecure: true,
+            loopback,
+            ..Settings::default()
+        })
+    }
+
+    fn check(fetcher: &Fetcher, addresses: &[&str], blocked: bool) {
+        for address in addresses {
+            let reason = fetcher.is_blocked(address.parse().unwrap());
+            assert_eq!(reason.is_some(), blocked, "{address}: {reason:?}");
+        }
+    }
+
+    const LOOPBACK: [&str; 8] = [
+        "127.0.0.1",
+        "127.9.9.9",
+        "0.0.0.0",
+        "::",
+        "::1",
+        "::ffff:127.0.0.1",
+        "2002:7f00:1::",
+        "64:ff9b:1::7f00:1",
+    ];
+
     #[test]
     fn some_addresses_are_never_connected_to() {
-        let none = Fetcher::new(Vec::new(), true);
-        for blocked in [
+        let open = fetcher(&[], true);
+        let never = [
             "169.254.169.254",
             "169.254.0.1",
             "::ffff:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
             "fe80::1",
             "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
             "fd00:ec2::254",
+            "fd20:ce::254",
             "224.0.0.1",
             "ff02::1",
-        ] {
-            assert!(none.is_blocked(blocked.parse().unwrap()).is_some(), "{blocked}");
-        }
-        for allowed in [
-            "127.0.0.1",
+            "2002:a9fe:a9fe::1",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:a9:fe:a9fe::",
+            "64:ff9b:1:0:a9:fea9:fe00::",
+            "64:ff9b:1::a9fe:a9fe",
+            "64:ff9b:1::a83f:8110",
+        ];
+        check(&open, &never, true);
+        let others = [
             "10.0.0.1",
-            "::1",
             "192.0.2.1",
             "fd00::1",
+            "fd20:ce::1",
             "100.100.100.201",
-        ] {
-            assert!(none.is_blocked(allowed.parse().unwrap()).is_none(), "{allowed}");
+            "2002:c000:201::1",
+            "64:ff9b:1::c000:201",
+        ];
+        check(&open, &others, false);
+        check(&open, &LOOPBACK, false);
+        check(&fetcher(&["127.0.0.0/8", "::1/128"], true), &LOOPBACK, true);
+        check(&fetcher(&["127.0.0.0/8", "::1/128"], true), &others, false);
+    }
+
+    #[test]
+    fn the_controllers_own_loopback_is_for_nobody_unless_a_setting_says_so() {
+        let usual = fetcher(&[], false);
+        check(&usual, &LOOPBACK, true);
+        check(&usual, &["10.0.0.1", "fd00::1"], false);
+    }
+
+    #[test]
+    fn who_wrote_the_policy_cannot_tell_what_is_at_an_address_of_the_inside() {
+        let address = SocketAddr::from(([10, 0, 0, 1], 22));
+        let failures = [
+            FetchError::Connect {
+                address,
+                error: io::ErrorKind::ConnectionRefused.into(),
+            },
+            FetchError::Name {
+                host: "db.other".to_owned(),
+                error: io::ErrorKind::NotFound.into(),
+            },
+            FetchError::Tls(io::ErrorKind::InvalidData.into()),
+            FetchError::Status(StatusCode::FORBIDDEN),
+            FetchError::Timeout(Duration::from_secs(5)),
+            FetchError::Body,
+        ];
+        for failure in &failures {
+            assert_eq!(failure.told(), failures[0].told(), "{failure}");
         }
-        let some = Fetcher::new(
-            vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
-            true,
-        );
-        for blocked in [
-            "127.0.0.1",
-            "127.9.9.9",
-            "0.0.0.0",
-            "::",
-            "::1",
-            "::ffff:127.0.0.1",
-        ] {
-            assert!(some.is_blocked(blocked.parse().unwrap()).is_some(), "{blocked}");
-        }
-        assert!(some.is_blocked("10.0.0.1".parse().unwrap()).is_none());
+        let blocked = FetchError::Blocked {
+            address: address.ip(),
+            reason: "link-local",
+        };
+        assert!(!blocked.told().contains("10.0.0.1"));
     }
 }

@@ -1,9 +1,13 @@
 //! Keys of issuers, fetched for proxies: RequestAuthentication names where they are, proxies get them inline.
 //!
-//! Each source is asked again after 20 minutes, or, after a failure, sooner and sooner rarely. The last keys that could
-//! be read stay in force while a source fails, for a week at most. At most [`AT_ONCE`] fetches run at a time, each
-//! with a limit in time and size ([`fetch`]): a source that hangs, or sends without end, holds up nobody else's.
+//! Each source is asked again after 20 minutes; after a failure within a second, and then at growing intervals of up to
+//! five minutes. The last keys that could be read stay in force while a source fails, for a week at most.
+//!
+//! At most [`AT_ONCE`] fetches run at a time, each with a limit in time and size ([`fetch`]), and at most half of them
+//! for one namespace; the source that has been due longest goes first. So no namespace, whatever sources it names,
+//! keeps those of another from being fetched. What the keys take in memory is bounded likewise ([`budget`]).
 
+mod budget;
 mod fetch;
 #[cfg(test)]
 mod tests;
@@ -21,13 +25,15 @@ use identity::jwt::KeySet;
 use serde_json::Value;
 use snapshot::Subnet;
 use tokio::sync::{mpsc, watch};
-use translate::{Fetched, KeySets, KeySource};
+use translate::{Demand, Fetched, KeySets, KeySource};
 
 pub use fetch::FetchError;
 use fetch::Fetcher;
 
 /// Fetches that run at a time.
 const AT_ONCE: usize = 8;
+/// Those of them that one namespace may ask for.
+const OF_ONE_NAMESPACE: usize = AT_ONCE / 2;
 /// After the first failure; doubled up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
@@ -43,6 +49,8 @@ pub struct Settings {
     pub blocked: Vec<Subnet>,
     /// Servers are believed without a certificate of a known authority.
     pub insecure: bool,
+    /// Servers may be on the controller's own loopback.
+    pub loopback: bool,
 }
 
 impl Default for Settings {
@@ -51,12 +59,13 @@ impl Default for Settings {
             refresh: Duration::from_secs(20 * 60),
             blocked: Vec::new(),
             insecure: false,
+            loopback: false,
         }
     }
 }
 
-/// Sources that somebody asks for, with the time that fetching may take.
-pub type Wanted = BTreeMap<KeySource, Duration>;
+/// Sources that somebody asks for.
+pub type Wanted = BTreeMap<KeySource, Demand>;
 
 /// The two ends for who wants keys.
 #[derive(Debug)]
@@ -68,13 +77,14 @@ pub struct Keys {
 }
 
 /// Starts to fetch what is wanted, until the drain begins.
-pub fn start(settings: Settings, registry: &Registry, tasks: &Tasks, drain: Drain) -> Keys {
+pub fn start(settings: &Settings, registry: &Registry, tasks: &Tasks, drain: Drain) -> Keys {
     let (wanted, wishes) = watch::channel(Wanted::new());
     let (told, fetched) = watch::channel(Arc::new(KeySets::new()));
     let keeper = Keeper {
         refresh: settings.refresh,
-        fetcher: Arc::new(Fetcher::new(settings.blocked, settings.insecure)),
+        fetcher: Arc::new(Fetcher::new(settings)),
         entries: BTreeMap::new(),
+        running: BTreeMap::new(),
         told,
         counts: Counts::new(registry),
         tasks: tasks.clone(),
@@ -113,6 +123,8 @@ struct Keeper {
     refresh: Duration,
     fetcher: Arc<Fetcher>,
     entries: BTreeMap<KeySource, Entry>,
+    /// Fetches, with the namespaces in whose places they run. Some may be of sources that nobody wants any more.
+    running: BTreeMap<KeySource, String>,
     told: watch::Sender<Arc<KeySets>>,
     counts: Counts,
     tasks: Tasks,
@@ -120,14 +132,16 @@ struct Keeper {
 
 /// What is known of a source.
 struct Entry {
-    limit: Duration,
+    demand: Demand,
+    /// The namespace on whose account its keys are ([`budget`]); `None` without keys.
+    payer: Option<String>,
     /// `None` before the first fetch ended.
     fetched: Option<Fetched>,
     /// When the keys came.
     refreshed: Option<Instant>,
     failures: u32,
-    /// When to fetch next; `None` while a fetch runs.
-    due: Option<Instant>,
+    /// When to fetch next; in the past while a fetch runs, and while there is no place for it.
+    due: Instant,
 }
 
 impl Keeper {
@@ -153,34 +167,42 @@ impl Keeper {
     /// Forgets what nobody wants any more, and notes what is new.
     fn want(&mut self, wanted: &Wanted) {
         self.entries.retain(|source, _| wanted.contains_key(source));
-        for (source, limit) in wanted {
-            let entry = self.entries.entry(source.clone()).or_insert_with(|| Entry {
-                limit: *limit,
-                fetched: None,
-                refreshed: None,
-                failures: 0,
-                due: Some(clock::now()),
-            });
-            entry.limit = *limit;
+        for (source, demand) in wanted {
+            let new = || Entry::new(clock::now());
+            let entry = self.entries.entry(source.clone()).or_insert_with(new);
+            entry.demand = demand.clone();
         }
+        self.pay_anew();
         self.tell();
     }
 
-    /// Starts fetches, and says when the next one is due.
+    /// Finds somebody else for keys on the account of a namespace that no longer asks for them.
+    fn pay_anew(&mut self) {
+        let gone = |entry: &Entry| {
+            let payer = entry.payer.as_ref();
+            payer.is_some_and(|payer| !entry.demand.namespaces.contains(payer))
+        };
+        let unpaid = self.entries.iter().filter(|(_, entry)| gone(entry));
+        let unpaid: Vec<_> = unpaid
+            .map(|(source, entry)| (source.clone(), entry.size()))
+            .collect();
+        for (source, size) in unpaid {
+            let payer = budget::payer(&self.entries, &source, size);
+            let Some(entry) = self.entries.get_mut(&source) else {
+                continue;
+            };
+            match payer {
+                Ok(payer) => entry.payer = payer,
+                Err(no_room) => entry.lost_its_room(&no_room.into()),
+            }
+        }
+    }
+
+    /// Starts fetches, and says when the next one is due. What is due already and did not start waits for the end of
+    /// one that runs.
     fn start_what_is_due(&mut self, outcomes: &mpsc::Sender<Outcome>) -> Option<Instant> {
         let now = clock::now();
-        let mut running = self.entries.values().filter(|entry| entry.due.is_none()).count();
-        for (source, entry) in &mut self.entries {
-            if running >= AT_ONCE {
-                // The end of one of them wakes us.
-                return None;
-            }
-            if entry.due.is_none_or(|due| due > now) {
-                continue;
-            }
-            entry.due = None;
-            running += 1;
-            let (source, limit) = (source.clone(), entry.limit);
+        for (source, limit) in self.take_places(now) {
             let (fetcher, outcomes) = (self.fetcher.clone(), outcomes.clone());
             self.tasks.spawn("key fetch", async move {
                 let outcome = fetcher.fetch(&source, limit).await;
@@ -188,7 +210,34 @@ impl Keeper {
                 let _ = outcomes.send((source, outcome)).await;
             });
         }
-        self.entries.values().filter_map(|entry| entry.due).min()
+        let later = self.entries.values().map(|entry| entry.due);
+        later.filter(|due| *due > now).min()
+    }
+
+    /// The sources that are fetched now, longest due first, with the time for each.
+    fn take_places(&mut self, now: Instant) -> Vec<(KeySource, Duration)> {
+        let due = self.entries.iter().filter(|(_, entry)| entry.due <= now);
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(_, entry)| entry.due);
+        let mut taken = Vec::new();
+        for (source, entry) in due {
+            if self.running.len() >= AT_ONCE {
+                break;
+            }
+            if self.running.contains_key(source) {
+                continue;
+            }
+            // A source that several namespaces ask for waits only while none of them has a place.
+            let places = |namespace: &&String| {
+                let running = self.running.values();
+                running.filter(|one| one == namespace).count() < OF_ONE_NAMESPACE
+            };
+            if let Some(namespace) = entry.demand.namespaces.iter().find(places) {
+                self.running.insert(source.clone(), namespace.clone());
+                taken.push((source.clone(), entry.demand.limit));
+            }
+        }
+        taken
     }
 
     fn learn(&mut self, source: &KeySource, outcome: Result<String, FetchError>) {
@@ -198,16 +247,21 @@ impl Keeper {
             &self.counts.failures
         };
         counter.with(&[]).increment();
+        self.running.remove(source);
+        let outcome = outcome.and_then(|text| {
+            KeySet::parse(&text)?;
+            let payer = budget::payer(&self.entries, source, text.len())?;
+            Ok((text, payer))
+        });
         // It may not be wanted any more.
         let Some(entry) = self.entries.get_mut(source) else {
             return;
         };
-        let outcome = outcome.and_then(|text| match KeySet::parse(&text) {
-            Ok(_) => Ok(text),
-            Err(error) => Err(FetchError::KeySet(error)),
-        });
         match outcome {
-            Ok(keys) => entry.succeeded(&keys, self.refresh),
+            Ok((keys, payer)) => {
+                entry.payer = payer;
+                entry.succeeded(&keys, self.refresh);
+            }
             Err(error) => {
                 tracing::warn!(scope = "model", %source, %error, "keys of an issuer were not fetched");
                 entry.failed(&error);
@@ -232,11 +286,22 @@ impl Keeper {
 }
 
 impl Entry {
+    fn new(due: Instant) -> Self {
+        Self {
+            demand: Demand::default(),
+            payer: None,
+            fetched: None,
+            refreshed: None,
+            failures: 0,
+            due,
+        }
+    }
+
     fn succeeded(&mut self, keys: &str, refresh: Duration) {
         let now = clock::now();
         self.failures = 0;
         self.refreshed = Some(now);
-        self.due = Some(now + refresh.mul_f64(0.9 + 0.2 * share()));
+        self.due = now + refresh.mul_f64(0.9 + 0.2 * share());
         let known = self.fetched.take().and_then(|fetched| fetched.keys);
         // Some servers give the same keys in another order each time: that is no news for proxies.
         let keys = known
@@ -254,12 +319,25 @@ impl Entry {
             .saturating_mul(1 << self.failures.min(16))
             .min(LONGEST_RETRY);
         self.failures = self.failures.saturating_add(1);
-        self.due = Some(now + wait.mul_f64(0.5 + 0.5 * share()));
+        self.due = now + wait.mul_f64(0.5 + 0.5 * share());
         let fetched = self.fetched.get_or_insert_default();
-        fetched.problem = Some(error.to_string());
+        fetched.problem = Some(error.told());
         if self.refreshed.is_some_and(|then| now - then > LONGEST_LIFE) {
             fetched.keys = None;
+            self.payer = None;
         }
+    }
+
+    fn lost_its_room(&mut self, error: &FetchError) {
+        self.payer = None;
+        self.fetched = None;
+        self.failed(error);
+    }
+
+    /// Bytes of its keys.
+    fn size(&self) -> usize {
+        let keys = self.fetched.as_ref().and_then(|fetched| fetched.keys.as_ref());
+        keys.map_or(0, |keys| keys.len())
     }
 }
 

@@ -48,19 +48,34 @@ async fn answer(mut stream: TcpStream, behaviour: Behaviour) {
     let text = behaviour(path);
     // A client that has enough does not take the rest.
     let _ = stream.write_all(text.as_bytes()).await;
-    if path == "/hang" {
+    if path.starts_with("/hang") {
         std::future::pending::<()>().await;
     }
 }
 
+fn settings() -> Settings {
+    Settings {
+        insecure: true,
+        loopback: true,
+        ..Settings::default()
+    }
+}
+
 fn fetcher() -> Fetcher {
-    Fetcher::new(Vec::new(), true)
+    Fetcher::new(&settings())
 }
 
 async fn fetched(address: SocketAddr, path: &str) -> Result<String, String> {
     let source = KeySource::Uri(format!("http://{address}{path}"));
     let fetched = fetcher().fetch(&source, LIMIT).await;
     fetched.map_err(|error| error.to_string())
+}
+
+fn asked_by(namespaces: &[&str]) -> Demand {
+    Demand {
+        limit: LIMIT,
+        namespaces: namespaces.iter().map(ToString::to_string).collect(),
+    }
 }
 
 #[tokio::test]
@@ -161,12 +176,12 @@ async fn the_last_good_keys_stay_while_their_source_fails_and_go_when_nobody_wan
     .await;
     let settings = Settings {
         refresh: Duration::from_millis(20),
-        insecure: true,
-        ..Settings::default()
+        ..settings()
     };
-    let mut keys = start(settings, &Registry::new(), &tasks, drain);
+    let mut keys = start(&settings, &Registry::new(), &tasks, drain);
     let source = KeySource::Uri(format!("http://{address}/"));
-    keys.wanted.send_replace(Wanted::from([(source.clone(), LIMIT)]));
+    keys.wanted
+        .send_replace(Wanted::from([(source.clone(), asked_by(&["shop"]))]));
     let first = told(&mut keys, |sets| !sets.is_empty()).await;
     assert_eq!(first[&source].keys.as_deref(), Some(KEYS));
     for bad in ["no keys", "{\"keys\": []}"] {
@@ -198,25 +213,138 @@ async fn a_source_that_hangs_holds_up_no_other_one() {
     let (_trigger, drain) = daemon::drain::channel();
     let hanging = server(&tasks, Arc::new(|_| String::new())).await;
     let good = server(&tasks, Arc::new(|_| response("200 OK", "", KEYS))).await;
-    let settings = Settings {
-        insecure: true,
-        ..Settings::default()
-    };
-    let mut keys = start(settings, &Registry::new(), &tasks, drain);
+    let mut keys = start(&settings(), &Registry::new(), &tasks, drain);
     let slow = KeySource::Uri(format!("http://{hanging}/hang"));
     let quick = KeySource::Uri(format!("http://{good}/"));
     let unreachable = KeySource::Uri("http://169.254.169.254/".to_owned());
     let wanted = [slow.clone(), quick.clone(), unreachable.clone()];
-    keys.wanted
-        .send_replace(wanted.into_iter().map(|source| (source, LIMIT)).collect());
+    let wanted = wanted.map(|source| (source, asked_by(&["shop"])));
+    keys.wanted.send_replace(wanted.into());
     let sets = told(&mut keys, |sets| {
         sets.contains_key(&quick) && sets.contains_key(&unreachable)
     })
     .await;
     assert!(sets[&quick].keys.is_some() && !sets.contains_key(&slow));
     let problem = sets[&unreachable].problem.as_deref().unwrap();
-    assert!(problem.contains("link-local"), "{problem}");
+    assert_eq!(problem, "connections to its address are not allowed");
     tasks.stop(Duration::from_secs(5)).await;
+}
+
+/// Sources at a server that never answers, all of them before `http://127.0.0.1:PORT/keys` in their order.
+fn hanging(address: SocketAddr, namespaces: &[&str], each: usize) -> Wanted {
+    let sources = namespaces.iter().flat_map(|namespace| {
+        let source = move |number| KeySource::Uri(format!("http://{address}/hang/{namespace}/{number}"));
+        (0..each).map(move |number| (source(number), asked_by(&[namespace])))
+    });
+    sources.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_namespace_keeps_the_keys_of_another_from_being_fetched() {
+    let tasks = Tasks::new();
+    let (_trigger, drain) = daemon::drain::channel();
+    let good = |path: &str| match path {
+        "/keys" => response("200 OK", "", KEYS),
+        _ => String::new(),
+    };
+    let address = server(&tasks, Arc::new(good)).await;
+    let mut keys = start(&settings(), &Registry::new(), &tasks, drain);
+    let source = KeySource::Uri(format!("http://{address}/keys"));
+    let mut wanted = hanging(address, &["greedy"], 3 * AT_ONCE);
+    wanted.insert(source.clone(), asked_by(&["greedy", "shop"]));
+    let begun = clock::now();
+    keys.wanted.send_replace(wanted);
+    let sets = told(&mut keys, |sets| sets.contains_key(&source)).await;
+    assert!(sets[&source].keys.is_some());
+    assert!(clock::now() - begun < LIMIT, "nothing hung up had to end for it");
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+/// A keeper that starts nothing by itself.
+fn keeper(wanted: &Wanted) -> Keeper {
+    let (told, _) = watch::channel(Arc::new(KeySets::new()));
+    let mut keeper = Keeper {
+        refresh: Duration::from_secs(60),
+        fetcher: Arc::new(fetcher()),
+        entries: BTreeMap::new(),
+        running: BTreeMap::new(),
+        told,
+        counts: Counts::new(&Registry::new()),
+        tasks: Tasks::new(),
+    };
+    keeper.want(wanted);
+    keeper
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_source_that_has_been_due_longest_goes_first() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut wanted = hanging(address, &["a", "b", "c"], 2 * AT_ONCE);
+    let mut keeper = keeper(&wanted);
+    let last = KeySource::Uri("http://z/".to_owned());
+    clock::sleep(Duration::from_secs(1)).await;
+    wanted.insert(last.clone(), asked_by(&["shop"]));
+    keeper.want(&wanted);
+    let mut rounds = 0;
+    loop {
+        let taken = keeper.take_places(clock::now());
+        assert!(keeper.running.len() <= AT_ONCE);
+        for namespace in ["a", "b", "c"] {
+            let of_it = keeper.running.values().filter(|one| *one == namespace);
+            assert!(of_it.count() <= OF_ONE_NAMESPACE);
+        }
+        if taken.iter().any(|(source, _)| *source == last) {
+            break;
+        }
+        rounds += 1;
+        assert!(rounds <= 6, "48 sources that were due before it are 6 rounds");
+        clock::sleep(LIMIT).await;
+        for (source, limit) in taken {
+            keeper.learn(&source, Err(FetchError::Timeout(limit)));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_given_up_and_wanted_again_has_one_place() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let wanted = hanging(address, &["a", "b"], 2 * AT_ONCE);
+    let mut keeper = keeper(&wanted);
+    assert_eq!(keeper.take_places(clock::now()).len(), AT_ONCE);
+    keeper.want(&Wanted::new());
+    keeper.want(&wanted);
+    assert_eq!(
+        keeper.take_places(clock::now()).len(),
+        0,
+        "the first ones still run"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_for_which_there_is_no_room_are_not_taken_and_their_namespace_is_told() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut wanted = hanging(address, &["greedy"], 8);
+    let shared = KeySource::Issuer("shared".to_owned());
+    wanted.insert(shared.clone(), asked_by(&["greedy", "shop"]));
+    let mut keeper = keeper(&wanted);
+    // Blanks between keys are bytes, too.
+    let large = format!("{}{KEYS}", " ".repeat(900 << 10));
+    for source in wanted.keys().filter(|source| **source != shared) {
+        keeper.learn(source, Ok(large.clone()));
+    }
+    keeper.learn(&shared, Ok(large.clone()));
+    let sets = keeper.told.borrow().clone();
+    let kept: Vec<bool> = sets.values().map(|fetched| fetched.keys.is_some()).collect();
+    assert_eq!(kept, [true, true, true, true, false, false, false, false, true]);
+    let refused = sets.values().find_map(|fetched| fetched.problem.as_deref());
+    let told = "there is no room for them: the keys of its namespace take more than 4 MiB";
+    assert_eq!(refused, Some(told));
+    wanted.insert(shared.clone(), asked_by(&["greedy"]));
+    keeper.want(&wanted);
+    assert!(
+        keeper.told.borrow()[&shared].keys.is_none(),
+        "nobody has room any more"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(super) struct Url {
 
 impl Url {
     pub(super) fn parse(text: &str) -> Result<Self, FetchError> {
-        let bad = || FetchError::Address(text.to_owned());
+        let bad = || FetchError::Address(translate::without_secrets(text));
         let uri: http::Uri = text.parse().map_err(|_| bad())?;
         let https = match uri.scheme_str() {
             Some("https") => true,
@@ -106,6 +106,18 @@ mod tests {
             "https://a b/",
         ] {
             assert!(Url::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_error_tells_no_secret_of_an_address() {
+        for bad in [
+            "ftp://a/keys?key=secret",
+            "http://user:secret@a/keys",
+            "http://a b?secret",
+        ] {
+            let error = Url::parse(bad).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

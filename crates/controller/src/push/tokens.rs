@@ -15,7 +15,7 @@ use translate::{Change, KeySets, Mesh, key_sources};
 
 use crate::jwks::Wanted;
 
-/// How long a policy waits: a little longer than a fetch may take.
+/// How long a policy waits: a little longer than a fetch may take where its rule says nothing about that.
 const LONGEST: Duration = Duration::from_secs(6);
 
 /// Whether something waits.

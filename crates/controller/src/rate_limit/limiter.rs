@@ -1,7 +1,8 @@
 //! Counts, without sockets and without a clock: rules in, questions in, verdicts out.
 //!
 //! Each rule has a table of buckets by caller, in bounded memory and without a lock ([`daemon::buckets`]): no key ever
-//! gets more than its limit, however many keys there are.
+//! gets more than its limit, however many keys there are. Rates that callers state where no rule is for them are
+//! counted for each namespace by itself ([`super::stated`]).
 
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -15,21 +16,18 @@ use snapshot::rate_limit::LIMIT_ENTRY;
 use translate::rate_limit::Rule;
 use xds::rate_limit::{Descriptor, Question, Status, Verdict};
 
+use super::stated::{NoRoom, Stated};
+
 /// Callers of one limit that are known at once; 256 KiB for each limit in use.
 const CALLERS: usize = 16 << 10;
-/// Different rates that callers may state where no rule is for them.
-const STATED: usize = 64;
 
 /// By domain and name of the limit.
 type Rules = HashMap<(String, String), Arc<Counted>>;
-/// By requests and interval.
-type Stated = HashMap<(u32, Duration), Arc<Callers>>;
 
 /// The counts of all limits.
 #[derive(Default)]
 pub(crate) struct Limiter {
     rules: ArcSwap<Rules>,
-    /// Of rates that callers stated.
     stated: Mutex<Stated>,
 }
 
@@ -37,6 +35,14 @@ pub(crate) struct Limiter {
 struct Counted {
     rule: Rule,
     callers: Callers,
+}
+
+/// What counts a descriptor.
+enum Counter {
+    Rule(Arc<Counted>),
+    Stated((u32, Duration), Arc<Callers>),
+    /// What no rule is for and states no rate passes, as with other servers.
+    Nobody,
 }
 
 impl Limiter {
@@ -58,55 +64,82 @@ impl Limiter {
         self.rules.store(Arc::new(counted.collect()));
     }
 
-    /// Takes what a question asks for, of every limit that it is about.
-    pub(crate) fn judge(&self, question: &Question, now: Instant) -> Verdict {
-        let descriptors = question.descriptors.iter();
-        let statuses: Vec<_> = descriptors
-            .map(|descriptor| self.take(&question.domain, descriptor, now))
-            .collect();
-        Verdict {
+    /// Takes what a question from that namespace asks for, of every limit that it is about; or of none.
+    ///
+    /// # Errors
+    /// When it states rates, and there is no room to count them.
+    pub(crate) fn judge(
+        &self,
+        namespace: &str,
+        question: &Question,
+        now: Instant,
+    ) -> Result<Verdict, NoRoom> {
+        let domain = &question.domain;
+        let counters = question.descriptors.iter().map(|descriptor| {
+            let counter = self.counter((namespace, domain), descriptor, now)?;
+            Ok((descriptor, counter))
+        });
+        let counters: Vec<_> = counters.collect::<Result<_, _>>()?;
+        let statuses = counters.into_iter().map(|(descriptor, counter)| match counter {
+            Counter::Rule(counted) => counted.take(domain, descriptor, now),
+            Counter::Stated(rate, callers) => {
+                status(&callers, rate, (domain, descriptor), (asked(descriptor), now))
+            }
+            Counter::Nobody => Status::default(),
+        });
+        let statuses: Vec<_> = statuses.collect();
+        Ok(Verdict {
             over: statuses.iter().any(|status| status.over),
             statuses,
             ..Verdict::default()
-        }
+        })
     }
 
-    /// What no rule is for and states no rate passes, as with other servers.
-    fn take(&self, domain: &str, descriptor: &Descriptor, now: Instant) -> Status {
+    fn counter(
+        &self,
+        (namespace, domain): (&str, &str),
+        descriptor: &Descriptor,
+        now: Instant,
+    ) -> Result<Counter, NoRoom> {
         let named = descriptor.entries.first().filter(|(key, _)| key == LIMIT_ENTRY);
         let rules = self.rules.load();
         let counted = named.and_then(|(_, limit)| rules.get(&(domain.to_owned(), limit.clone())));
-        if let Some(Counted { rule, callers }) = counted.map(AsRef::as_ref) {
-            return status(callers, (rule.requests, rule.interval), (domain, descriptor), now);
+        if let Some(counted) = counted {
+            return Ok(Counter::Rule(counted.clone()));
         }
-        let stated = descriptor.stated.filter(|(requests, _)| *requests > 0);
-        match stated.and_then(|rate| Some((rate, self.stated(rate, now)?))) {
-            Some((rate, callers)) => status(&callers, rate, (domain, descriptor), now),
-            None => Status::default(),
-        }
-    }
-
-    fn stated(&self, rate: (u32, Duration), now: Instant) -> Option<Arc<Callers>> {
-        let mut stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
-        if stated.len() >= STATED && !stated.contains_key(&rate) {
-            return None;
-        }
-        let (requests, interval) = rate;
-        let new = || {
-            Arc::new(Callers::new(
-                Rate::new(requests, interval, requests, now),
-                CALLERS,
-            ))
+        let Some(rate) = descriptor.stated.filter(|(requests, _)| *requests > 0) else {
+            return Ok(Counter::Nobody);
         };
-        Some(stated.entry(rate).or_insert_with(new).clone())
+        let mut stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Counter::Stated(rate, stated.callers(namespace, rate, now)?))
     }
+}
+
+impl Counted {
+    /// A question may take less than the rule says, and never more: else whoever may ask could use up in one question
+    /// what is there for all.
+    fn take(&self, domain: &str, descriptor: &Descriptor, now: Instant) -> Status {
+        let rule = &self.rule;
+        let cost = asked(descriptor).min(rule.cost);
+        status(
+            &self.callers,
+            (rule.requests, rule.interval),
+            (domain, descriptor),
+            (cost, now),
+        )
+    }
+}
+
+/// The cost that a question states.
+fn asked(descriptor: &Descriptor) -> u32 {
+    u32::try_from(descriptor.cost.unwrap_or(1)).unwrap_or(u32::MAX)
 }
 
 fn status(
     callers: &Callers,
     rate: (u32, Duration),
     (domain, descriptor): (&str, &Descriptor),
-    now: Instant,
+    (cost, now): (u32, Instant),
 ) -> Status {
     let mut hasher = callers.hasher();
     let mut add = |text: &str| {
@@ -119,7 +152,6 @@ fn status(
         add(key);
         add(value);
     }
-    let cost = u32::try_from(descriptor.cost.unwrap_or(1)).unwrap_or(u32::MAX);
     let left = callers.take(hasher.finish(), now, cost);
     Status {
         over: !left.taken,

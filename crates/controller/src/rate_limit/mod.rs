@@ -2,11 +2,12 @@
 //! `envoy.service.ratelimit.v3` beside discovery, on the same port.
 //!
 //! Rules come from the RateLimits of the mesh, never from who asks, and only the namespace that a limit is for (or any,
-//! for limits of the root namespace) may use it up. Counts are in memory: a restart fills the buckets, so at most one
+//! for limits of the root namespace) may use it up, by the rule's cost with each question. Counts are in memory: a restart fills the buckets, so at most one
 //! burst is given twice.
 
 mod callers;
 mod limiter;
+mod stated;
 
 use std::sync::Arc;
 
@@ -51,7 +52,9 @@ impl Server {
     pub(crate) async fn answer(self, headers: HeaderMap, question: Question) -> Result<Verdict, Status> {
         let caller = self.known.caller(&headers).await?;
         check(&caller, &question)?;
-        Ok(self.limiter.judge(&question, clock::now()))
+        let verdict = self.limiter.judge(&caller.namespace, &question, clock::now());
+        // Whoever asks does then what its policy says about a server that cannot be asked.
+        verdict.map_err(|no_room| Status::unavailable(no_room.to_string()))
     }
 }
 

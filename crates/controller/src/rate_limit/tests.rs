@@ -7,6 +7,7 @@ use daemon::clock::{self, Instant};
 use translate::rate_limit::Rule;
 use xds::rate_limit::{Descriptor, Question};
 
+use super::stated::NoRoom;
 use super::*;
 
 const REQUESTS: u32 = 20;
@@ -20,7 +21,14 @@ fn rule() -> Rule {
         requests: REQUESTS,
         interval: INTERVAL,
         burst: BURST,
+        cost: 1,
     }
+}
+
+fn judge(limiter: &Limiter, question: &Question, now: Instant) -> Verdict {
+    limiter
+        .judge("shop", question, now)
+        .expect("there is a rule for it")
 }
 
 fn question(user: u64) -> Question {
@@ -82,7 +90,7 @@ fn simulate(seed: u64) {
                 .partition(|(_, due)| *due <= now);
             proxy.0 = still;
             for (user, _) in arrived {
-                if !server.judge(&question(user), at(now)).over {
+                if !judge(&server, &question(user), at(now)).over {
                     passed.entry(user).or_default().push(now);
                 }
             }
@@ -124,7 +132,7 @@ fn a_limit_holds_over_all_proxies_and_a_restart_gives_at_most_one_burst() {
 fn who_asks_learns_what_is_left() {
     let now = clock::now();
     let limiter = limiter(now);
-    let status = limiter.judge(&question(1), now).statuses[0].clone();
+    let status = judge(&limiter, &question(1), now).statuses[0].clone();
     assert_eq!((status.over, status.remaining), (false, BURST - 1));
     assert_eq!(status.rate, Some((REQUESTS, INTERVAL)));
     assert_eq!(status.reset, INTERVAL / REQUESTS);
@@ -135,25 +143,25 @@ fn counts_outlive_changes_of_other_rules() {
     let now = clock::now();
     let limiter = limiter(now);
     for _ in 0..BURST {
-        assert!(!limiter.judge(&question(1), now).over);
+        assert!(!judge(&limiter, &question(1), now).over);
     }
     let other = Rule {
         limit: "other".into(),
         ..rule()
     };
     limiter.follow(&[other, rule()], now);
-    assert!(limiter.judge(&question(1), now).over);
+    assert!(judge(&limiter, &question(1), now).over);
     let wider = Rule {
         requests: 2 * REQUESTS,
         ..rule()
     };
     limiter.follow(&[wider], now);
     assert!(
-        !limiter.judge(&question(1), now).over,
+        !judge(&limiter, &question(1), now).over,
         "another limit begins anew"
     );
     limiter.follow(&[], now);
-    assert_eq!(limiter.judge(&question(1), now).statuses[0].rate, None);
+    assert_eq!(judge(&limiter, &question(1), now).statuses[0].rate, None);
 }
 
 #[test]
@@ -168,15 +176,39 @@ fn an_envoy_may_state_a_rate_where_there_is_no_rule() {
             stated: Some((requests, Duration::from_secs(60))),
         }],
     };
-    let passes = (0..5).filter(|_| !limiter.judge(&stated(3), now).over).count();
-    assert_eq!(passes, 3);
-    for requests in 10..200 {
-        limiter.judge(&stated(requests), now);
-    }
-    assert!(
-        limiter.judge(&stated(3), now).over,
+    let passes = |question: &Question| limiter.judge("shop", question, now).map(|verdict| !verdict.over);
+    assert_eq!((0..5).filter(|_| passes(&stated(3)).unwrap()).count(), 3);
+    let outcomes: Vec<_> = (10..200).map(|requests| passes(&stated(requests))).collect();
+    assert_eq!(outcomes[0], Ok(true));
+    assert_eq!(outcomes[189], Err(NoRoom), "nothing passes uncounted");
+    assert_eq!(
+        passes(&stated(3)),
+        Ok(false),
         "what was there first is still counted"
     );
+}
+
+#[test]
+fn a_question_takes_no_more_than_the_rule_says() {
+    let now = clock::now();
+    let limiter = Limiter::default();
+    let dear = Rule {
+        limit: "dear".into(),
+        cost: 5,
+        ..rule()
+    };
+    limiter.follow(&[rule(), dear], now);
+    let left = |limit: &str, cost| {
+        let mut question = question(1);
+        question.descriptors[0].entries[0].1 = limit.into();
+        question.descriptors[0].cost = cost;
+        judge(&limiter, &question, now).statuses[0].remaining
+    };
+    assert_eq!(left("each", Some(u64::MAX)), BURST - 1);
+    assert_eq!(left("each", None), BURST - 2);
+    assert_eq!(left("dear", Some(5)), BURST - 5);
+    assert_eq!(left("dear", Some(6)), BURST - 10);
+    assert_eq!(left("dear", None), BURST - 11);
 }
 
 #[test]

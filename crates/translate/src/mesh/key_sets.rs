@@ -1,11 +1,12 @@
 //! Keys of issuers that somebody fetched for the mesh. Translation is pure: what is not here yet is not waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use resources::RequestAuthentication;
 use resources::istio::request_authentication::JwtRule;
+pub use resources::istio::request_authentication::LONGEST_FETCH;
 
 /// How long fetching may take, where a rule says nothing.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,27 +44,100 @@ impl KeySource {
     }
 }
 
+/// For logs and events, without secrets.
 impl std::fmt::Display for KeySource {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Uri(uri) => out.write_str(uri),
-            Self::Issuer(issuer) => write!(out, "issuer {issuer}"),
+            Self::Uri(uri) => out.write_str(&without_secrets(uri)),
+            Self::Issuer(issuer) => write!(out, "issuer {}", without_secrets(issuer)),
         }
     }
 }
 
-/// All sources that these ask for, with how long fetching may take: the longest that any rule allows.
+/// An address without what may be secret in it: user, query and fragment.
+pub fn without_secrets(address: &str) -> String {
+    let end = address.find(['?', '#']).unwrap_or(address.len());
+    let address = &address[..end];
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return address.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+/// Who asks for the keys of a source, and how long fetching them may take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// The longest that any rule allows, at most [`LONGEST_FETCH`].
+    pub limit: Duration,
+    /// Namespaces of the policies.
+    pub namespaces: BTreeSet<String>,
+}
+
+/// All sources that these ask for.
 pub fn key_sources<'a>(
     policies: impl IntoIterator<Item = &'a RequestAuthentication>,
-) -> BTreeMap<KeySource, Duration> {
-    let mut sources = BTreeMap::new();
-    let rules = policies.into_iter().flat_map(|policy| &policy.spec.jwt_rules);
-    for rule in rules {
-        if let Some(source) = KeySource::of(rule) {
+) -> BTreeMap<KeySource, Demand> {
+    let mut sources: BTreeMap<KeySource, Demand> = BTreeMap::new();
+    for policy in policies {
+        for rule in &policy.spec.jwt_rules {
+            let Some(source) = KeySource::of(rule) else {
+                continue;
+            };
             let timeout = rule.timeout.map_or(FETCH_TIMEOUT, |timeout| timeout.0);
-            let longest = sources.entry(source).or_insert(timeout);
-            *longest = timeout.max(*longest);
+            let demand = sources.entry(source).or_default();
+            demand.limit = demand.limit.max(timeout.min(LONGEST_FETCH));
+            demand.namespaces.insert(policy.metadata.namespace.clone());
         }
     }
     sources
+}
+
+#[cfg(test)]
+mod tests {
+    use resources::{Resource, yaml};
+
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_in_an_address_is_not_printed() {
+        for (address, printed) in [
+            (
+                "https://a.example:8443/keys?key=secret#more",
+                "https://a.example:8443/keys",
+            ),
+            ("https://user:secret@a.example?x", "https://a.example"),
+            ("a@b.example", "a@b.example"),
+        ] {
+            assert_eq!(KeySource::Uri(address.into()).to_string(), printed);
+            assert_eq!(
+                KeySource::Issuer(address.into()).to_string(),
+                format!("issuer {printed}")
+            );
+        }
+    }
+
+    #[test]
+    fn no_rule_has_a_fetch_last_for_ever_and_a_source_knows_who_asks() {
+        let policy = |namespace: &str, timeout: &str| {
+            let text = format!(
+                "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\n\
+                 metadata: {{name: a, namespace: {namespace}}}\n\
+                 spec: {{jwtRules: [{{issuer: a}}, {{issuer: {namespace}, timeout: {timeout}}}]}}"
+            );
+            match yaml::read(&text).resources.remove(0) {
+                Resource::RequestAuthentication(policy) => policy,
+                other => panic!("{other:?}"),
+            }
+        };
+        let policies = [policy("shop", "1000h"), policy("other", "3s")];
+        let sources = key_sources(policies.iter().map(AsRef::as_ref));
+        let demand = |issuer: &str| sources[&KeySource::Issuer(issuer.into())].clone();
+        assert_eq!(demand("shop").limit, LONGEST_FETCH);
+        assert_eq!(demand("other").limit, Duration::from_secs(3));
+        let both = demand("a");
+        assert_eq!(both.limit, FETCH_TIMEOUT);
+        assert_eq!(both.namespaces.into_iter().collect::<Vec<_>>(), ["other", "shop"]);
+    }
 }

@@ -100,3 +100,13 @@ fn keys_that_are_no_keys_are_refused_and_private_ones_are_pointed_at() {
     assert!(first(private).contains("contains private key material"));
     assert_eq!(first("{\"keys\": [{\"kty\": \"EC\"}]}"), "");
 }
+
+#[test]
+fn a_fetch_that_may_take_long_is_pointed_at() {
+    let found = |timeout: &str| problems(&format!("{{jwtRules: [{{issuer: a, timeout: {timeout}}}]}}"));
+    assert_eq!(found("10s"), Vec::<String>::new());
+    assert_eq!(
+        found("1000h"),
+        ["spec.jwtRules[0].timeout: keys are fetched within 10s, whatever is asked for"]
+    );
+}

@@ -1,11 +1,16 @@
 //! The fields of a RequestAuthentication. Documentation comments become descriptions in the CRD.
 
+use std::time::Duration as Time;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::Meta;
 use crate::istio::structural::AtMostOneOf;
 use crate::istio::{Duration, PolicyTargetReference, WorkloadSelector};
+
+/// The longest that a fetch of keys may take, whatever a rule says: fetches share a few places among all namespaces.
+pub const LONGEST_FETCH: Time = Time::from_secs(10);
 
 /// The object.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

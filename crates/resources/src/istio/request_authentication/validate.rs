@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{JwtRule, RequestAuthentication};
+use super::{JwtRule, LONGEST_FETCH, RequestAuthentication};
 use crate::istio::policy_target::Targets;
 use crate::istio::report::Report;
 use crate::{Key, Kind, Problem};
@@ -49,7 +49,14 @@ fn rule_by_itself(report: &mut Report, field: &str, rule: &JwtRule) {
     if !rule.jwks.is_empty() {
         key_set(report, &format!("{field}.jwks"), &rule.jwks);
     }
-    report.duration(&format!("{field}.timeout"), rule.timeout);
+    let field = format!("{field}.timeout");
+    report.duration(&field, rule.timeout);
+    if rule.timeout.is_some_and(|timeout| timeout.0 > LONGEST_FETCH) {
+        report.warning(
+            &field,
+            format!("keys are fetched within {LONGEST_FETCH:?}, whatever is asked for"),
+        );
+    }
 }
 
 fn key_set_uri(report: &mut Report, field: &str, uri: &str) {
