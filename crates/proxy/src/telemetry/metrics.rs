@@ -169,6 +169,9 @@ pub(crate) enum Denial {
 /// Refusals by one policy: in force, and tried out.
 pub(crate) type Denials = [u64; 2];
 
+/// By the name of what refused.
+type ByPolicy = foldhash::HashMap<Box<str>, Denials>;
+
 /// Who refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Decider {
@@ -383,7 +386,7 @@ impl Metrics {
 impl Inner {
     fn denials(&self) -> Vec<(Decider, String, Denials)> {
         let each = Decider::ALL.into_iter().zip(&self.denials);
-        let named = |(decider, denials): (Decider, &foldhash::HashMap<Box<str>, Denials>)| {
+        let named = |(decider, denials): (Decider, &ByPolicy)| {
             let of_decider = denials.iter();
             of_decider
                 .map(|(policy, counts)| (decider, policy.to_string(), *counts))

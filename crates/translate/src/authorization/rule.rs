@@ -25,6 +25,9 @@ pub(super) struct Place<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Skipped;
 
+/// A condition, and what it asks for.
+type Asked<'a> = (Attribute<'a>, &'a When);
+
 /// What is and what must not be, of one field.
 type Values<'v> = (&'v [String], &'v [String]);
 /// Conditions that all must hold, or nothing where the rule is skipped.
@@ -61,7 +64,7 @@ fn all<T>(mut conditions: Vec<Condition<T>>) -> Condition<T> {
 impl Place<'_> {
     /// What is asked for beside source and operation. A key that nobody knows can come from a cluster without our
     /// webhook, or from a newer Istio.
-    fn attributes(self, rule: &Rule) -> Result<Vec<(Attribute<'_>, &When)>, Skipped> {
+    fn attributes(self, rule: &Rule) -> Result<Vec<Asked<'_>>, Skipped> {
         let each = rule.when.iter().map(|when| {
             let attribute = Attribute::parse(&when.key).map_err(|_| Meaningless);
             self.checked(attribute.map(|attribute| (attribute, when)))
@@ -69,7 +72,7 @@ impl Place<'_> {
         each.filter_map(Result::transpose).collect()
     }
 
-    fn permissions(self, rule: &Rule, when: &[(Attribute<'_>, &When)]) -> Result<Vec<Permission>, Skipped> {
+    fn permissions(self, rule: &Rule, when: &[Asked<'_>]) -> Result<Vec<Permission>, Skipped> {
         let mut conditions = Vec::new();
         for (attribute, when) in when {
             conditions.extend(self.of_target(*attribute, (&when.values, &when.not_values))?);
@@ -87,7 +90,7 @@ impl Place<'_> {
         Ok(permissions)
     }
 
-    fn principals(self, rule: &Rule, when: &[(Attribute<'_>, &When)]) -> Result<Vec<Principal>, Skipped> {
+    fn principals(self, rule: &Rule, when: &[Asked<'_>]) -> Result<Vec<Principal>, Skipped> {
         let mut conditions = Vec::new();
         for (attribute, when) in when {
             conditions.extend(self.of_source(*attribute, (&when.values, &when.not_values))?);
