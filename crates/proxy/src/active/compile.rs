@@ -82,6 +82,8 @@ pub(crate) struct TcpChain {
     tls: Option<Server>,
     pub(crate) network: NetworkFilters,
     pub(crate) handler: TcpHandler,
+    /// Requests on this port are judged by policies, which know no opaque bytes: none may pass as such.
+    pub(crate) withholds_requests: bool,
     pub(crate) retired: Retired,
 }
 
@@ -338,8 +340,8 @@ impl Listener {
         let compile = |chain: &snapshot::Chain| {
             before
                 .filter(|before| before.direction == facts.direction)
-                .and_then(|before| before.compiled_before(chain))
-                .unwrap_or_else(|| compile_chain(chain, facts.direction, before))
+                .and_then(|before| before.compiled_before(chain, facts))
+                .unwrap_or_else(|| compile_chain(chain, facts, before))
         };
         Self {
             facts: facts.clone(),
@@ -359,13 +361,16 @@ impl Listener {
     }
 
     /// The chain that was made of the same facts.
-    fn compiled_before(&self, chain: &snapshot::Chain) -> Option<Chain> {
+    fn compiled_before(&self, chain: &snapshot::Chain, facts: &snapshot::Listener) -> Option<Chain> {
         let same = |known: &&Chain| match (known, &chain.handler) {
             (Chain::Http(known), Handler::Http(handler)) => {
                 known.name == chain.name && known.handler == *handler && known.network.are(&chain.filters)
             }
             (Chain::Tcp(known), Handler::Tcp(handler)) => {
-                known.name == chain.name && known.handler == *handler && known.network.are(&chain.filters)
+                known.name == chain.name
+                    && known.handler == *handler
+                    && known.network.are(&chain.filters)
+                    && known.withholds_requests == judges_requests(facts, chain)
             }
             _ => false,
         };
@@ -415,7 +420,19 @@ fn limiters(name: &str, handler: &HttpHandler, before: Option<&Listener>) -> Vec
         .collect()
 }
 
-fn compile_chain(chain: &snapshot::Chain, direction: Direction, before: Option<&Listener>) -> Chain {
+/// Whether policies judge the requests that come in by the port of this chain.
+fn judges_requests(facts: &snapshot::Listener, chain: &snapshot::Chain) -> bool {
+    let port = chain.matches.destination_port;
+    let chains = facts.chains.iter().chain(&facts.default_chain);
+    let mut siblings = chains.filter(|sibling| sibling.matches.destination_port == port);
+    facts.direction == Direction::Inbound
+        && siblings.any(|sibling| match &sibling.handler {
+            Handler::Http(handler) => handler.filters.iter().any(HttpFilter::is_policy),
+            Handler::Tcp(_) => false,
+        })
+}
+
+fn compile_chain(chain: &snapshot::Chain, facts: &snapshot::Listener, before: Option<&Listener>) -> Chain {
     let (name, retired) = (chain.name.clone(), Retired::default());
     let tls = chain.tls.as_ref().map(Server::new);
     let network = NetworkFilters::new(&chain.filters);
@@ -438,7 +455,7 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction, before: Option<&
             }),
             limiters: limiters(&chain.name, handler, before),
             handler: handler.clone(),
-            direction,
+            direction: facts.direction,
         })),
         Handler::Tcp(handler) => Chain::Tcp(Arc::new(TcpChain {
             name,
@@ -446,6 +463,7 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction, before: Option<&
             network,
             retired,
             handler: handler.clone(),
+            withholds_requests: judges_requests(facts, chain),
         })),
     }
 }
