@@ -23,11 +23,11 @@ use crate::Workload;
 use crate::http::codec::Version;
 use crate::tls::client::{Connection, Settings};
 
-const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
-const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
+pub(super) const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
+pub(super) const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-fn authority(name: &str) -> Authority {
+pub(super) fn authority(name: &str) -> Authority {
     Authority::generate(name, 10 * HOUR, now()).unwrap()
 }
 
@@ -45,7 +45,7 @@ fn issued(authority: &Authority, name: &str, issued: SystemTime) -> Workload {
     workload
 }
 
-fn somebody(authority: &Authority, name: &str) -> Workload {
+pub(super) fn somebody(authority: &Authority, name: &str) -> Workload {
     issued(authority, name, now())
 }
 
@@ -73,7 +73,7 @@ fn auto_tls() -> ClientTls {
 }
 
 /// The inbound side of a workload at `backend`.
-fn inbound(backend: SocketAddr) -> Snapshot {
+pub(super) fn inbound(backend: SocketAddr) -> Snapshot {
     changed(all_to(&[backend]), |listener| {
         let chain = listener.default_chain.as_mut().unwrap();
         chain.tls = Some(strict());
@@ -91,7 +91,7 @@ fn changed(mut snapshot: Snapshot, change: impl Fn(&mut Listener)) -> Snapshot {
 }
 
 /// The outbound side of a caller of these, of which those that say so take mutual TLS.
-fn outbound(members: &[(SocketAddr, bool)]) -> Snapshot {
+pub(super) fn outbound(members: &[(SocketAddr, bool)]) -> Snapshot {
     let addresses: Vec<_> = members.iter().map(|(address, _)| *address).collect();
     let mut snapshot = all_to(&addresses);
     let mut cluster = snapshot.clusters.get("a").unwrap().as_ref().clone();

@@ -21,9 +21,10 @@ use snapshot::authorization::{
 };
 use snapshot::ext_authz::{CheckedBody, ExtAuthz, RouteExtAuthz, TcpExtAuthz};
 use snapshot::{
-    AccessLog, Format, Handler, HeaderField, HttpFilter, LogFormat, NetworkFilter, Snapshot,
+    AccessLog, Format, Handler, HeaderField, HttpFilter, LogFormat, NetworkFilter, Snapshot, TcpHandler,
 };
 
+use super::super::mesh;
 use super::super::world::{Backend, World, all_to, ok};
 use super::server::{Does, Service};
 use super::{GET, add_service, ask_grpc, guarded, over_grpc, with_filters};
@@ -381,5 +382,37 @@ async fn rules_decide_by_what_the_service_found_out() {
         client.send(GET).await;
         let passes = client.until("hi").await.is_some();
         assert_eq!(passes, status == 200, "a connection: {action:?} {role}");
+    }
+}
+
+#[tokio::test]
+async fn the_service_learns_who_is_at_both_ends_of_mutual_tls() {
+    let root = mesh::authority("root");
+    let backend = Backend::saying("hi").await;
+    for http in [true, false] {
+        let (service, asked) = service(|| allowed(OkHttpResponse::default())).await;
+        let mut snapshot = mesh::inbound(backend.address);
+        add_service(&mut snapshot, service.address);
+        let mut listener = snapshot.listeners.get("virtualInbound").unwrap().as_ref().clone();
+        let chain = listener.default_chain.as_mut().unwrap();
+        match &mut chain.handler {
+            Handler::Http(handler) if http => {
+                handler.filters.push(HttpFilter::ExtAuthz(Box::new(ask_grpc())));
+            }
+            handler => {
+                *handler = Handler::Tcp(TcpHandler::to("a".into()));
+                chain.filters = vec![ask_about_connections(false)];
+            }
+        }
+        snapshot.listeners.insert(listener);
+        let server = World::of(mesh::somebody(&root, mesh::SERVER), snapshot).await;
+        let members = [(server.running.addresses["inbound"], true)];
+        let client = World::of(mesh::somebody(&root, mesh::CLIENT), mesh::outbound(&members)).await;
+        assert_eq!(client.call(GET).await.body, "hi");
+        let question = asked.lock().unwrap().remove(0);
+        let attributes = question.attributes.unwrap();
+        let principal = |peer: Option<Peer>| peer.unwrap().principal;
+        assert_eq!(principal(attributes.source), mesh::CLIENT);
+        assert_eq!(principal(attributes.destination), mesh::SERVER);
     }
 }
