@@ -26,7 +26,7 @@ use crate::http::inquiry::{Inquiry, InquiryError};
 use crate::http::reply::{self, LocalReply};
 use crate::telemetry::flags::Flag;
 
-pub(crate) use permit::apply;
+pub(crate) use permit::{apply, has_room, is_field};
 pub(crate) use question::metadata;
 
 /// Where its findings are kept.
