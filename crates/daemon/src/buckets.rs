@@ -229,6 +229,9 @@ mod tests {
         })
     }
 
+    /// Takes tokens from somewhere.
+    type Take<'a> = dyn Fn(Instant, u32) -> Left + 'a;
+
     #[test]
     fn a_bucket_gives_what_it_has_and_what_trickles_in() {
         let (rate, after) = rate(1, 10, 2);
@@ -268,10 +271,9 @@ mod tests {
         ] {
             let (rate, after) = rate(tokens, seconds, most);
             let (bucket, callers) = (Bucket::new(rate), Callers::new(rate, 8));
-            let takes: [&dyn Fn(Instant, u32) -> Left; 2] =
-                [&|now, cost| bucket.take(now, cost), &|now, cost| {
-                    callers.take(7 << 32, now, cost)
-                }];
+            let takes: [&Take; 2] = [&|now, cost| bucket.take(now, cost), &|now, cost| {
+                callers.take(7 << 32, now, cost)
+            }];
             for take in takes {
                 let shown = format!("{tokens} in {seconds} s, at most {most}");
                 assert!(take(after(0), most - 1).taken, "{shown}");

@@ -17,7 +17,7 @@ use crate::http::codec::h1::{Body, BodyEvent, HeadParser};
 use crate::http::codec::{Fields, Length, Request, Version, h2};
 use crate::http::normalize;
 use crate::listen::client_hello::{self, Begun};
-use crate::listen::sniff;
+use crate::listen::sniff::{self, Protocol};
 
 /// Takes any bytes, and panics where something is wrong.
 pub type Target = fn(&[u8]);
@@ -261,6 +261,10 @@ fn first_bytes(bytes: &[u8]) {
         assert!(known.is_none() || now == known);
         known = now;
     }
+    // The guard of opaque streams lets nothing through that would have been read as HTTP.
+    let could_be = sniff::could_be_request(bytes, true);
+    assert!(could_be.is_some());
+    assert!(known.is_none_or(|known| known == Protocol::Other) || could_be == Some(true));
 }
 
 /// However a ClientHello arrives, it says the same, and more bytes never change that.

@@ -239,6 +239,7 @@ pub(crate) fn decide_alike(bytes: &[u8]) {
         destination: ([10, 0, 2, 1], u16::from(choices.of(8))).into(),
         server_name: "a.b",
         claims: Some(&claims),
+        findings: None,
     };
     let (compiled, problems) = CompiledRules::new(&rules);
     assert!(problems.is_empty(), "{problems:?}");

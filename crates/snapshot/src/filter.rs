@@ -27,6 +27,17 @@ pub enum HttpFilter {
     RateLimit(Box<RateLimit>),
 }
 
+impl HttpFilter {
+    /// Whether it may refuse a request: then no request may come in beside it.
+    pub fn is_policy(&self) -> bool {
+        match self {
+            Self::Jwt(_) | Self::Authorization(_) | Self::ExtAuthz(_) | Self::RateLimit(_) => true,
+            Self::LocalRateLimit(limit) => limit.is_some(),
+            Self::Stats | Self::GrpcWeb => false,
+        }
+    }
+}
+
 /// One filter of connections that are not HTTP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -62,16 +62,23 @@ impl fmt::Display for HeaderProblem {
 }
 
 /// Fields of one hop, and those that say how long a message is.
-const FRAMING: [&str; 8] = [
+const FRAMING: [&str; 9] = [
     "connection",
     "content-length",
     "host",
     "keep-alive",
     "proxy-connection",
     "te",
+    "trailer",
     "transfer-encoding",
     "upgrade",
 ];
+
+/// Whether a field (lower case) frames its message or belongs to one hop: the proxy's own business, whoever asks for it.
+/// Pseudo-headers are no fields at all.
+pub fn frames_messages(name: &str) -> bool {
+    name.starts_with(':') || FRAMING.contains(&name)
+}
 
 impl HeaderField {
     /// A field that can be written.
@@ -84,7 +91,7 @@ impl HeaderField {
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(HeaderProblem::Name);
         }
-        if FRAMING.contains(&name.as_str()) {
+        if frames_messages(&name) {
             return Err(HeaderProblem::Framing);
         }
         let value = Format::parse(value).map_err(HeaderProblem::Format)?;
@@ -117,6 +124,7 @@ mod tests {
         assert_eq!(wrong("", "1"), HeaderProblem::Name);
         assert_eq!(wrong("x-a", "1\r\nx-b: 2"), HeaderProblem::Value);
         assert_eq!(wrong("Content-Length", "0"), HeaderProblem::Framing);
+        assert_eq!(wrong("Trailer", "x-a"), HeaderProblem::Framing);
         assert_eq!(wrong("x-a", "50%"), HeaderProblem::Format(FormatError::Unclosed));
         assert_eq!(HeaderField::new("X-A", "1").unwrap().name, "x-a");
     }

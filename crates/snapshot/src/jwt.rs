@@ -1,6 +1,7 @@
 //! Tokens that requests must or may carry. Istio: RequestAuthentication; Envoy: `envoy.filters.http.jwt_authn`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ pub struct Jwt {
 }
 
 /// Who signs tokens, where they are, and what becomes of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JwtProvider {
     /// Must be the claim `iss`; empty takes any.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -48,6 +49,25 @@ pub struct JwtProvider {
     /// Claims that are lists of words parted by blanks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub space_delimited_claims: Vec<String>,
+}
+
+/// Without the keys: those of HMAC are secrets.
+impl fmt::Debug for JwtProvider {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = format_args!("{} bytes", self.key_set.len());
+        out.debug_struct("JwtProvider")
+            .field("issuer", &self.issuer)
+            .field("audiences", &self.audiences)
+            .field("key_set", &keys)
+            .field("from_headers", &self.from_headers)
+            .field("from_parameters", &self.from_parameters)
+            .field("from_cookies", &self.from_cookies)
+            .field("forward", &self.forward)
+            .field("payload_header", &self.payload_header)
+            .field("claim_headers", &self.claim_headers)
+            .field("space_delimited_claims", &self.space_delimited_claims)
+            .finish()
+    }
 }
 
 /// A header with a token.
@@ -94,5 +114,24 @@ impl JwtRequirement {
             Self::Provider(name) => vec![name],
             Self::Any { of, .. } | Self::All(of) => of.iter().flat_map(Self::providers).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_not_printed() {
+        let provider = JwtProvider {
+            issuer: "me".to_owned(),
+            key_set: r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}"#.to_owned(),
+            ..JwtProvider::default()
+        };
+        let printed = format!("{provider:?}");
+        assert!(
+            printed.contains("me") && !printed.contains("c2VjcmV0"),
+            "{printed}"
+        );
     }
 }

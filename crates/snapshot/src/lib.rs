@@ -58,7 +58,7 @@ pub use ext_authz::ExtAuthz;
 pub use fault::Fault;
 pub use filter::{HttpFilter, NetworkFilter};
 pub use format::Format;
-pub use headers::{HeaderField, HeaderOperations, HeaderProblem};
+pub use headers::{HeaderField, HeaderOperations, HeaderProblem, frames_messages};
 pub use http_options::HttpOptions;
 pub use jwt::{ClaimHeader, Jwt, JwtProvider, JwtRequirement, TokenHeader};
 pub use listener::{Direction, Listener};

@@ -84,6 +84,8 @@ pub(crate) struct TcpChain {
     tls: Option<Server>,
     pub(crate) network: NetworkFilters,
     pub(crate) handler: TcpHandler,
+    /// Requests on this port are judged by policies, which know no opaque bytes: none may pass as such.
+    pub(crate) withholds_requests: bool,
     pub(crate) retired: Retired,
 }
 
@@ -350,8 +352,8 @@ impl Listener {
         let mut compile = |chain: &snapshot::Chain| {
             let limiters = limiters.of(chain, before.map(|before| &before.limiters));
             before
-                .and_then(|before| before.compiled_before(chain, &limiters))
-                .unwrap_or_else(|| compile_chain(chain, facts.direction, limiters))
+                .and_then(|before| before.compiled_before(chain, &limiters, facts))
+                .unwrap_or_else(|| compile_chain(chain, facts, limiters))
         };
         let chains = facts.chains.iter().map(&mut compile).collect();
         let default = facts.default_chain.as_ref().map(compile);
@@ -374,7 +376,12 @@ impl Listener {
     }
 
     /// The chain that was made of the same facts, with these limiters.
-    fn compiled_before(&self, chain: &snapshot::Chain, limiters: &[Arc<Limiter>]) -> Option<Chain> {
+    fn compiled_before(
+        &self,
+        chain: &snapshot::Chain,
+        limiters: &[Arc<Limiter>],
+        facts: &snapshot::Listener,
+    ) -> Option<Chain> {
         let same = |known: &&Chain| match (known, &chain.handler) {
             (Chain::Http(known), Handler::Http(handler)) => {
                 known.name == chain.name
@@ -383,7 +390,10 @@ impl Listener {
                     && known.has(limiters)
             }
             (Chain::Tcp(known), Handler::Tcp(handler)) => {
-                known.name == chain.name && known.handler == *handler && known.network.are(&chain.filters)
+                known.name == chain.name
+                    && known.handler == *handler
+                    && known.network.are(&chain.filters)
+                    && known.withholds_requests == judges_requests(facts, chain)
             }
             _ => false,
         };
@@ -410,7 +420,19 @@ impl Listener {
     }
 }
 
-fn compile_chain(chain: &snapshot::Chain, direction: Direction, limiters: Vec<Arc<Limiter>>) -> Chain {
+/// Whether policies judge the requests that come in by the port of this chain.
+fn judges_requests(facts: &snapshot::Listener, chain: &snapshot::Chain) -> bool {
+    let port = chain.matches.destination_port;
+    let chains = facts.chains.iter().chain(&facts.default_chain);
+    let mut siblings = chains.filter(|sibling| sibling.matches.destination_port == port);
+    facts.direction == Direction::Inbound
+        && siblings.any(|sibling| match &sibling.handler {
+            Handler::Http(handler) => handler.filters.iter().any(HttpFilter::is_policy),
+            Handler::Tcp(_) => false,
+        })
+}
+
+fn compile_chain(chain: &snapshot::Chain, facts: &snapshot::Listener, limiters: Vec<Arc<Limiter>>) -> Chain {
     let (name, retired) = (chain.name.clone(), Retired::default());
     let tls = chain.tls.as_ref().map(Server::new);
     let network = NetworkFilters::new(&chain.filters);
@@ -433,7 +455,7 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction, limiters: Vec<Ar
             }),
             limiters,
             handler: handler.clone(),
-            direction,
+            direction: facts.direction,
         })),
         Handler::Tcp(handler) => Chain::Tcp(Arc::new(TcpChain {
             name,
@@ -441,6 +463,7 @@ fn compile_chain(chain: &snapshot::Chain, direction: Direction, limiters: Vec<Ar
             network,
             retired,
             handler: handler.clone(),
+            withholds_requests: judges_requests(facts, chain),
         })),
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use daemon::clock::{self, Instant};
 use futures_util::poll;
 
-use crate::http::bounds::Bounds;
+use crate::http::bounds::{Bounds, SHARE};
 use crate::http::codec::{CodecError, Frame, Sink, Source};
 use crate::http::grpc_web::Decoder;
 use crate::http::mirror::Feed;
@@ -24,6 +24,9 @@ use crate::upstream::circuit_breaker::Permit;
 /// does not, for requests that nobody processed.
 const KEEP: usize = 1 << 20;
 const KEEP_WITHOUT_RETRIES: usize = 64 * 1024;
+
+/// What a frame takes beside its bytes, about.
+const FRAME: usize = 64;
 
 /// The body of one request.
 #[derive(Debug)]
@@ -95,8 +98,10 @@ pub(crate) enum Ahead {
     Whole,
     /// As much as was asked for.
     Part,
-    /// More than was asked for, or than there is room for.
+    /// More than was asked for, or than one request may have.
     TooLong,
+    /// Other requests have taken all room there is.
+    NoRoom,
 }
 
 /// Why a body did not get up.
@@ -154,22 +159,25 @@ impl<'c> RequestBody<'c> {
     }
 
     /// Reads its beginning before it is sent up, for one who decides by it: `most` bytes if a `part` will do, all of it
-    /// otherwise.
+    /// otherwise. Never more than one request's share.
     pub(crate) async fn read_ahead(&mut self, most: usize, part: bool) -> Result<Ahead, CodecError> {
         loop {
             let there = self.kept_data().map(Bytes::len).sum::<usize>();
             match self.ended {
                 _ if part && there >= most => return Ok(Ahead::Part),
                 _ if there > most => return Ok(Ahead::TooLong),
+                _ if self.kept_bytes > SHARE && part => return Ok(Ahead::Part),
+                _ if self.kept_bytes > SHARE => return Ok(Ahead::TooLong),
                 true => return Ok(Ahead::Whole),
                 false => {}
             }
             let Some(frame) = self.decoded().await? else {
                 continue;
             };
-            let size = size_of(Some(&frame));
+            // A frame takes room by itself, too, however small it is.
+            let size = size_of(Some(&frame)) + FRAME;
             if !self.bounds.take_kept(size) {
-                return Ok(Ahead::TooLong);
+                return Ok(Ahead::NoRoom);
             }
             self.kept_bytes += size;
             self.kept.push(frame);

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 
 /// Most bytes of request bodies that are kept for another try.
-const KEPT: usize = 64 << 20;
+pub(crate) const KEPT: usize = 64 << 20;
+/// Most of it for one request.
+pub(crate) const SHARE: usize = KEPT / 16;
 /// Most copies of requests under way to mirrors.
 const COPIES: usize = 1024;
 

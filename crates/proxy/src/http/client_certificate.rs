@@ -116,7 +116,6 @@ mod tests {
         let keypair = authority.issue_workload(uris, hour, now).unwrap();
         let certificate = keypair.facts().unwrap();
         Peer {
-            id: certificate.spiffe_id(),
             uri: uris.first().copied().unwrap_or_default().to_owned(),
             certificate,
             fingerprint: "abcd".to_owned(),

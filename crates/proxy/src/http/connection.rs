@@ -24,7 +24,7 @@ use crate::transport::{DRAIN, SILENCE, Transport};
 use crate::worker::Worker;
 
 /// Time for a head, from its first byte.
-const HEAD: Duration = Duration::from_secs(60);
+pub(crate) const HEAD: Duration = Duration::from_secs(60);
 /// Time and bytes for the rest of a request whose response is complete.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;

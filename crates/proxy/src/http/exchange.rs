@@ -314,7 +314,9 @@ impl<'c> Exchange<'c> {
 
     /// Tells the client what went wrong, if it can still be told.
     async fn fail(&mut self, error: &ProxyError, route: Option<&Route>) {
-        tracing::debug!(%error, side = ?error.side(), path = %self.request.path, "request failed");
+        // Tokens may be in the query.
+        let path = self.request.path.split('?').next();
+        tracing::debug!(%error, side = ?error.side(), path, "request failed");
         self.record.failed(error);
         match error {
             ProxyError::Request(RequestError::ClientGone) => {

@@ -155,7 +155,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
         drop(active);
         let asked = listener.asked(ends.destination);
         let Some(found) = inspect::inspect(&mut transport, asked).await else {
-            tracing::debug!(peer = %ends.peer, "the connection ended, or its ClientHello does not");
+            tracing::debug!(peer = %ends.peer, "the connection ended, or how it begins does not tell what it is");
             return;
         };
         let chain = found.with_arrival(ends, |arrival| listener.choose(arrival).cloned());

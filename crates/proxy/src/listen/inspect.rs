@@ -1,6 +1,6 @@
 //! Looks at the first bytes of a connection, as far as the choice of its chain depends on them.
 //!
-//! A client that says nothing may wait for its server to begin: it is not waited for long (Istio's Envoy waits for
+//! A client that says nothing at all may wait for its server to begin: it is not waited for long (Istio's Envoy waits for
 //! ever). Nothing is taken out of the stream: whoever serves the connection reads the same bytes again.
 
 use std::time::Duration;
@@ -11,11 +11,9 @@ use snapshot::chain_table::{Arrival, Asked};
 
 use super::accept::Ends;
 use super::client_hello::{self, Begun, ClientHello};
-use super::sniff::{self, Protocol};
+use super::sniff::{self, PATIENCE, Protocol};
 use crate::transport::Transport;
 
-/// How long a silent client is waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// How long a ClientHello may take once it has begun.
 const HELLO: Duration = Duration::from_secs(15);
 
@@ -39,7 +37,7 @@ pub(crate) async fn inspect(transport: &mut Transport, asked: Asked) -> Option<F
         }
     }
     if asked.application_protocol && found.hello.is_none() {
-        found.protocol = Some(sniff::sniff(transport).await);
+        found.protocol = Some(sniff::sniff(transport).await?);
     }
     Some(found)
 }

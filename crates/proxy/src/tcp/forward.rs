@@ -15,7 +15,7 @@ use snapshot::cluster::ServiceRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::authorization::Caller;
-use super::tunnel;
+use super::{first, tunnel};
 use crate::active::compile::{Retired, TcpChain};
 use crate::error::{ProxyError, RouteError, UpstreamError};
 use crate::http::exchange::special_name;
@@ -40,6 +40,8 @@ pub(super) const PIECE: usize = 16 * 1024;
 const CONNECTS: u32 = 1;
 /// Longer than any connection.
 const AGES: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Why a connection is closed that is no request by its beginning, and then one.
+const REQUEST: &str = "request_outside_of_http_policies";
 /// How often a connection looks whether its chain was retired.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -128,7 +130,12 @@ async fn carry(
         record.upstream.peer = upstream.peer().cloned();
         let _in_flight = endpoint.pool.begin_request();
         let label = opened(worker, &cluster, &endpoint, (ends, record));
-        (label, relay(client, upstream, chain).await)
+        let (moved, refused) = relay(client, upstream, chain).await;
+        if refused {
+            tracing::debug!(peer = %ends.peer, destination = %ends.destination, "connection closed: {REQUEST}");
+            record.termination = Some(REQUEST.to_owned());
+        }
+        (label, moved)
     };
     worker.metrics.tcp(label, |series| {
         series.closed += 1;
@@ -225,12 +232,13 @@ pub(super) struct Moved {
     pub(super) reset: bool,
 }
 
-async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Moved {
+/// Moves bytes until both ends are done; also whether the client was refused for what it began with.
+async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> (Moved, bool) {
     // Zero is no limit; nothing is silent for longer than this.
     let idle = chain.handler.idle_timeout.unwrap_or(SILENCE);
     let idle = if idle.is_zero() { AGES } else { idle };
     let life = chain.handler.max_connection_duration.unwrap_or(AGES);
-    let (client_read, client_write, read_ahead) = client.split();
+    let (mut client_read, client_write, mut read_ahead) = client.split();
     let (upstream_read, upstream_write, _) = upstream.split();
     let (up, down, last) = (Cell::new(0), Cell::new(0), Cell::new(clock::now()));
     let way = |moved| Way {
@@ -238,7 +246,15 @@ async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Move
         last: &last,
         idle,
     };
-    let upward = pump(client_read, upstream_write, read_ahead, way(&up));
+    let refused = Cell::new(false);
+    let upward = async {
+        if chain.withholds_requests && first::is_refused(&mut client_read, &mut read_ahead, &way(&up)).await?
+        {
+            refused.set(true);
+            return Err(std::io::Error::other(REQUEST));
+        }
+        pump(client_read, upstream_write, read_ahead, way(&up)).await
+    };
     let reset = Cell::new(false);
     let downward = async {
         let ended = pump(upstream_read, client_write, BytesMut::new(), way(&down)).await;
@@ -253,11 +269,12 @@ async fn relay(client: Transport, upstream: Transport, chain: &TcpChain) -> Move
         () = clock::sleep(life) => tracing::debug!("connection closed: it has lived long enough"),
         () = drained(&chain.retired) => tracing::debug!("connection closed: its listener is gone"),
     }
-    Moved {
+    let moved = Moved {
         up: up.get(),
         down: down.get(),
         reset: reset.get(),
-    }
+    };
+    (moved, refused.get())
 }
 
 /// Becomes ready when the chain was retired and its connections have had their time.

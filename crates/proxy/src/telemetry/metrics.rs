@@ -251,7 +251,7 @@ struct Inner {
     http: foldhash::HashMap<(Label, Outcome), HttpSeries>,
     tcp: foldhash::HashMap<Label, TcpSeries>,
     /// By decider, and what decided.
-    denials: [foldhash::HashMap<Box<str>, Denials>; Decider::ALL.len()],
+    denials: [ByPolicy; Decider::ALL.len()],
     limited: foldhash::HashMap<Limited, u64>,
 }
 

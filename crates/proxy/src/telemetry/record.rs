@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use daemon::clock::{self, Instant};
+use serde_json::Value;
+use snapshot::authorization::Findings;
 use snapshot::ext_authz::MetadataCondition;
 use xds::check::Mutation;
 
@@ -148,7 +150,8 @@ impl Record {
 
     /// Whether a condition on what filters found out holds. What rules that were tried out say is theirs.
     pub(crate) fn satisfies(&self, condition: &MetadataCondition) -> bool {
-        self.told(Some(condition)).map_or_else(
+        let told = self.told_by_rules(&condition.filter, &condition.path);
+        told.map_or_else(
             || self.metadata.satisfies(condition),
             |told| told.starts_with(&condition.prefix),
         )
@@ -157,12 +160,15 @@ impl Record {
     /// What rules that were tried out say where a condition looks: as a rule, the name of the one that held.
     pub(crate) fn told(&self, condition: Option<&MetadataCondition>) -> Option<&str> {
         let condition = condition?;
-        let [name] = condition.path.as_slice() else {
-            return None;
-        };
-        // Where several say it, the last counts.
-        match condition.filter.as_str() {
-            HTTP_RULES | NETWORK_RULES => self.shadows.iter().rev().find_map(|shadow| shadow.tells(name)),
+        self.told_by_rules(&condition.filter, &condition.path)
+    }
+
+    /// What rules that were tried out say. Where several say it, the last counts.
+    fn told_by_rules(&self, filter: &str, path: &[String]) -> Option<&str> {
+        match (filter, path) {
+            (HTTP_RULES | NETWORK_RULES, [name]) => {
+                self.shadows.iter().rev().find_map(|shadow| shadow.tells(name))
+            }
             _ => None,
         }
     }
@@ -186,5 +192,14 @@ impl Record {
         self.flags = self.flags.union(error.flags());
         self.transport_failure = error.transport_failure();
         self.details = error.details(self.status.is_some(), self.transport_failure.as_deref());
+    }
+}
+
+impl Findings for Record {
+    fn find(&self, filter: &str, path: &[String]) -> Option<Cow<'_, Value>> {
+        match self.told_by_rules(filter, path) {
+            Some(told) => Some(Cow::Owned(Value::String(told.to_owned()))),
+            None => self.metadata.find(filter, path).map(Cow::Borrowed),
+        }
     }
 }

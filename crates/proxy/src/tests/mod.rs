@@ -9,6 +9,7 @@ mod conformance;
 mod connection_pool;
 mod cors;
 mod desync;
+mod detection;
 mod downstream_tls;
 mod ext_authz;
 mod fault;

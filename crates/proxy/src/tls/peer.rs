@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use identity::CertificateDer;
 use identity::tls::rustls::{CommonState, ProtocolVersion};
 use identity::tls::{PeerCertificate, fingerprint};
-use identity::{CertificateDer, SpiffeId};
 
 use crate::http::connection::Connection;
 use crate::transport::Transport;
@@ -13,9 +13,6 @@ use crate::transport::Transport;
 /// The other end of a connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// Who it is in a mesh; `None` for certificates of other kinds.
-    #[allow(dead_code, reason = "policies are about it")]
-    pub(crate) id: Option<SpiffeId>,
     /// The first URI of its certificate; empty without one.
     pub(crate) uri: String,
     /// All that its certificate says.
@@ -35,7 +32,6 @@ impl Peer {
         let chain = session.peer_certificates()?;
         let certificate = PeerCertificate::of(chain).ok()?;
         Some(Arc::new(Self {
-            id: certificate.spiffe_id(),
             uri: certificate.uris.first().cloned().unwrap_or_default(),
             fingerprint: fingerprint(chain.first()?),
             chain: chain
@@ -50,6 +46,14 @@ impl Peer {
                 _ => "",
             },
         }))
+    }
+
+    /// Who it is to others that are asked about it: its first URI, else its first DNS name, else its subject, as Envoy
+    /// tells it.
+    pub(crate) fn principal(&self) -> &str {
+        let names = [&self.certificate.uris, &self.certificate.dns_names];
+        let name = names.into_iter().flatten().next();
+        name.unwrap_or(&self.certificate.subject)
     }
 
     /// Whether its certificate has run out: one that is shown in a handshake is judged there, one of a session that is
@@ -67,4 +71,38 @@ pub(crate) fn of(transport: &Transport) -> Option<Arc<Peer>> {
 /// Who sends the requests of a connection; `None` in plain text, and for TLS without a certificate.
 pub(crate) fn peer_identity(connection: &Connection) -> Option<&Peer> {
     connection.peer.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use identity::Authority;
+
+    use super::*;
+
+    #[test]
+    fn a_principal_is_a_uri_or_else_a_dns_name_or_else_the_subject() {
+        let hour = Duration::from_secs(3600);
+        let now = daemon::clock::wall();
+        let authority = Authority::generate("test", hour, now).unwrap();
+        let shown = authority
+            .issue_workload(&["spiffe://td/ns/a/sa/b"], hour, now)
+            .unwrap();
+        let mut peer = Peer {
+            uri: String::new(),
+            certificate: shown.facts().unwrap(),
+            fingerprint: String::new(),
+            chain: Vec::new(),
+            own: "".into(),
+            version: "TLSv1.3",
+        };
+        peer.certificate.dns_names = vec!["b.example".to_owned()];
+        peer.certificate.subject = "CN=b".to_owned();
+        assert_eq!(peer.principal(), "spiffe://td/ns/a/sa/b");
+        peer.certificate.uris.clear();
+        assert_eq!(peer.principal(), "b.example");
+        peer.certificate.dns_names.clear();
+        assert_eq!(peer.principal(), "CN=b");
+    }
 }

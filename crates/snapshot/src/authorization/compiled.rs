@@ -412,7 +412,7 @@ impl Metadata {
 
     fn holds(&self, subject: &Subject<'_>) -> bool {
         let found = subject.metadata(&self.filter, &self.path);
-        self.value.holds(found) != self.invert
+        self.value.holds(found.as_deref()) != self.invert
     }
 }
 

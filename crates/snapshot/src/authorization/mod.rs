@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::Subnet;
 
 pub use compiled::{CompiledRules, PolicyProblem};
-pub use subject::{RequestFacts, Subject};
+pub use subject::{Findings, RequestFacts, Subject};
 pub use template::compile_template;
 
 /// The metadata that verified tokens leave behind, and the name of their content in it.

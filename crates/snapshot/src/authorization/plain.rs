@@ -117,7 +117,7 @@ fn header(condition: &HeaderCondition, subject: &Subject<'_>) -> bool {
 
 fn metadata(condition: &MetadataMatch, subject: &Subject<'_>) -> bool {
     let found = subject.metadata(&condition.filter, &condition.path);
-    value(&condition.value, found) != condition.invert
+    value(&condition.value, found.as_deref()) != condition.invert
 }
 
 fn value(condition: &ValueMatch, found: Option<&Value>) -> bool {

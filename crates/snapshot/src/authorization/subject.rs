@@ -1,5 +1,6 @@
 //! What rules may know of one request or connection.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,6 +26,14 @@ pub struct Subject<'a> {
     pub server_name: &'a str,
     /// The content of the token that was verified.
     pub claims: Option<&'a Value>,
+    /// What other filters found out.
+    pub findings: Option<&'a dyn Findings>,
+}
+
+/// What filters before left about a request or a connection. Envoy: dynamic metadata.
+pub trait Findings: fmt::Debug {
+    /// One fact of a filter, by names from the outside in.
+    fn find(&self, filter: &str, path: &[String]) -> Option<Cow<'_, Value>>;
 }
 
 /// What is asked for.
@@ -83,13 +92,16 @@ impl fmt::Debug for RequestFacts<'_> {
 
 impl<'a> Subject<'a> {
     /// What a filter found out; `None` where it found nothing.
-    pub(super) fn metadata(&self, filter: &str, path: &[String]) -> Option<&'a Value> {
+    pub(super) fn metadata(&self, filter: &str, path: &[String]) -> Option<Cow<'a, Value>> {
         let (first, rest) = path.split_first()?;
-        if filter != JWT_METADATA || first != JWT_PAYLOAD {
-            return None;
-        }
-        let claims = self.claims?;
+        let claims = self
+            .claims
+            .filter(|_| filter == JWT_METADATA && first == JWT_PAYLOAD);
+        let Some(claims) = claims else {
+            return self.findings?.find(filter, path);
+        };
         rest.iter()
             .try_fold(claims, |value, name| value.get(name.as_str()))
+            .map(Cow::Borrowed)
     }
 }

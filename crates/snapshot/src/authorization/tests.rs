@@ -1,5 +1,7 @@
 //! The compiled form against the definition, over random rules and subjects; and the cases worth a name.
 
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -44,6 +46,21 @@ struct Call {
     port: u16,
     server_name: &'static str,
     claims: Option<Value>,
+    findings: Found,
+}
+
+/// What a filter named `other` left.
+#[derive(Clone, Debug, Default)]
+struct Found(Value);
+
+impl Findings for Found {
+    fn find(&self, filter: &str, path: &[String]) -> Option<Cow<'_, Value>> {
+        let facts = Some(&self.0).filter(|_| filter == "other")?;
+        let found = path
+            .iter()
+            .try_fold(facts, |value, name| value.get(name.as_str()));
+        found.map(Cow::Borrowed)
+    }
 }
 
 impl Call {
@@ -56,6 +73,7 @@ impl Call {
             destination: ([10, 0, 2, 1], self.port).into(),
             server_name: self.server_name,
             claims: self.claims.as_ref(),
+            findings: Some(&self.findings),
         }
     }
 }
@@ -254,6 +272,8 @@ fn call() -> impl Strategy<Value = Call> {
                 client,
                 port,
                 server_name,
+                // Filters leave what they like.
+                findings: Found(json!({"other": claims})),
                 claims,
             },
         )
@@ -286,6 +306,7 @@ fn get(path: &str) -> Call {
         port: 80,
         server_name: "",
         claims: None,
+        findings: Found::default(),
     }
 }
 
@@ -441,4 +462,25 @@ fn policies_that_cannot_hold_are_not_looked_at() {
     let mut call = get("/");
     call.request.as_mut().unwrap().authority = "h3.EXAMPLE".into();
     assert_eq!(of_hosts.looked_at(&call.subject()), 1);
+}
+
+#[test]
+fn rules_know_what_other_filters_found_out() {
+    let call = Call {
+        findings: Found(json!({"k": "v", "list": ["a", "b"]})),
+        claims: Some(json!({"iss": "x"})),
+        ..get("/")
+    };
+    let told = |filter: &str, name: &str| {
+        let path = [name.to_owned()];
+        call.subject().metadata(filter, &path).map(Cow::into_owned)
+    };
+    assert_eq!(told("other", "k"), Some(json!("v")));
+    assert_eq!(told("other", "list"), Some(json!(["a", "b"])));
+    assert_eq!((told("other", "none"), told("another", "k")), (None, None));
+    assert_eq!(
+        told(JWT_METADATA, JWT_PAYLOAD),
+        Some(json!({"iss": "x"})),
+        "tokens go before"
+    );
 }

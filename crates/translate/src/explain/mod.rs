@@ -384,6 +384,8 @@ fn subject(of_requests: bool, call: &Call) -> Subject<'_> {
         destination: call.destination,
         server_name: call.server_name.as_deref().unwrap_or_default(),
         claims: claims.as_ref(),
+        // What filters find out is only known where they run.
+        findings: None,
     }
 }
 

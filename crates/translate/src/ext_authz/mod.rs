@@ -201,7 +201,7 @@ fn over_http(services: &Services, provider: &ExtAuthzHttp) -> Result<Built, Stri
                 .map_err(|problem| format!("includeAdditionalHeadersInCheck {name:?}: {problem}"))
         });
     let service = HttpService {
-        timeout: Some(limit(provider.timeout)).filter(|limit| !limit.is_zero()),
+        timeout: Some(limit(provider.timeout)),
         path: CheckedPath::Prefix(provider.path_prefix.clone()),
         add: added.collect::<Result<_, _>>()?,
         to_upstream: patterns(("headersToUpstreamOnAllow", &provider.headers_to_upstream_on_allow))?,
@@ -228,7 +228,7 @@ fn over_grpc(services: &Services, provider: &ExtAuthzGrpc) -> Result<Built, Stri
     let service = GrpcService {
         cluster,
         authority: host.to_string(),
-        timeout: Some(limit(provider.timeout)).filter(|limit| !limit.is_zero()),
+        timeout: Some(limit(provider.timeout)),
         metadata: Vec::new(),
     };
     let http = ExtAuthz {
@@ -247,9 +247,10 @@ fn over_grpc(services: &Services, provider: &ExtAuthzGrpc) -> Result<Built, Stri
     Ok(Built { http, tcp: Some(tcp) })
 }
 
-/// Zero is no limit.
+/// Zero would be no limit at all to Envoy: requests would wait for ever for a service that hangs.
 fn limit(stated: Option<resources::istio::Duration>) -> Duration {
-    stated.map_or(TIMEOUT, |limit| limit.0)
+    let stated = stated.map(|limit| limit.0);
+    stated.filter(|limit| !limit.is_zero()).unwrap_or(TIMEOUT)
 }
 
 fn body(body: RequestBody) -> CheckedBody {

@@ -134,6 +134,25 @@ fn connections_are_for_providers_that_speak_grpc() {
 }
 
 #[test]
+fn a_limit_of_nothing_is_none_that_waits_for_ever() {
+    let providers = providers(&json!([
+        {"name": "over-http", "envoyExtAuthzHttp": {"service": HOST, "port": 8000, "timeout": "0s"}},
+        {"name": "over-grpc", "envoyExtAuthzGrpc": {"service": HOST, "port": 9000, "timeout": "0s"}},
+    ]));
+    for name in ["over-http", "over-grpc"] {
+        let filters = providers.http_filters(asking(&[name]));
+        let [_, HttpFilter::ExtAuthz(question)] = &filters[..] else {
+            panic!("a pair: {filters:?}")
+        };
+        let timeout = match &question.service {
+            AuthorizationService::Http(service) => service.timeout,
+            AuthorizationService::Grpc(service) => service.timeout,
+        };
+        assert_eq!(timeout, Some(TIMEOUT), "{name}");
+    }
+}
+
+#[test]
 fn without_a_provider_that_can_be_asked_everything_it_would_be_asked_about_is_refused() {
     let providers = providers(&json!([
         {"name": "nowhere", "envoyExtAuthzGrpc": {"service": "other.foo.svc.cluster.local", "port": 1}},

@@ -182,13 +182,13 @@ fn provider_from_proto(message: pb::JwtProvider) -> Result<JwtProvider, Reason> 
     let claim_headers = message.claim_to_headers.into_iter().map(|output| {
         refuse!(output, "JwtClaimToHeader", [claim_path]);
         Ok(ClaimHeader {
-            header: field_name(&output.header_name, "JwtClaimToHeader.header_name")?,
+            header: output_name(&output.header_name, "JwtClaimToHeader.header_name")?,
             claim: output.claim_name,
         })
     });
     let payload_header = match message.forward_payload_header.as_str() {
         "" => String::new(),
-        name => field_name(name, "JwtProvider.forward_payload_header")?,
+        name => output_name(name, "JwtProvider.forward_payload_header")?,
     };
     Ok(JwtProvider {
         issuer: message.issuer,
@@ -237,6 +237,18 @@ fn field_name(name: &str, field: &'static str) -> Result<String, Reason> {
     }
 }
 
+/// What a token says never frames a message.
+fn output_name(name: &str, field: &'static str) -> Result<String, Reason> {
+    let name = field_name(name, field)?;
+    match snapshot::frames_messages(&name) {
+        true => Err(Reason::new(
+            field,
+            format!("{name:?}: the proxy frames messages itself"),
+        )),
+        false => Ok(name),
+    }
+}
+
 /// `None` where nothing is required.
 fn requirement_from_proto(message: pb::JwtRequirement) -> Result<Option<JwtRequirement>, Reason> {
     let alone = || Reason::unsupported("JwtRequirement.allow_missing without a provider");
@@ -277,4 +289,43 @@ fn requirements(
         requirement_from_proto(message)?.ok_or_else(|| Reason::missing("JwtRequirement.requires_type"))
     };
     messages.into_iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_go_into_no_header_that_frames_messages() {
+        let keys = core::DataSource {
+            specifier: Some(core::data_source::Specifier::InlineString("{}".to_owned())),
+            ..Default::default()
+        };
+        let provider = |payload: &str, claim: &str| pb::JwtProvider {
+            forward_payload_header: payload.to_owned(),
+            claim_to_headers: vec![pb::JwtClaimToHeader {
+                header_name: claim.to_owned(),
+                claim_name: "sub".to_owned(),
+                ..Default::default()
+            }],
+            jwks_source_specifier: Some(JwksSourceSpecifier::LocalJwks(keys.clone())),
+            ..Default::default()
+        };
+        assert!(provider_from_proto(provider("x-payload", "x-sub")).is_ok());
+        for name in [
+            "Content-Length",
+            "transfer-encoding",
+            "connection",
+            "host",
+            "TE",
+            "upgrade",
+            ":path",
+        ] {
+            assert!(provider_from_proto(provider(name, "x-sub")).is_err(), "{name}");
+            assert!(
+                provider_from_proto(provider("x-payload", name)).is_err(),
+                "{name}"
+            );
+        }
+    }
 }

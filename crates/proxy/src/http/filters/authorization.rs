@@ -137,6 +137,7 @@ fn subject<'a>(exchange: &'a Exchange<'_>) -> Subject<'a> {
         destination: connection.ends.destination,
         server_name: &connection.server_name,
         claims: claims(exchange),
+        findings: Some(&exchange.record),
     }
 }
 

@@ -62,10 +62,6 @@ pub(crate) async fn of_chain<'f, 'c: 'f>(
     active: &'f Active,
     found: &mut Result<Found<'f>, RouteError>,
 ) -> Result<Option<LocalReply>, RequestError> {
-    // As in Envoy, what is no path (`OPTIONS *`) is not found, whoever asks for it.
-    if exchange.request.path.starts_with('*') {
-        return Ok(None);
-    }
     let chain = &exchange.connection.chain;
     for filter in &chain.filters {
         let answer = match filter {

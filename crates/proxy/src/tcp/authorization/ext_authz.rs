@@ -67,12 +67,15 @@ async fn ask(
         source: Peer {
             address: ends.peer,
             service: String::new(),
-            principal: caller.peer.map(|peer| peer.uri.clone()).unwrap_or_default(),
+            principal: caller
+                .peer
+                .map(|peer| peer.principal().to_owned())
+                .unwrap_or_default(),
         },
         destination: Peer {
             address: ends.destination,
             service: caller.server_name.to_owned(),
-            principal: String::new(),
+            principal: caller.peer.map(|peer| peer.own.to_string()).unwrap_or_default(),
         },
         request: None,
         context: BTreeMap::new(),

@@ -110,6 +110,7 @@ fn judge(
         destination: ends.destination,
         server_name: caller.server_name,
         claims: None,
+        findings: Some(&*record),
     };
     let metrics = &worker.metrics;
     let decision = filter.decide(&subject, |denial, policy| {

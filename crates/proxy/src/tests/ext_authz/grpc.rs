@@ -15,12 +15,19 @@ use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{BoolValue, Struct, Value};
 use envoy_types::pb::google::rpc::Status;
+use snapshot::authorization::{
+    Authorization, Condition, MetadataMatch, Pattern, Policy, RuleAction, Rules, Target, TextMatch,
+    ValueMatch,
+};
 use snapshot::ext_authz::{CheckedBody, ExtAuthz, RouteExtAuthz, TcpExtAuthz};
-use snapshot::{AccessLog, Format, Handler, HeaderField, LogFormat, NetworkFilter, Snapshot};
+use snapshot::{
+    AccessLog, Format, Handler, HeaderField, HttpFilter, LogFormat, NetworkFilter, Snapshot, TcpHandler,
+};
 
+use super::super::mesh;
 use super::super::world::{Backend, World, all_to, ok};
 use super::server::{Does, Service};
-use super::{GET, add_service, ask_grpc, guarded, over_grpc};
+use super::{GET, add_service, ask_grpc, guarded, over_grpc, with_filters};
 
 #[allow(deprecated, reason = "services say it in this field")]
 fn field(name: &str, value: &str, append: Option<bool>) -> HeaderValueOption {
@@ -251,17 +258,21 @@ async fn many_questions_share_one_connection() {
     assert_eq!((service.connections(), asked.lock().unwrap().len()), (1, 20));
 }
 
+fn ask_about_connections(fail_open: bool) -> NetworkFilter {
+    NetworkFilter::ExtAuthz(Box::new(TcpExtAuthz {
+        service: over_grpc(),
+        when: None,
+        fail_open,
+        stat_prefix: "tcp.".into(),
+    }))
+}
+
 /// The opaque port, with a question before it.
 fn guarded_port(backend: &Backend, service: std::net::SocketAddr, fail_open: bool) -> Snapshot {
     let mut snapshot = all_to(&[backend.address]);
     add_service(&mut snapshot, service);
     let mut listener = snapshot.listeners.get("0.0.0.0_5432").unwrap().as_ref().clone();
-    listener.default_chain.as_mut().unwrap().filters = vec![NetworkFilter::ExtAuthz(Box::new(TcpExtAuthz {
-        service: over_grpc(),
-        when: None,
-        fail_open,
-        stat_prefix: "tcp.".into(),
-    }))];
+    listener.default_chain.as_mut().unwrap().filters = vec![ask_about_connections(fail_open)];
     snapshot.listeners.insert(listener);
     snapshot
 }
@@ -310,4 +321,105 @@ async fn connections_are_asked_about_before_a_byte_passes() {
         );
     }
     assert_eq!(backend.requests(), 3);
+}
+
+/// Rules about what the service has found out under `role`.
+fn about_role(action: RuleAction, filter: &str) -> Arc<Authorization> {
+    let role = Target::Metadata(MetadataMatch {
+        filter: filter.to_owned(),
+        path: vec!["role".to_owned()],
+        value: ValueMatch::Text(TextMatch::from(Pattern::Exact("admin".to_owned()))),
+        invert: false,
+    });
+    let policy = Policy {
+        permissions: vec![Condition::Is(role)],
+        principals: vec![Condition::Any],
+    };
+    Arc::new(Authorization {
+        rules: Some(Rules {
+            action,
+            policies: [("role".to_owned(), policy)].into(),
+        }),
+        ..Authorization::default()
+    })
+}
+
+/// A service that lets everything pass and says who it is.
+async fn says_role(role: &'static str) -> Service {
+    let (service, _) = service(move || {
+        let mut answer = answer(0, HttpResponse::OkResponse(OkHttpResponse::default()));
+        let value = Value {
+            kind: Some(Kind::StringValue(role.into())),
+        };
+        answer.dynamic_metadata = Some(Struct {
+            fields: [("role".to_owned(), value)].into(),
+        });
+        Does::Answers(Box::new(answer))
+    })
+    .await;
+    service
+}
+
+#[tokio::test]
+async fn rules_decide_by_what_the_service_found_out() {
+    let backend = Backend::saying("hi").await;
+    for (action, role, status) in [
+        (RuleAction::Deny, "admin", 403),
+        (RuleAction::Deny, "user", 200),
+        (RuleAction::Allow, "admin", 200),
+        (RuleAction::Allow, "user", 403),
+    ] {
+        let service = says_role(role).await;
+        let filters = [
+            HttpFilter::ExtAuthz(Box::new(ask_grpc())),
+            HttpFilter::Authorization(about_role(action, "envoy.filters.http.ext_authz")),
+        ];
+        let world = World::start(with_filters(&backend, service.address, &filters)).await;
+        assert_eq!(world.call(GET).await.status, status, "{action:?} {role}");
+
+        let mut snapshot = guarded_port(&backend, service.address, false);
+        let mut listener = snapshot.listeners.get("0.0.0.0_5432").unwrap().as_ref().clone();
+        let rules = about_role(action, "envoy.filters.network.ext_authz");
+        let filters = &mut listener.default_chain.as_mut().unwrap().filters;
+        filters.push(NetworkFilter::Authorization(rules));
+        snapshot.listeners.insert(listener);
+        let world = World::start(snapshot).await;
+        world.going_to("10.96.0.1:5432");
+        let mut client = world.connect().await;
+        client.send(GET).await;
+        let passes = client.until("hi").await.is_some();
+        assert_eq!(passes, status == 200, "a connection: {action:?} {role}");
+    }
+}
+
+#[tokio::test]
+async fn the_service_learns_who_is_at_both_ends_of_mutual_tls() {
+    let root = mesh::authority("root");
+    let backend = Backend::saying("hi").await;
+    for http in [true, false] {
+        let (service, asked) = service(|| allowed(OkHttpResponse::default())).await;
+        let mut snapshot = mesh::inbound(backend.address);
+        add_service(&mut snapshot, service.address);
+        let mut listener = snapshot.listeners.get("virtualInbound").unwrap().as_ref().clone();
+        let chain = listener.default_chain.as_mut().unwrap();
+        match &mut chain.handler {
+            Handler::Http(handler) if http => {
+                handler.filters.push(HttpFilter::ExtAuthz(Box::new(ask_grpc())));
+            }
+            handler => {
+                *handler = Handler::Tcp(TcpHandler::to("a".into()));
+                chain.filters = vec![ask_about_connections(false)];
+            }
+        }
+        snapshot.listeners.insert(listener);
+        let server = World::of(mesh::somebody(&root, mesh::SERVER), snapshot).await;
+        let members = [(server.running.addresses["inbound"], true)];
+        let client = World::of(mesh::somebody(&root, mesh::CLIENT), mesh::outbound(&members)).await;
+        assert_eq!(client.call(GET).await.body, "hi");
+        let question = asked.lock().unwrap().remove(0);
+        let attributes = question.attributes.unwrap();
+        let principal = |peer: Option<Peer>| peer.unwrap().principal;
+        assert_eq!(principal(attributes.source), mesh::CLIENT);
+        assert_eq!(principal(attributes.destination), mesh::SERVER);
+    }
 }

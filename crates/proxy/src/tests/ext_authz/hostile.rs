@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use super::super::world::{Backend, PATIENCE, World};
 use super::server::{Does, Service};
 use super::{GET, ask_http, guarded, over_grpc, over_http};
+use crate::http::bounds::{KEPT, SHARE};
 
 const SOON: Duration = Duration::from_millis(200);
 
@@ -204,4 +205,63 @@ async fn a_body_that_comes_slowly_is_waited_for_and_one_that_stops_disturbs_nobo
     assert_eq!(service.requests(), 0, "nobody is asked before the body is there");
     assert_eq!(slow.call("4").await.body, "1234");
     assert_eq!((service.requests(), backend.requests()), (1, 1));
+}
+
+/// A service that wants to see whole bodies, of any length.
+fn sees_bodies() -> ExtAuthz {
+    ExtAuthz {
+        body: Some(snapshot::ext_authz::CheckedBody {
+            most: u32::MAX,
+            partial: false,
+            as_bytes: false,
+        }),
+        ..ask_http(over_http())
+    }
+}
+
+fn post(length: usize, body: usize) -> String {
+    let body = "x".repeat(body);
+    format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn who_finds_no_room_is_told_so_and_not_that_its_body_is_too_large() {
+    let backend = Backend::saying("hi").await;
+    let service = Backend::start(|_| "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned()).await;
+    let world = World::start(guarded(&backend, service.address, sees_bodies())).await;
+    let mut greedy = Vec::new();
+    for _ in 0..KEPT / SHARE {
+        let mut client = world.connect().await;
+        // They never end, and take nearly all they may.
+        client.send(&post(2 * SHARE, SHARE - SHARE / 32)).await;
+        greedy.push(client);
+    }
+    let innocent = post(SHARE / 2, SHARE / 2);
+    let refused = async {
+        loop {
+            let answer = world.call(&innocent).await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+    };
+    let answer = clock::timeout(PATIENCE, refused)
+        .await
+        .expect("all room is taken");
+    assert_eq!((answer.status, answer.body.as_str()), (503, "envoy overloaded"));
+    assert_eq!(answer.header("x-envoy-overloaded"), Some("true"));
+    drop(greedy);
+    let served = async { while world.call(&innocent).await.status != 200 {} };
+    clock::timeout(PATIENCE, served)
+        .await
+        .expect("there is room again");
+}
+
+#[tokio::test]
+async fn one_request_takes_no_more_than_its_share() {
+    let backend = Backend::saying("hi").await;
+    let service = Backend::start(|_| "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned()).await;
+    let world = World::start(guarded(&backend, service.address, sees_bodies())).await;
+    let answer = world.call(&post(2 * SHARE, SHARE + SHARE / 64)).await;
+    assert_eq!((answer.status, answer.body.as_str()), (413, "Payload Too Large"));
 }

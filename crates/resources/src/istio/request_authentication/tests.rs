@@ -63,6 +63,15 @@ fn istios_own_words_for_what_it_refuses() {
             ],
         ),
         (
+            "{jwtRules: [{issuer: a, outputPayloadToHeader: Transfer-Encoding,
+               outputClaimToHeaders: [{header: content-length, claim: b}, {header: Host, claim: b}, {header: x-te, claim: b}]}]}",
+            vec![
+                "spec.jwtRules[0].outputPayloadToHeader: header name \"Transfer-Encoding\" is reserved; the proxy frames messages itself",
+                "spec.jwtRules[0].outputClaimToHeaders[0].header: header name \"content-length\" is reserved; the proxy frames messages itself",
+                "spec.jwtRules[0].outputClaimToHeaders[1].header: header name \"Host\" is reserved; the proxy frames messages itself",
+            ],
+        ),
+        (
             "{selector: {matchLabels: {a: 'b*'}}, targetRefs: [{kind: Service, name: s}]}",
             vec![
                 "spec: only one of targetRefs or workloadSelector can be set",

@@ -7,6 +7,18 @@ use crate::istio::policy_target::Targets;
 use crate::istio::report::Report;
 use crate::{Key, Kind, Problem};
 
+/// Headers of one hop, and those that say how long a message is: what a token claims has no place there.
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 /// Parameters of keys that are nobody's but the signer's.
 const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
 
@@ -134,6 +146,8 @@ fn outputs(report: &mut Report, field: &str, rule: &JwtRule) {
     if !payload.is_empty() && !is_field_name(payload) {
         let message = format!("header name {payload:?} is not a valid header name");
         report.error(&format!("{field}.outputPayloadToHeader"), message);
+    } else if frames_messages(payload) {
+        report.error(&format!("{field}.outputPayloadToHeader"), reserved(payload));
     }
     let mut names = BTreeSet::new();
     for (index, output) in rule.output_claim_to_headers.iter().enumerate() {
@@ -149,6 +163,8 @@ fn outputs(report: &mut Report, field: &str, rule: &JwtRule) {
                 &format!("{field}.header"),
                 format!("header name {:?} is not a valid header name", output.header),
             );
+        } else if frames_messages(&output.header) {
+            report.error(&format!("{field}.header"), reserved(&output.header));
         } else if !names.insert(output.header.to_ascii_lowercase()) {
             report.warning(
                 &format!("{field}.header"),
@@ -159,6 +175,14 @@ fn outputs(report: &mut Report, field: &str, rule: &JwtRule) {
             );
         }
     }
+}
+
+fn frames_messages(name: &str) -> bool {
+    FRAMING.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+fn reserved(name: &str) -> String {
+    format!("header name {name:?} is reserved; the proxy frames messages itself")
 }
 
 /// RFC 9110, 5.1: what HTTP takes as the name of a field.

@@ -27,7 +27,7 @@ use crate::http::reply::{self, LocalReply};
 use crate::telemetry::flags::Flag;
 use crate::telemetry::metrics::{Decider, Denial};
 
-pub(crate) use permit::apply;
+pub(crate) use permit::{apply, has_room, is_field};
 pub(crate) use question::metadata;
 
 /// Where its findings are kept.
@@ -37,6 +37,7 @@ pub(crate) const LONGEST_ANSWER: usize = 4 << 20;
 pub(crate) const DENIED: &str = "ext_authz_denied";
 pub(crate) const ERROR: &str = "ext_authz_error";
 const INVALID: &str = "ext_authz_invalid";
+const OVERLOAD: &str = "overload";
 const TOO_LARGE: &str = "request_payload_too_large";
 
 /// What becomes of the request.
@@ -143,7 +144,17 @@ async fn read(
             exchange.record.details = Cow::Borrowed(TOO_LARGE);
             Some(reply::stated(413, None, "Payload Too Large", &exchange.request))
         }
+        Ahead::NoRoom => Some(overloaded(exchange)),
     })
+}
+
+/// Others have used up what requests may hold together; it is not the request's fault.
+fn overloaded(exchange: &mut Exchange<'_>) -> LocalReply {
+    exchange.record.flag(Flag::OverloadManager);
+    exchange.record.details = Cow::Borrowed(OVERLOAD);
+    let mut reply = reply::stated(503, None, "envoy overloaded", &exchange.request);
+    reply.response.fields.push("x-envoy-overloaded", b"true");
+    reply
 }
 
 /// The service's decision, or why there is none.

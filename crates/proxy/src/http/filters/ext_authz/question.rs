@@ -118,16 +118,16 @@ pub(super) fn request(
 fn ends(exchange: &Exchange<'_>) -> (check::Peer, check::Peer) {
     let ends = exchange.connection.ends;
     let service = exchange.request.fields.text("x-envoy-downstream-service-cluster");
-    let principal = peer_identity(exchange.connection).map(|peer| peer.uri.clone());
+    let peer = peer_identity(exchange.connection);
     let source = check::Peer {
         address: ends.peer,
         service: service.unwrap_or_default().to_owned(),
-        principal: principal.unwrap_or_default(),
+        principal: peer.map(|peer| peer.principal().to_owned()).unwrap_or_default(),
     };
     let destination = check::Peer {
         address: ends.destination,
         service: String::new(),
-        principal: String::new(),
+        principal: peer.map(|peer| peer.own.to_string()).unwrap_or_default(),
     };
     (source, destination)
 }

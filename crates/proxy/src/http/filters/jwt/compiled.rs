@@ -178,8 +178,6 @@ impl Provider {
         }
         Verified {
             claims: Arc::new(Claims {
-                issuer: token.issuer,
-                subject: token.subject,
                 payload: Value::Object(payload),
             }),
             payload: token.payload,
@@ -196,11 +194,7 @@ pub(super) mod tests {
     /// A token that claims nothing.
     pub(in super::super) fn verified() -> Arc<Verified> {
         Arc::new(Verified {
-            claims: Arc::new(Claims {
-                issuer: String::new(),
-                subject: String::new(),
-                payload: Value::Null,
-            }),
+            claims: Arc::new(Claims { payload: Value::Null }),
             payload: Map::new(),
             payload_text: String::new(),
             times: (0, 0),

@@ -31,21 +31,8 @@ use compiled::{Provider, Requirement};
 /// What a verified token claims. Envoy: dynamic metadata of `envoy.filters.http.jwt_authn`, under `payload`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Claims {
-    /// `iss`; empty if the token has none.
-    pub(crate) issuer: String,
-    /// `sub`; empty if the token has none.
-    pub(crate) subject: String,
     /// All of it: an object. Claims that are words parted by blanks are lists here.
     pub(crate) payload: Value,
-}
-
-impl Claims {
-    /// Istio's `request.auth.principal`; `None` unless the token names both its issuer and its subject.
-    #[allow(dead_code, reason = "for authorization and rate limits")]
-    pub(crate) fn request_principal(&self) -> Option<String> {
-        let both = !self.issuer.is_empty() && !self.subject.is_empty();
-        both.then(|| format!("{}/{}", self.issuer, self.subject))
-    }
 }
 
 /// Longest path that a refusal repeats.

@@ -1,4 +1,5 @@
-//! What the workload is told of a token: headers with its payload or single claims.
+//! What the workload is told of a token: headers with its payload or single claims. A token is somebody else's word: none
+//! of it frames a message, and what others would not accept any more is left out.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,6 +8,7 @@ use serde_json::Value;
 
 use super::compiled::{Provider, Verified};
 use crate::http::codec::Fields;
+use crate::http::filters::ext_authz::{has_room, is_field};
 
 /// Removes the headers of a provider.
 pub(super) fn clear(provider: &Provider, fields: &mut Fields) {
@@ -20,14 +22,26 @@ pub(super) fn clear(provider: &Provider, fields: &mut Fields) {
 pub(super) fn apply(provider: &Provider, verified: &Verified, fields: &mut Fields) {
     if !provider.payload_header.is_empty() {
         let text = dense(&verified.payload_text);
-        fields.push(&provider.payload_header, text.as_bytes());
+        push(fields, &provider.payload_header, &text);
     }
     for output in &provider.claim_headers {
         let text = claim(&verified.payload, &output.claim).and_then(text_of);
         // A claim is not ours: one that could end the header is left out.
         if let Some(text) = text.filter(|text| !text.is_empty() && !text.chars().any(char::is_control)) {
-            fields.push(&output.header, text.as_bytes());
+            push(fields, &output.header, &text);
         }
+    }
+}
+
+fn push(fields: &mut Fields, name: &str, text: &str) {
+    if is_field(name, text.as_bytes()) && has_room(fields, name, text.as_bytes()) {
+        fields.push(name, text.as_bytes());
+    } else {
+        tracing::debug!(
+            header = name,
+            bytes = text.len(),
+            "a claim is not told: there is no room, or no such header"
+        );
     }
 }
 
@@ -70,6 +84,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::http::codec::h1::{MAX_FIELDS, MAX_HEAD};
 
     #[test]
     fn claims_are_written_as_envoy_writes_them() {
@@ -87,5 +102,31 @@ mod tests {
         ] {
             assert_eq!(text_of(&value).as_deref(), text, "{value}");
         }
+    }
+
+    #[test]
+    fn nothing_that_frames_a_message_is_told_and_no_head_grows_without_bound() {
+        let mut fields = Fields::default();
+        for name in [
+            "content-length",
+            "transfer-encoding",
+            "host",
+            "te",
+            "upgrade",
+            ":path",
+            "x y",
+            "",
+        ] {
+            push(&mut fields, name, "1");
+        }
+        assert_eq!(fields.len(), 0);
+        for count in 0..1000 {
+            push(&mut fields, &format!("x-{count}"), "1");
+        }
+        assert_eq!(fields.len(), MAX_FIELDS);
+        let mut fields = Fields::default();
+        push(&mut fields, "x-small", "1");
+        push(&mut fields, "x-large", &"1".repeat(MAX_HEAD));
+        assert!(fields.contains("x-small") && !fields.contains("x-large"));
     }
 }

@@ -12,31 +12,18 @@ use xds::check::{Change, Mutation, Permission, Refusal};
 use crate::http::codec::h1::{MAX_FIELDS, MAX_HEAD, check_authority};
 use crate::http::codec::{Fields, Request};
 
-/// Fields of one hop, and those that say how long a message is.
-const FRAMING: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Whether a service may say anything of that field (lower case).
 pub(super) fn may_be_said(name: &str) -> bool {
-    !FRAMING.contains(&name) && HeaderName::from_bytes(name.as_bytes()).is_ok()
+    !snapshot::frames_messages(name) && HeaderName::from_bytes(name.as_bytes()).is_ok()
 }
 
 /// Whether it can be sent.
-pub(super) fn is_field(name: &str, value: &[u8]) -> bool {
+pub(crate) fn is_field(name: &str, value: &[u8]) -> bool {
     may_be_said(name) && HeaderValue::from_bytes(value).is_ok()
 }
 
 /// Whether a message with it would still be one that others accept.
-pub(super) fn has_room(fields: &Fields, name: &str, value: &[u8]) -> bool {
+pub(crate) fn has_room(fields: &Fields, name: &str, value: &[u8]) -> bool {
     fields.len() < MAX_FIELDS && fields.size() + (name.len() + value.len()) as u64 <= MAX_HEAD as u64
 }
 
