@@ -6,6 +6,7 @@
 
 mod active;
 mod admin;
+mod application_probes;
 mod discovery;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -47,6 +48,7 @@ pub use settings::Settings;
 pub use tls::workload::Workload;
 
 use active::Compiled;
+use application_probes::{Application, Probers};
 use listen::doors::{Door, Doors, Open};
 use probe::Probe;
 use upstream::outlier_detection;
@@ -127,6 +129,8 @@ struct Layout {
     follows: bool,
     /// Where which pages are.
     pages: Vec<(&'static str, SocketAddr)>,
+    /// What kubelets may ask there of the application.
+    probers: Probers,
     addresses: BTreeMap<&'static str, SocketAddr>,
 }
 
@@ -149,6 +153,7 @@ impl Layout {
             doors,
             follows: false,
             pages: listen.pages().to_vec(),
+            probers: settings.probers.clone(),
             addresses,
         })
     }
@@ -214,6 +219,11 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         "drain",
         begin_drain(outer, drain_wanted.clone(), tasks.clone(), begin),
     );
+    let application = Application {
+        probers: layout.probers,
+        address: application_probes::address(layout.node.address),
+        mark: layout.capture.mark,
+    };
     let pages = admin::Pages {
         ready,
         questions,
@@ -221,6 +231,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         drain_wanted,
         identity,
         node: layout.node,
+        application,
     };
     layout.addresses.extend(
         admin::start(pages, &layout.pages, &tasks)

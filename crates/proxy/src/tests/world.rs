@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::settings::{Capture, Certificates, Discovery as Controller, Listen, Node};
+use crate::settings::{Capture, Certificates, Discovery as Controller, Listen, Node, Probers};
 use crate::{OriginalDestination, Parts, Settings, Workload as Identity};
 
 /// Longest time that any step of a test may take.
@@ -144,6 +144,7 @@ fn settings(workers: usize) -> Settings {
         capture: Capture::default(),
         workers,
         drain: Duration::from_secs(5),
+        probers: Probers::default(),
     }
 }
 
