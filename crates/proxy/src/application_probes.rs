@@ -26,8 +26,9 @@ use crate::upstream::connect::{Way, connect};
 const PROBE: Duration = Duration::from_secs(1);
 /// Hooks have no time of their own: a kubelet waits as long as the pod may take to end, and then goes away.
 const HOOK: Duration = Duration::from_secs(3600);
-/// Headers about the connection on which the kubelet asks.
-const OF_CONNECTIONS: [HeaderName; 8] = [
+/// Headers about the connection on which the kubelet asks, and one that says what only a proxy knows.
+const NOT_PASSED_ON: [HeaderName; 9] = [
+    HeaderName::from_static("x-forwarded-client-cert"),
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::EXPECT,
@@ -201,7 +202,7 @@ impl Asked<'_> {
     fn headers(&self) -> HeaderMap {
         let given = self.request.headers();
         let mut headers = given.clone();
-        for name in OF_CONNECTIONS {
+        for name in NOT_PASSED_ON {
             headers.remove(name);
         }
         headers.insert(header::HOST, host(given.get(header::HOST), self.own, self.at()));
