@@ -64,7 +64,7 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Settings) -> Result<Injec
     let mut warnings = annotations::warnings(&original);
     warnings.extend(wishes.warnings.iter().cloned());
     let probers = match wishes.rewrite_probes {
-        true => probes::rewrite(&mut original, wishes.status_port),
+        true => probes::rewrite(&mut original, wishes.status_port, wishes.native_sidecar),
         false => probes::Probers::new(),
     };
     let subject = template::Subject {

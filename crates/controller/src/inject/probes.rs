@@ -26,17 +26,25 @@ const PLACES: [(&str, &str, &str); 5] = [
     ("/lifecycle/postStart", "app-lifecycle", "poststartz"),
 ];
 
+/// What must have gone well before anything that comes later in the pod begins.
+const FIRST: [&str; 2] = ["/startupProbe", "/lifecycle/postStart"];
+
 /// Handlers that go over the network.
 const HANDLERS: [&str; 3] = ["httpGet", "tcpSocket", "grpc"];
 
 const LISTS: [&str; 2] = ["initContainers", "containers"];
 
 /// Turns to `port` of the sidecar whatever asks a port of the pod. Left as they are: commands, hosts other than the pod,
-/// and ports whose names no port of the container has, which the kubelet reports.
-pub(super) fn rewrite(pod: &mut Value, port: u16) -> Probers {
+/// and ports whose names no port of the container has, which the kubelet reports. Unless the sidecar is `native`, init
+/// containers begin before it, and before capture: for their beginning they are asked as ever.
+pub(super) fn rewrite(pod: &mut Value, port: u16, native: bool) -> Probers {
     let mut probers = Probers::new();
-    for container in containers(pod) {
+    for (list, container) in containers(pod) {
+        let early = list == "initContainers" && !native;
         for (place, path) in places(container) {
+            if early && FIRST.contains(&place) {
+                continue;
+            }
             let asked = container.pointer(place);
             let Some(prober) = asked.and_then(|action| prober(action, container, port)) else {
                 continue;
@@ -53,7 +61,7 @@ pub(super) fn rewrite(pod: &mut Value, port: u16) -> Probers {
 /// Turns back what the sidecar of an injected pod was told.
 pub(super) fn restore(pod: &mut Value) {
     let Some(probers) = told(pod) else { return };
-    for container in containers(pod) {
+    for (_, container) in containers(pod) {
         for (place, path) in places(container) {
             if let (Some(prober), Some(Value::Object(action))) =
                 (probers.get(&path), container.pointer_mut(place))
@@ -77,13 +85,17 @@ fn told(pod: &Value) -> Option<Probers> {
     serde_json::from_str(text).ok()
 }
 
-/// Containers of the application, init containers included: some of them run as long as the pod.
-fn containers(pod: &mut Value) -> impl Iterator<Item = &mut Value> {
+/// Containers of the application with the list that they are in; some init containers run as long as the pod.
+fn containers(pod: &mut Value) -> impl Iterator<Item = (&str, &mut Value)> {
     let lists = pod["spec"].as_object_mut().into_iter().flatten();
     let lists = lists.filter(|(name, _)| LISTS.contains(&name.as_str()));
-    let all = lists.filter_map(|(_, list)| list.as_array_mut()).flatten();
-    all.filter(|container| {
-        container["name"].is_string() && container["name"] != PROXY && container["name"] != INIT
+    let all = lists.flat_map(|(name, list)| {
+        let items = list.as_array_mut().into_iter().flatten();
+        items.map(|container| (name.as_str(), container))
+    });
+    all.filter(|(_, container)| {
+        let name = container["name"].as_str();
+        name.is_some_and(|name| name != PROXY && name != INIT)
     })
 }
 

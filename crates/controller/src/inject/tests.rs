@@ -68,6 +68,7 @@ fn probed() -> Value {
     pod["spec"]["initContainers"] = json!([{
         "name": "helper", "image": "x", "restartPolicy": "Always",
         "startupProbe": {"tcpSocket": {"port": 9092}, "failureThreshold": 60},
+        "livenessProbe": {"tcpSocket": {"port": 9092}},
     }]);
     let echo = &mut pod["spec"]["containers"][0];
     echo["readinessProbe"] = json!({
@@ -93,6 +94,18 @@ fn probed() -> Value {
 fn probes_and_hooks_are_turned_to_the_sidecar() {
     let result = injected(&probed(), &settings());
     golden::check("inject/testdata/probes.json", &result.pod);
+}
+
+#[test]
+fn the_beginning_of_an_init_container_waits_for_no_sidecar_that_comes_after_it() {
+    let mut native = probed();
+    native["metadata"]["annotations"]["sidecar.istio.io/nativeSidecar"] = "true".into();
+    for (pod, asked) in [(probed(), "tcpSocket"), (native, "httpGet")] {
+        let pod = injected(&pod, &settings()).pod;
+        let helper = container(&pod, "initContainers", "helper");
+        assert!(helper["startupProbe"][asked].is_object(), "{helper}");
+        assert!(helper["livenessProbe"]["httpGet"].is_object(), "{helper}");
+    }
 }
 
 #[test]
