@@ -172,7 +172,7 @@ impl Asked<'_> {
             Action::Grpc { service } => {
                 let agent = self.request.headers().get(header::USER_AGENT).cloned();
                 let agent = agent.unwrap_or(HeaderValue::from_static("kube-probe"));
-                check(self.connect(at).await?, at, service, agent).await?;
+                Box::pin(check(self.connect(at).await?, at, service, agent)).await?;
                 Ok(text(StatusCode::OK, ""))
             }
         }

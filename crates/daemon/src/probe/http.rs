@@ -42,7 +42,7 @@ impl Get {
     {
         for _ in 0..REQUESTS {
             let stream = connect(self.at).await?;
-            let response = self.once(stream).await?;
+            let response = Box::pin(self.once(stream)).await?;
             match self.redirected(&response)? {
                 None => return Ok(response),
                 Some(next) => self = next,
