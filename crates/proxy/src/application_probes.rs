@@ -135,6 +135,15 @@ struct Asked<'a> {
 }
 
 impl Application {
+    /// The application at the pod's address; without a known one, on loopback.
+    pub(crate) fn beside(probers: Probers, pod: Option<IpAddr>, mark: Option<u32>) -> Self {
+        Self {
+            probers,
+            address: pod.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            mark,
+        }
+    }
+
     /// Makes the probe that the path of `request` stands for; it came to port `own`.
     pub(crate) async fn answer(&self, request: &Request<Bytes>, own: u16) -> Reply {
         let path = request.uri().path();
@@ -235,11 +244,6 @@ fn host(asked: Option<&HeaderValue>, own: u16, at: SocketAddr) -> HeaderValue {
         _ => at.to_string(),
     };
     HeaderValue::try_from(text).expect("made of the text of a header, or of an address")
-}
-
-/// Where the application is; without a known address of the pod, beside us.
-pub(crate) fn address(pod: Option<IpAddr>) -> IpAddr {
-    pod.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 #[cfg(test)]

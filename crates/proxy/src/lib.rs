@@ -219,19 +219,14 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         "drain",
         begin_drain(outer, drain_wanted.clone(), tasks.clone(), begin),
     );
-    let application = Application {
-        probers: layout.probers,
-        address: application_probes::address(layout.node.address),
-        mark: layout.capture.mark,
-    };
     let pages = admin::Pages {
         ready,
         questions,
         snapshots: compiled_receiver,
         drain_wanted,
         identity,
+        application: Application::beside(layout.probers, layout.node.address, layout.capture.mark),
         node: layout.node,
-        application,
     };
     layout.addresses.extend(
         admin::start(pages, &layout.pages, &tasks)
