@@ -9,6 +9,7 @@ pub mod clock;
 pub mod drain;
 pub mod logs;
 pub mod metrics;
+pub mod probe;
 pub mod ready;
 pub mod running;
 pub mod runtimes;

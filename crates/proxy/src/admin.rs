@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::active::Compiled;
+use crate::application_probes::Application;
 use crate::settings::Node;
 use crate::telemetry::metrics::Report;
 use crate::telemetry::{callers, outliers, prometheus};
@@ -33,6 +34,7 @@ pub(crate) struct Pages {
     pub(crate) drain_wanted: Arc<Notify>,
     pub(crate) identity: Workload,
     pub(crate) node: Node,
+    pub(crate) application: Application,
 }
 
 /// Serves the pages until the end, also while the proxy drains. Gives the bound addresses.
@@ -45,17 +47,18 @@ pub(crate) async fn start(
     let (never, stay) = drain::channel();
     let mut addresses = BTreeMap::new();
     for (name, address) in listen.iter().copied() {
-        let routes = match name {
-            "admin" => pages.clone().admin().merge(pages.clone().metrics()),
-            "agent" => pages.clone().agent().merge(pages.clone().metrics()),
-            "health" => pages.clone().health(),
-            _ => pages.clone().metrics(),
-        };
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
-        addresses.insert(name, listener.local_addr()?);
-        Server::plain(routes).start(name, listener, tasks, stay.clone());
+        let address = listener.local_addr()?;
+        let server = match name {
+            "admin" => Server::plain(pages.clone().admin().merge(pages.clone().metrics())),
+            "agent" => pages.clone().agent_server(address.port()),
+            "health" => Server::plain(pages.clone().health()),
+            _ => Server::plain(pages.clone().metrics()),
+        };
+        addresses.insert(name, address);
+        server.start(name, listener, tasks, stay.clone());
     }
     let owner = tasks.clone();
     tasks.spawn("admin", async move {
@@ -121,6 +124,29 @@ impl Pages {
             .post("/drain_listeners", move |_| {
                 drain.drain_wanted.notify_one();
                 async { text(StatusCode::OK, "OK\n") }
+            })
+    }
+
+    /// Probes and hooks of the application may take longer than pages.
+    fn agent_server(self: Arc<Self>, port: u16) -> Server {
+        let probes = self.clone().application(port);
+        let mut server = Server::plain(self.clone().agent().merge(self.clone().metrics()).merge(probes));
+        let answer = &mut server.limits.answer;
+        *answer = (*answer).max(self.application.probers.patience() + PATIENCE);
+        server
+    }
+
+    /// What injection turned here instead of to the application.
+    fn application(self: Arc<Self>, port: u16) -> Routes {
+        let hooks = self.clone();
+        Routes::new()
+            .get("/app-health/*", move |call| {
+                let pages = self.clone();
+                async move { pages.application.answer(&call.request, port).await }
+            })
+            .get("/app-lifecycle/*", move |call| {
+                let pages = hooks.clone();
+                async move { pages.application.answer(&call.request, port).await }
             })
     }
 

@@ -6,6 +6,7 @@
 
 mod active;
 mod admin;
+mod application_probes;
 mod discovery;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -47,6 +48,7 @@ pub use settings::Settings;
 pub use tls::workload::Workload;
 
 use active::Compiled;
+use application_probes::{Application, Probers};
 use listen::doors::{Door, Doors, Open};
 use probe::Probe;
 use upstream::outlier_detection;
@@ -127,6 +129,8 @@ struct Layout {
     follows: bool,
     /// Where which pages are.
     pages: Vec<(&'static str, SocketAddr)>,
+    /// What kubelets may ask there of the application.
+    probers: Probers,
     addresses: BTreeMap<&'static str, SocketAddr>,
 }
 
@@ -149,6 +153,7 @@ impl Layout {
             doors,
             follows: false,
             pages: listen.pages().to_vec(),
+            probers: settings.probers.clone(),
             addresses,
         })
     }
@@ -220,6 +225,7 @@ async fn start_parts(mut layout: Layout, parts: Parts, tasks: Tasks) -> Result<R
         snapshots: compiled_receiver,
         drain_wanted,
         identity,
+        application: Application::beside(layout.probers, layout.node.address, layout.capture.mark),
         node: layout.node,
     };
     layout.addresses.extend(

@@ -19,7 +19,7 @@ const HBONE: u16 = 15008;
 /// Ports of the proxy itself that are reached from outside.
 const OWN_INBOUND: [u16; 3] = [15020, 15021, 15090];
 /// Source of the inbound proxy's connections to its workload.
-const INBOUND_SOURCE: (Ipv4Addr, Ipv6Addr) =
+pub(crate) const INBOUND_SOURCE: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(127, 0, 0, 6), Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6));
 
 /// How the proxy's own connections are told from others. Never both: a second exemption is a way around the mesh.

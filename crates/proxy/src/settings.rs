@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use snapshot::endpoint::Workload;
 
+pub use crate::application_probes::Probers;
+
 /// Everything a proxy must know before it has talked to anybody.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -28,6 +30,8 @@ pub struct Settings {
     pub workers: usize,
     /// `terminationDrainDuration`: what `Running::stop` should be given.
     pub drain: Duration,
+    /// What kubelets ask the proxy instead of the application (`ISTIO_KUBE_APP_PROBERS`).
+    pub probers: Probers,
 }
 
 /// Who this proxy is.
@@ -163,6 +167,7 @@ impl Settings {
             capture: Capture::read(lookup)?,
             workers: workers(&proxy),
             drain: proxy.drain,
+            probers: probers(lookup)?,
         })
     }
 }
@@ -318,6 +323,12 @@ impl Capture {
             mark,
         })
     }
+}
+
+fn probers(lookup: Lookup<'_>) -> Result<Probers> {
+    const NAME: &str = "ISTIO_KUBE_APP_PROBERS";
+    let text = lookup(NAME).unwrap_or_else(|| "{}".to_owned());
+    Probers::read(&text).context(NAME)
 }
 
 fn workers(proxy: &ProxyConfig) -> usize {
@@ -486,6 +497,7 @@ mod tests {
             ("SECRET_TTL", "0s"),
             ("SECRET_GRACE_PERIOD_RATIO", "2"),
             ("FILE_MOUNTED_CERTS", "yes"),
+            ("ISTIO_KUBE_APP_PROBERS", "[]"),
         ] {
             assert!(read(&[variable]).is_err(), "{variable:?}");
         }

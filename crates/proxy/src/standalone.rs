@@ -14,6 +14,7 @@ use xds::bootstrap::{Bootstrap, Dynamic};
 use xds::client::Fixed;
 use xds::transport;
 
+use crate::application_probes::Probers;
 use crate::listen::doors::Doors;
 use crate::settings::{Capture, Node};
 use crate::tls::{client, server};
@@ -39,6 +40,7 @@ pub(crate) fn layout(bootstrap: &Bootstrap, workers: usize) -> Result<Layout> {
             .map(|address| ("admin", address))
             .into_iter()
             .collect(),
+        probers: Probers::default(),
         addresses: BTreeMap::new(),
     })
 }

@@ -10,5 +10,6 @@ mod images;
 mod life;
 mod mtls;
 mod nodes;
+mod probes;
 mod services;
 mod user;

@@ -44,6 +44,8 @@ const ALSO_SUPPORTED: [&str; 3] = [
     "traffic.sidecar.istio.io/excludeInterfaces",
 ];
 
+const STATUS_PORT: &str = "status.sidecar.istio.io/port";
+
 /// Where Istio's annotations for sidecars live.
 const PREFIXES: [&str; 7] = [
     "inject.istio.io/",
@@ -65,7 +67,12 @@ pub(super) struct Wishes {
     /// `None`: capture nothing.
     pub(super) capture: Option<Capture>,
     pub(super) native_sidecar: bool,
+    /// Of the sidecar itself.
     pub(super) probes: Option<Probes>,
+    /// Whether the application's probes and hooks are turned to the sidecar.
+    pub(super) rewrite_probes: bool,
+    /// Where the sidecar is asked about the application.
+    pub(super) status_port: u16,
     pub(super) resources: Map<String, Value>,
     pub(super) volumes: Vec<Value>,
     pub(super) volume_mounts: Vec<Value>,
@@ -111,9 +118,12 @@ pub(super) fn warnings(pod: &Value) -> Vec<String> {
 pub(super) fn read(pod: &Value, settings: &Settings) -> Result<Wishes, String> {
     let reader = Reader { pod };
     let proxy = &settings.values.global.proxy;
+    let webhook = &settings.values.sidecar_injector_webhook;
     let mut warnings = Vec::new();
     reader.check_templates()?;
-    let proxy_config = reader.proxy_config(settings)?;
+    let mut proxy_config = reader.proxy_config(settings)?;
+    let status_port = reader.status_port(&mut proxy_config)?;
+    let probes = reader.probes(settings)?;
     let text = |name: &str, default: &str| reader.text(name).unwrap_or(default).to_owned();
     Ok(Wishes {
         image: settings
@@ -127,7 +137,12 @@ pub(super) fn read(pod: &Value, settings: &Settings) -> Result<Wishes, String> {
         ),
         capture: reader.capture(settings, &mut warnings)?,
         native_sidecar: reader.native_sidecar(settings, &proxy_config, &mut warnings)?,
-        probes: reader.probes(settings, &mut warnings)?,
+        rewrite_probes: reader
+            .boolean("sidecar.istio.io/rewriteAppHTTPProbers")?
+            .unwrap_or(webhook.rewrite_app_http_probe)
+            && probes.is_some(),
+        probes,
+        status_port,
         resources: reader.resources(&proxy.resources),
         volumes: reader.named_objects("sidecar.istio.io/userVolume")?,
         volume_mounts: reader.named_objects("sidecar.istio.io/userVolumeMount")?,
@@ -271,20 +286,10 @@ impl<'a> Reader<'a> {
         Ok(asked.unwrap_or(hold || settings.native_sidecar || settings.values.global.proxy.native_sidecar))
     }
 
-    fn probes(&self, settings: &Settings, warnings: &mut Vec<String>) -> Result<Option<Probes>, String> {
-        const PORT: &str = "status.sidecar.istio.io/port";
-        const REWRITE: &str = "sidecar.istio.io/rewriteAppHTTPProbers";
-        if self.boolean(REWRITE)? == Some(true) {
-            warnings.push(format!(
-                "annotation {REWRITE}: probes pass the sidecar as they are and are not rewritten"
-            ));
-        }
-        match self.number(PORT, 15020)? {
-            0 => return Ok(None),
-            15020 => {}
-            other => warnings.push(format!(
-                "annotation {PORT}: {other} has no effect, readiness is served on 15021"
-            )),
+    /// How the sidecar's own readiness is asked; not at all where the annotation closes its status port.
+    fn probes(&self, settings: &Settings) -> Result<Option<Probes>, String> {
+        if self.number(STATUS_PORT, 1)? == 0 {
+            return Ok(None);
         }
         let proxy = &settings.values.global.proxy;
         let number =
@@ -294,6 +299,27 @@ impl<'a> Reader<'a> {
             period_seconds: number("periodSeconds", proxy.readiness_period_seconds)?,
             failure_threshold: number("failureThreshold", proxy.readiness_failure_threshold)?,
         }))
+    }
+
+    /// By the annotation, or else by the sidecar's configuration, which is made to say the same.
+    fn status_port(&self, proxy_config: &mut Map<String, Value>) -> Result<u16, String> {
+        const FIELD: &str = "statusPort";
+        let configured = proxy_config.get(FIELD).and_then(Value::as_u64);
+        let configured = configured
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port > 0);
+        let default = configured.unwrap_or(15020);
+        match self.number(STATUS_PORT, default.into())? {
+            0 => Ok(default),
+            port => {
+                let port = u16::try_from(port)
+                    .map_err(|_| format!("annotation {STATUS_PORT}: \"{port}\" is not a port"))?;
+                if port != default {
+                    proxy_config.insert(FIELD.to_owned(), port.into());
+                }
+                Ok(port)
+            }
+        }
     }
 
     /// One annotation replaces all of the defaults, so that a request alone does not meet a limit below it.
@@ -373,6 +399,7 @@ mod tests {
             ("readiness.status.sidecar.istio.io/periodSeconds", "soon"),
             ("sidecar.istio.io/interceptionMode", "MAGIC"),
             ("sidecar.istio.io/nativeSidecar", "yes"),
+            ("sidecar.istio.io/rewriteAppHTTPProbers", "no"),
             ("sidecar.istio.io/userVolume", "[1]"),
             ("sidecar.istio.io/userVolume", r#"{"a": 1}"#),
             ("traffic.sidecar.istio.io/excludeInboundPorts", "80,http"),
@@ -439,13 +466,18 @@ mod tests {
                 .len(),
             1
         );
-        assert_eq!(
-            read_one("status.sidecar.istio.io/port", "15999")
-                .unwrap()
-                .warnings
-                .len(),
-            1
-        );
+    }
+
+    #[test]
+    fn the_status_port_moves_with_its_annotation_and_zero_closes_it() {
+        let moved = read_one(STATUS_PORT, "15999").unwrap();
+        assert_eq!((moved.status_port, moved.rewrite_probes), (15999, true));
+        assert_eq!(Value::Object(moved.proxy_config), json!({"statusPort": 15999}));
+        let configured = read_one("proxy.istio.io/config", "statusPort: 15998").unwrap();
+        assert_eq!(configured.status_port, 15998);
+        let closed = read_one(STATUS_PORT, "0").unwrap();
+        assert_eq!((closed.probes, closed.rewrite_probes), (None, false));
+        assert!(read_one(STATUS_PORT, "70000").unwrap_err().contains("70000"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::template::Additions;
-use super::{INIT, OVERRIDES, PROXY, STATUS};
+use super::{INIT, OVERRIDES, PROXY, STATUS, probes};
 use crate::install::values::REVISION;
 
 /// Lists whose items a user's container changes one by one, with what identifies an item.
@@ -23,6 +23,7 @@ pub(super) fn without_injection(pod: &Value) -> Value {
     let Some(status) = annotation(&pod, STATUS) else {
         return pod;
     };
+    probes::restore(&mut pod);
     for list in ["initContainers", "containers", "volumes", "imagePullSecrets"] {
         let names = status[list].as_array().cloned().unwrap_or_default();
         retain(&mut pod["spec"], list, |item| !names.contains(&item["name"]));

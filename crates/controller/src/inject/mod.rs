@@ -1,15 +1,15 @@
 //! A pod goes in, the same pod with capture and sidecar comes out: a pure function, used by the webhook and by
 //! `amime inject` on files.
 //!
-//! Injecting twice gives what injecting once gives. Probes of the application stay as they are: the kubelet's
-//! connections come from the node, are captured like any other and passed on, so that nothing has to be rewritten
-//! as long as plain text is accepted.
+//! Injecting twice gives what injecting once gives. Probes of the application are turned to the sidecar, which makes them
+//! in the kubelet's place: who has no identity need not be let in for their sake.
 //! <https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/>
 
 mod annotations;
 mod decide;
 mod merge;
 mod owner;
+mod probes;
 mod template;
 
 use serde_json::{Value, json};
@@ -59,14 +59,19 @@ pub enum NotInjected {
 pub fn inject(pod: &Value, namespace: &str, settings: &Settings) -> Result<Injected, NotInjected> {
     check_shape(pod).map_err(NotInjected::Invalid)?;
     decide::decide(pod, namespace, settings).map_err(NotInjected::Skipped)?;
-    let original = merge::without_injection(pod);
+    let mut original = merge::without_injection(pod);
     let wishes = annotations::read(&original, settings).map_err(NotInjected::Invalid)?;
     let mut warnings = annotations::warnings(&original);
     warnings.extend(wishes.warnings.iter().cloned());
+    let probers = match wishes.rewrite_probes {
+        true => probes::rewrite(&mut original, wishes.status_port, wishes.native_sidecar),
+        false => probes::Probers::new(),
+    };
     let subject = template::Subject {
         pod: &original,
         owner: owner::of(&original, namespace),
         wishes: &wishes,
+        probers: &probers,
         settings,
     };
     let additions = template::additions(&subject);

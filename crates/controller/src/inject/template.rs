@@ -6,20 +6,23 @@ use serde_json::{Map, Value, json};
 
 use super::annotations::{Capture, Probes, Wishes};
 use super::owner::Owner;
+use super::probes::{self, Probers};
 use super::{INIT, PROXY, Settings};
 use crate::install::values::{CaptureExemption, REVISION};
 
 /// The user that capture lets pass, and the mark where users cannot tell; users' network policies know it too.
 const PROXY_USER: u32 = 1337;
 const TLS_MODE: &str = "security.istio.io/tlsMode";
-/// Never captured: metrics, readiness and the agent's port.
-const OWN_PORTS: &str = "15090,15021,15020";
+/// Never captured: metrics and readiness, and the agent's port.
+const OWN_PORTS: &str = "15090,15021";
 
 /// Everything that the additions depend on.
 pub(super) struct Subject<'a> {
     pub(super) pod: &'a Value,
     pub(super) owner: Owner,
     pub(super) wishes: &'a Wishes,
+    /// What the sidecar asks the application in the kubelet's place.
+    pub(super) probers: &'a Probers,
     pub(super) settings: &'a Settings,
 }
 
@@ -119,7 +122,7 @@ fn init_container(subject: &Subject<'_>, capture: &Capture) -> Value {
         json!({
             "name": INIT,
             "image": subject.wishes.image,
-            "args": redirect_arguments(capture),
+            "args": redirect_arguments(capture, subject.wishes.status_port),
             "resources": subject.wishes.resources,
             "securityContext": {
                 "allowPrivilegeEscalation": false,
@@ -135,11 +138,11 @@ fn init_container(subject: &Subject<'_>, capture: &Capture) -> Value {
 }
 
 /// The flags of `amime redirect`, which are those of `istio-iptables`.
-fn redirect_arguments(capture: &Capture) -> Vec<String> {
-    let excluded = match capture.exclude_inbound_ports.as_str() {
-        "" => OWN_PORTS.to_owned(),
-        more => format!("{OWN_PORTS},{more}"),
-    };
+fn redirect_arguments(capture: &Capture, status_port: u16) -> Vec<String> {
+    let mut excluded = format!("{OWN_PORTS},{status_port}");
+    if !capture.exclude_inbound_ports.is_empty() {
+        excluded = format!("{excluded},{}", capture.exclude_inbound_ports);
+    }
     let mut arguments = vec!["redirect".to_owned()];
     let mut put = |flag: &str, value: &str| arguments.extend([flag.to_owned(), value.to_owned()]);
     put("-p", "15001");
@@ -275,6 +278,10 @@ fn environment(subject: &Subject<'_>) -> Vec<Value> {
         .flatten()
     {
         environment.push(variable(name, value.as_str().unwrap_or_default()));
+    }
+    if !subject.probers.is_empty() {
+        let probers = json!(subject.probers);
+        environment.push(variable(probes::VARIABLE, &probers.to_string()));
     }
     environment
 }

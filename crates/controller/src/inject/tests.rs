@@ -62,6 +62,114 @@ fn the_articles_pod_gets_capture_and_sidecar() {
     golden::check("inject/testdata/backend.json", &result.pod);
 }
 
+/// One probe or hook of each kind, and what cannot be turned.
+fn probed() -> Value {
+    let mut pod = backend();
+    pod["spec"]["initContainers"] = json!([{
+        "name": "helper", "image": "x", "restartPolicy": "Always",
+        "startupProbe": {"tcpSocket": {"port": 9092}, "failureThreshold": 60},
+        "livenessProbe": {"tcpSocket": {"port": 9092}},
+    }]);
+    let echo = &mut pod["spec"]["containers"][0];
+    echo["readinessProbe"] = json!({
+        "httpGet": {"path": "/ready?deep", "port": "http", "scheme": "HTTPS",
+                    "httpHeaders": [{"name": "Host", "value": "example.com"}]},
+        "timeoutSeconds": 3, "periodSeconds": 5,
+    });
+    echo["livenessProbe"] = json!({"grpc": {"port": 9091, "service": "shop"}, "timeoutSeconds": 1});
+    echo["lifecycle"] = json!({
+        "postStart": {"exec": {"command": ["true"]}},
+        "preStop": {"httpGet": {"path": "/stop", "port": 8080}},
+    });
+    pod["spec"]["containers"].as_array_mut().unwrap().push(json!({
+        "name": "other", "image": "x",
+        "readinessProbe": {"httpGet": {"port": "nameless"}},
+        "livenessProbe": {"httpGet": {"port": 80, "host": "10.0.0.1"}},
+        "startupProbe": {"httpGet": {"port": 15020, "path": "/healthz/ready"}},
+    }));
+    pod
+}
+
+#[test]
+fn probes_and_hooks_are_turned_to_the_sidecar() {
+    let result = injected(&probed(), &settings());
+    golden::check("inject/testdata/probes.json", &result.pod);
+}
+
+#[test]
+fn the_beginning_of_an_init_container_waits_for_no_sidecar_that_comes_after_it() {
+    let mut native = probed();
+    native["metadata"]["annotations"]["sidecar.istio.io/nativeSidecar"] = "true".into();
+    for (pod, asked) in [(probed(), "tcpSocket"), (native, "httpGet")] {
+        let pod = injected(&pod, &settings()).pod;
+        let helper = container(&pod, "initContainers", "helper");
+        assert!(helper["startupProbe"][asked].is_object(), "{helper}");
+        assert!(helper["livenessProbe"]["httpGet"].is_object(), "{helper}");
+    }
+}
+
+#[test]
+fn probes_stay_as_they_are_where_that_is_wished() {
+    let annotation = "sidecar.istio.io/rewriteAppHTTPProbers";
+    let mut off = settings();
+    off.values.sidecar_injector_webhook.rewrite_app_http_probe = false;
+    for (wish, settings, turned) in [
+        (Some("false"), &settings(), false),
+        (None, &off, false),
+        (Some("true"), &off, true),
+    ] {
+        let mut pod = probed();
+        if let Some(wish) = wish {
+            pod["metadata"]["annotations"][annotation] = wish.into();
+        }
+        let result = injected(&pod, settings);
+        let (before, after) = (
+            container(&pod, "containers", "echo"),
+            container(&result.pod, "containers", "echo"),
+        );
+        assert_eq!(before != after, turned, "{wish:?}");
+        let environment = container(&result.pod, "containers", PROXY)["env"]
+            .as_array()
+            .unwrap();
+        let told = environment
+            .iter()
+            .any(|item| item["name"] == "ISTIO_KUBE_APP_PROBERS");
+        assert_eq!(told, turned, "{wish:?}");
+        assert_eq!(result.warnings, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn probes_follow_the_status_port_and_capture_leaves_it_alone() {
+    let mut pod = probed();
+    pod["metadata"]["annotations"]["status.sidecar.istio.io/port"] = "15999".into();
+    let pod = injected(&pod, &settings()).pod;
+    let probe = &container(&pod, "containers", "echo")["readinessProbe"];
+    assert_eq!(probe["httpGet"]["port"], 15999);
+    let arguments = container(&pod, "initContainers", INIT)["args"]
+        .as_array()
+        .unwrap();
+    assert!(arguments.contains(&json!("15090,15021,15999")), "{arguments:?}");
+}
+
+#[test]
+fn a_container_that_came_after_the_first_injection_is_probed_by_the_second() {
+    let mut once = injected(&probed(), &settings()).pod;
+    once["spec"]["containers"].as_array_mut().unwrap().push(json!({
+        "name": "late", "image": "x", "readinessProbe": {"tcpSocket": {"port": 81}},
+    }));
+    let twice = injected(&once, &settings()).pod;
+    let environment = container(&twice, "containers", PROXY)["env"].as_array().unwrap();
+    let told = environment
+        .iter()
+        .find(|item| item["name"] == "ISTIO_KUBE_APP_PROBERS")
+        .unwrap();
+    let told: Value = serde_json::from_str(told["value"].as_str().unwrap()).unwrap();
+    assert_eq!(told["/app-health/late/readyz"]["tcpSocket"]["port"], 81);
+    assert_eq!(told["/app-health/echo/readyz"]["httpGet"]["port"], 8080);
+    assert_eq!(told.as_object().unwrap().len(), 5);
+}
+
 #[test]
 fn a_native_sidecar_comes_second_among_the_init_containers() {
     let mut pod = annotated("sidecar.istio.io/nativeSidecar", "true");
@@ -115,7 +223,9 @@ fn injecting_twice_is_injecting_once() {
             json!({"name": PROXY, "image": "auto", "resources": {"limits": {"cpu": "1"}}}),
         );
     let native = annotated("sidecar.istio.io/nativeSidecar", "true");
-    for pod in [backend(), with_override, native] {
+    let mut native_and_probed = probed();
+    native_and_probed["metadata"]["annotations"]["sidecar.istio.io/nativeSidecar"] = "true".into();
+    for pod in [backend(), with_override, native, probed(), native_and_probed] {
         let once = injected(&pod, &settings());
         let twice = injected(&once.pod, &settings());
         assert_eq!(once.pod, twice.pod);

@@ -139,6 +139,9 @@ pub struct SidecarInjectorWebhook {
     /// Injects in every namespace that does not refuse.
     pub enable_namespaces_by_default: bool,
     pub reinvocation_policy: String,
+    /// Turns the probes of applications to their sidecars, unless an annotation says otherwise.
+    #[serde(rename = "rewriteAppHTTPProbe")]
+    pub rewrite_app_http_probe: bool,
 }
 
 impl Values {
@@ -254,6 +257,7 @@ impl Default for SidecarInjectorWebhook {
             injected_annotations: BTreeMap::new(),
             enable_namespaces_by_default: false,
             reinvocation_policy: "Never".to_owned(),
+            rewrite_app_http_probe: true,
         }
     }
 }

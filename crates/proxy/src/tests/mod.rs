@@ -1,6 +1,7 @@
 //! The whole proxy in one process, on real loopback sockets, without capture and without controller.
 
 mod access_log;
+mod application_probes;
 mod authority;
 mod authorization;
 mod balancing;

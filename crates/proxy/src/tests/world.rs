@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::settings::{Capture, Certificates, Discovery as Controller, Listen, Node};
+use crate::settings::{Capture, Certificates, Discovery as Controller, Listen, Node, Probers};
 use crate::{OriginalDestination, Parts, Settings, Workload as Identity};
 
 /// Longest time that any step of a test may take.
@@ -37,15 +37,24 @@ impl World {
     }
 
     pub(super) async fn with_workers(snapshot: Snapshot, workers: usize) -> Self {
-        Self::with(snapshot, workers, None).await
+        Self::with(snapshot, settings(workers), None).await
     }
 
     /// One that is somebody in a mesh.
     pub(super) async fn of(workload: Identity, snapshot: Snapshot) -> Self {
-        Self::with(snapshot, 1, Some(workload)).await
+        Self::with(snapshot, settings(1), Some(workload)).await
     }
 
-    async fn with(snapshot: Snapshot, workers: usize, workload: Option<Identity>) -> Self {
+    /// One whose application a kubelet asks after.
+    pub(super) async fn probing(snapshot: Snapshot, probers: Probers) -> Self {
+        let settings = Settings {
+            probers,
+            ..settings(1)
+        };
+        Self::with(snapshot, settings, None).await
+    }
+
+    async fn with(snapshot: Snapshot, settings: Settings, workload: Option<Identity>) -> Self {
         let (snapshots, receiver) = watch::channel(Some(Arc::new(snapshot)));
         let destination = Arc::new(Mutex::new("10.96.0.1:80".parse().unwrap()));
         let current = destination.clone();
@@ -55,7 +64,7 @@ impl World {
             original_destination,
             workload,
         };
-        let running = crate::start_with(settings(workers), parts).await.unwrap();
+        let running = crate::start_with(settings, parts).await.unwrap();
         Self {
             running,
             snapshots,
@@ -91,13 +100,17 @@ impl World {
         self.connect().await.call(request).await
     }
 
+    /// Somebody at one of the admin servers.
+    pub(super) async fn connect_page(&self, server: &'static str) -> Client {
+        Client {
+            stream: TcpStream::connect(self.running.addresses[server]).await.unwrap(),
+            read: Vec::new(),
+        }
+    }
+
     /// A page of the admin servers.
     pub(super) async fn page(&self, server: &'static str, path: &str) -> Answer {
-        let stream = TcpStream::connect(self.running.addresses[server]).await.unwrap();
-        let mut client = Client {
-            stream,
-            read: Vec::new(),
-        };
+        let mut client = self.connect_page(server).await;
         client
             .call(&format!(
                 "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -144,6 +157,7 @@ fn settings(workers: usize) -> Settings {
         capture: Capture::default(),
         workers,
         drain: Duration::from_secs(5),
+        probers: Probers::default(),
     }
 }
 

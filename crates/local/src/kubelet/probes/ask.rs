@@ -5,18 +5,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use daemon::clock;
-use http_body_util::{BodyExt, Empty, Full, Limited};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use daemon::probe::{Get, LONGEST, check};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
 
 use crate::kubelet::exec::{self, Target};
 
-/// How much of an answer is looked at; kubelet's own limit.
-const LONGEST: usize = 10 << 10;
+/// Who asks.
+const AGENT: HeaderValue = HeaderValue::from_static("kube-probe/1.33");
 
 /// What is asked. Plain data, made from a probe or a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,27 +49,29 @@ impl HttpGet {
     }
 
     async fn status(&self) -> Result<u16, String> {
-        let mut request = http::Request::get(self.path.as_str()).header(http::header::HOST, &self.host);
+        let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            request = request.header(name, value);
+            let name: HeaderName = name
+                .parse()
+                .map_err(|_| format!("invalid header field name {name:?}"))?;
+            headers.append(name, header(value)?);
         }
-        if !self
-            .headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("user-agent"))
-        {
-            request = request.header(http::header::USER_AGENT, "kube-probe/1.33");
+        headers.insert(HOST, header(&self.host)?);
+        if !headers.contains_key(USER_AGENT) {
+            headers.insert(USER_AGENT, AGENT);
         }
-        let request = request
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| error.to_string())?;
-        let stream = connect(self.at).await?;
-        if self.secure {
-            get(super::secure::wrap(stream, &self.host).await?, request).await
-        } else {
-            get(stream, request).await
-        }
+        let get = Get {
+            at: self.at,
+            secure: self.secure,
+            path: self.path.clone(),
+            headers,
+        };
+        Ok(get.ask(connect).await?.status().as_u16())
     }
+}
+
+fn header(value: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(value).map_err(|_| format!("invalid header field value {value:?}"))
 }
 
 impl Question {
@@ -143,7 +144,7 @@ impl Question {
         match self {
             Self::Http(get) => Box::pin(get.ask()).await,
             Self::Tcp(at) => connect(*at).await.map(drop),
-            Self::Grpc { at, service } => Box::pin(check(*at, service)).await,
+            Self::Grpc { at, service } => Box::pin(serving(*at, service)).await,
             Self::Command(command) => {
                 let (code, output) = exec::collect(target, command, LONGEST)
                     .await
@@ -156,6 +157,10 @@ impl Question {
             }
         }
     }
+}
+
+async fn serving(at: SocketAddr, service: &str) -> Result<(), String> {
+    check(connect(at).await?, at, service, AGENT).await
 }
 
 fn address(host: &str, port: &IntOrString, container: &Container) -> Result<SocketAddr, String> {
@@ -194,82 +199,6 @@ async fn connect(at: SocketAddr) -> Result<TcpStream, String> {
     })
 }
 
-async fn get(
-    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    request: http::Request<Empty<Bytes>>,
-) -> Result<u16, String> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let answer = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(response.status().as_u16())
-    };
-    tokio::select! {
-        answer = answer => answer,
-        // It may end together with the answer, and then the answer counts.
-        Err(error) = connection => Err(error.to_string()),
-    }
-}
-
-/// `grpc.health.v1.Health/Check`. <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>
-async fn check(at: SocketAddr, service: &str) -> Result<(), String> {
-    let text = |error: hyper::Error| error.to_string();
-    let stream = connect(at).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .map_err(text)?;
-    let answer = async {
-        let request = http::Request::post(format!("http://{at}/grpc.health.v1.Health/Check"))
-            .header(http::header::CONTENT_TYPE, "application/grpc")
-            .header(http::header::TE, "trailers")
-            .body(Full::new(health_request(service)))
-            .map_err(|error| error.to_string())?;
-        let response = sender.send_request(request).await.map_err(text)?;
-        let body = Limited::new(response.into_body(), LONGEST)
-            .collect()
-            .await
-            .map_err(|error| error.to_string())?;
-        match serving(body.to_bytes()) {
-            Some(true) => Ok(()),
-            Some(false) => Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned()),
-            None => Err(
-                "this server does not implement the grpc health protocol (grpc.health.v1.Health)".to_owned(),
-            ),
-        }
-    };
-    tokio::select! {
-        answer = answer => answer,
-        ended = connection => Err(ended.map_or_else(|error| error.to_string(), |()| "connection closed".to_owned())),
-    }
-}
-
-/// A frame with field 1, the service's name.
-fn health_request(service: &str) -> Bytes {
-    let service = &service.as_bytes()[..service.len().min(100)];
-    let length = u8::try_from(service.len()).expect("at most 100");
-    let message = if service.is_empty() {
-        vec![]
-    } else {
-        [&[0x0a, length], service].concat()
-    };
-    let size = u8::try_from(message.len()).expect("at most 102");
-    [&[0, 0, 0, 0, size], message.as_slice()].concat().into()
-}
-
-/// Whether field 1 is 1, SERVING; `None` when there is no message.
-fn serving(mut body: Bytes) -> Option<bool> {
-    if body.len() < 5 {
-        return None;
-    }
-    body.advance(5);
-    Some(body.as_ref() == [0x08, 0x01])
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -306,17 +235,5 @@ mod tests {
             "couldn't find port: no"
         );
         assert!(question(json!({})).is_err());
-    }
-
-    #[test]
-    fn a_health_check_is_framed_and_read() {
-        assert_eq!(health_request("").as_ref(), [0, 0, 0, 0, 0]);
-        assert_eq!(
-            health_request("ab").as_ref(),
-            [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']
-        );
-        assert_eq!(serving(Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1])), Some(true));
-        assert_eq!(serving(Bytes::from_static(&[0, 0, 0, 0, 2, 8, 2])), Some(false));
-        assert_eq!(serving(Bytes::new()), None);
     }
 }

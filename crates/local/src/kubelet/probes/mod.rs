@@ -1,7 +1,6 @@
 //! Probes: when to ask, and what the answers mean. Asking is [`ask`]'s business; this is pure, with time passed in.
 
 pub(crate) mod ask;
-mod secure;
 
 use std::time::Duration;
 

@@ -236,7 +236,8 @@ async fn who_finds_no_room_is_told_so_and_not_that_its_body_is_too_large() {
         client.send(&post(2 * SHARE, SHARE - SHARE / 32)).await;
         greedy.push(client);
     }
-    let innocent = post(SHARE / 2, SHARE / 2);
+    // More than what they leave.
+    let innocent = post(SHARE / 4 * 3, SHARE / 4 * 3);
     let refused = async {
         loop {
             let answer = world.call(&innocent).await;

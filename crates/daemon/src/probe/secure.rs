@@ -1,30 +1,27 @@
 //! TLS for probes with scheme HTTPS. As kubelet does: the certificate is not checked, for a probe asks whether
 //! somebody answers, not who.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Speaks TLS on `stream`.
-pub(super) async fn wrap(stream: TcpStream, host: &str) -> Result<TlsStream<TcpStream>, String> {
+/// Speaks TLS on `stream`, and on that whichever HTTP the server likes. It is asked for no name.
+pub(super) async fn wrap(stream: TcpStream, server: IpAddr) -> Result<TlsStream<TcpStream>, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let anybody = Arc::new(Anybody(provider.signature_verification_algorithms));
-    let client = client(provider, anybody).map_err(|error| error.to_string())?;
-    let host = host
-        .rsplit_once(':')
-        .map_or(host, |(host, _port)| host)
-        .to_owned();
-    let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
+    let mut client = client(provider, anybody).map_err(|error| error.to_string())?;
+    client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     TlsConnector::from(Arc::new(client))
-        .connect(name, stream)
+        .connect(ServerName::from(server), stream)
         .await
         .map_err(|error| error.to_string())
 }
