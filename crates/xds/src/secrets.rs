@@ -371,6 +371,24 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_not_printed() {
+        let keypair = authority()
+            .issue_workload(&["spiffe://a/ns/b/sa/c"], HOUR, SystemTime::UNIX_EPOCH + HOUR)
+            .unwrap();
+        let mut server = Secrets::default();
+        server.set(WORKLOAD, Secret::certificate(WORKLOAD, &keypair));
+        server.request(&asks(&[WORKLOAD]));
+        let response = server.poll().unwrap();
+        let body = &response.resources[0].body.as_ref().unwrap().value;
+        let printed = format!("{response:?}");
+        assert!(printed.contains(TYPE_URL), "{printed}");
+        assert!(
+            !printed.contains("PRIVATE KEY") && !printed.contains(&format!("{body:?}")),
+            "{printed}"
+        );
+    }
+
+    #[test]
     fn questions_are_bounded() {
         let mut server = Secrets::default();
         let many: Vec<String> = (0..10 * NAMES).map(|number| number.to_string()).collect();

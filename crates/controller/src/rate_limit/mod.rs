@@ -11,13 +11,14 @@ mod limiter;
 use std::sync::Arc;
 
 use daemon::{Tasks, clock};
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use tokio::sync::watch;
 use tonic::Status;
 use translate::ROOT_NAMESPACE;
 use xds::rate_limit::{Question, Verdict};
 
 use crate::ca::authenticate::{Authenticator, Caller};
+use crate::grpc::Peer;
 use crate::push::World;
 use callers::Known;
 pub(crate) use limiter::Limiter;
@@ -48,8 +49,16 @@ impl Server {
     }
 
     /// The answer to one question of who sends these headers.
-    pub(crate) async fn answer(self, headers: HeaderMap, question: Question) -> Result<Verdict, Status> {
+    pub(crate) async fn answer(
+        self,
+        headers: HeaderMap,
+        extensions: Extensions,
+        question: Question,
+    ) -> Result<Verdict, Status> {
         let caller = self.known.caller(&headers).await?;
+        if let Some(peer) = extensions.get::<Peer>() {
+            peer.prove();
+        }
         check(&caller, &question)?;
         Ok(self.limiter.judge(&question, clock::now()))
     }
