@@ -62,9 +62,9 @@ const SESSIONS: usize = 64;
 /// Requests for certificates that wait to be taken.
 const CALLS: usize = 256;
 /// Bytes of a stream, and of a connection, that may come before they are asked for. Nobody has proven who he is then:
-/// what proxies say is small, but for their first questions, which may take another round trip.
-const STREAM_WINDOW: u32 = 128 << 10;
-const CONNECTION_WINDOW: u32 = 512 << 10;
+/// what proxies say is small, but for their first questions, which may take some round trips.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 128 << 10;
 
 /// Starts the controller with the cluster that it runs in, or the one that the settings name.
 ///
