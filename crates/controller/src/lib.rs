@@ -62,6 +62,10 @@ const STREAMS: u32 = 128;
 const SESSIONS: usize = 64;
 /// Requests for certificates that wait to be taken.
 const CALLS: usize = 256;
+/// Bytes of a stream, and of a connection, that may come before they are asked for. Nobody has proven who he is then:
+/// what proxies say is small, but for their first questions, which may take some round trips.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 128 << 10;
 
 /// Starts the controller with the cluster that it runs in, or the one that the settings name.
 ///
@@ -82,8 +86,11 @@ pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Runn
     }
     let namespace = settings.namespace.as_str();
     let live = live::initial(settings.native_sidecars);
-    let organisation = live.load().trust_domain.clone();
-    let load = || ca::root::load_or_create(client.clone(), namespace, &organisation, clock::wall());
+    let longest = settings.lifetimes.longest;
+    let load = || {
+        let when = (longest, clock::wall());
+        ca::root::load_or_create(client.clone(), namespace, live::TRUST_DOMAIN, when)
+    };
     let standing = Arc::new(patiently(load).await?);
     let serving = ca::serving::Serving::new(&standing, namespace, clock::wall())?;
     let (change, standing) = latest::channel(standing);
@@ -229,27 +236,22 @@ impl Controller {
         let (sessions, taken) = mpsc::channel::<Session>(SESSIONS);
         let (calls, asked) = mpsc::channel(CALLS);
         let authenticator = Authenticator::new(self.client.clone(), self.live.clone());
-        let sign = ca::service::run(
-            signer,
-            authenticator.clone(),
-            asked,
-            self.tasks.clone(),
-            self.drain.clone(),
-        );
+        let sign = ca::service::run(signer, asked, self.tasks.clone(), self.drain.clone());
         self.tasks.spawn("certificates", sign);
         let limits = rate_limit::Server::start(authenticator.clone(), pusher.worlds.clone(), &self.tasks);
+        let judge = authenticator.clone();
         let authenticate = move |(headers, extensions): (http::HeaderMap, http::Extensions)| {
-            let authenticator = authenticator.clone();
-            async move {
-                let certificate = extensions.get::<Peer>().and_then(Peer::certificate);
-                Ok(authenticator.authenticate(&headers, certificate).await?)
-            }
+            let authenticator = judge.clone();
+            async move { Ok(authenticator.admit(&headers, &extensions).await?) }
         };
+        let admit = move |headers, extensions| ca::service::admit(authenticator.clone(), headers, extensions);
         let serve = pusher.serve(taken, authenticate, self.tasks.clone(), self.drain.clone());
         self.tasks.spawn("xds sessions", serve);
-        let limits = RateLimitService::new(move |headers, question| limits.clone().answer(headers, question));
+        let limits = RateLimitService::new(move |headers, extensions, question| {
+            limits.clone().answer(headers, extensions, question)
+        });
         let server = discovery(self.settings.connection_age, sessions)
-            .add_service(CertificateService::new(calls))
+            .add_service(CertificateService::new(admit, calls))
             .add_service(limits);
         let incoming = grpc::incoming(
             listener,
@@ -297,8 +299,8 @@ async fn patiently<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> Re
 
 fn discovery(age: Duration, sessions: mpsc::Sender<Session>) -> tonic::transport::server::Router {
     tonic::transport::Server::builder()
-        .initial_stream_window_size(xds::transport::STREAM_WINDOW)
-        .initial_connection_window_size(xds::transport::CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(xds::transport::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(xds::transport::KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS)

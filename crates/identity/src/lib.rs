@@ -18,7 +18,7 @@ pub mod token;
 
 use std::path::PathBuf;
 
-pub use authority::Authority;
+pub use authority::{Authority, Part, Unusable};
 pub use bundle::Bundle;
 pub use file::write_private;
 pub use key::{Keypair, PrivateKey};

@@ -3,7 +3,13 @@
 //! A value of [`CertificateRequest`] was signed by the key that it asks a certificate for: nobody gets one for
 //! a key that he does not have.
 
-use rcgen::{CertificateParams, CertificateSigningRequestParams, DistinguishedName, PublicKey};
+use rcgen::{
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, PublicKey, PublicKeyData,
+};
+use rustls_pki_types::CertificateSigningRequestDer;
+use rustls_pki_types::pem::PemObject;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
 
 use crate::authority::subject_names;
 use crate::{Error, PrivateKey};
@@ -25,10 +31,22 @@ impl CertificateRequest {
         if text.len() > LONGEST {
             return Err(malformed(&"it is too long"));
         }
-        match CertificateSigningRequestParams::from_pem(text) {
-            Ok(parameters) => Ok(Self(parameters)),
-            Err(error) => Err(malformed(&error)),
+        let parameters = match CertificateSigningRequestParams::from_pem(text) {
+            Ok(parameters) => parameters,
+            Err(error) => return Err(malformed(&error)),
+        };
+        // The library takes the kind of key from the signature: a certificate for a key on P-384 whose request was
+        // signed with SHA-256 would say that it is on P-256, and nobody could use it.
+        let block = CertificateSigningRequestDer::from_pem_slice(text.as_bytes());
+        let block = block.map_err(|error| malformed(&error))?;
+        let (_, asked) = X509CertificationRequest::from_der(&block).map_err(|error| malformed(&error))?;
+        if asked.certification_request_info.subject_pki.raw != parameters.public_key.subject_public_key_info()
+        {
+            return Err(malformed(
+                &"its key is of another kind than its signature: sign with SHA-256 on P-256, with SHA-384 on P-384",
+            ));
         }
+        Ok(Self(parameters))
     }
 
     pub(crate) fn public_key(&self) -> &PublicKey {
@@ -73,6 +91,22 @@ mod tests {
         der[name] = b'C';
         let forged = crate::pem::encode("CERTIFICATE REQUEST", &der);
         assert!(CertificateRequest::from_pem(&forged).is_err());
+    }
+
+    #[test]
+    fn a_key_that_the_certificate_would_say_wrong_is_refused() {
+        let mixed = include_str!("testdata/p384_sha256.csr");
+        let refused = CertificateRequest::from_pem(mixed).err().unwrap().to_string();
+        assert!(
+            refused.contains("of another kind than its signature"),
+            "{refused}"
+        );
+        for good in [
+            include_str!("testdata/p384_sha384.csr"),
+            include_str!("testdata/rsa_sha256.csr"),
+        ] {
+            assert!(CertificateRequest::from_pem(good).is_ok(), "{good}");
+        }
     }
 
     #[test]

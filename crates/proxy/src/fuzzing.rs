@@ -314,7 +314,7 @@ fn pem(bytes: &[u8]) {
     }
     let _ = Keypair::from_pem(text, text).map(|keypair| keypair.facts().map(drop));
     let _ = Authority::plugged_in(text, text, text, text);
-    let _ = identity::tls::check_revocation_lists(text);
+    let _ = identity::tls::check_trust(text, Some(text));
 }
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ pub struct Resource {
 
 /// `google.protobuf.Any`.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct Body {
     /// The type of the encoded message.
     #[prost(string, tag = "1")]
@@ -81,6 +82,14 @@ pub struct Body {
     /// The encoded message.
     #[prost(bytes = "bytes", tag = "2")]
     pub value: Bytes,
+}
+
+/// What is encoded may be a private key, which no log should have.
+impl std::fmt::Debug for Body {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut told = formatter.debug_struct("Body");
+        told.field("type_url", &self.type_url).finish_non_exhaustive()
+    }
 }
 
 /// `google.rpc.Status`.

@@ -243,13 +243,9 @@ fn trusted(resource: &Resource) -> Result<Trusted, String> {
     };
     let roots = text(context.trusted_ca).ok_or("its roots are not in the message")?;
     let revoked = text(context.crl).filter(|lists| !lists.trim().is_empty());
-    if let Some(lists) = &revoked {
-        identity::tls::check_revocation_lists(lists).map_err(|error| error.to_string())?;
-    }
-    Ok(Trusted {
-        roots: Bundle::from_pem(&roots).map_err(|error| error.to_string())?,
-        revoked,
-    })
+    let roots = Bundle::from_pem(&roots).map_err(|error| error.to_string())?;
+    identity::tls::check_trust(roots.pem(), revoked.as_deref()).map_err(|error| error.to_string())?;
+    Ok(Trusted { roots, revoked })
 }
 
 fn text(source: Option<core::DataSource>) -> Option<String> {
@@ -350,6 +346,46 @@ mod tests {
         server.request(&question());
         let (said, believed) = answer(&server.poll().unwrap());
         assert!(said.error.is_some() && believed.is_none());
+    }
+
+    #[test]
+    fn a_list_that_no_handshake_could_use_is_refused() {
+        let list = |text: &str| Trusted {
+            revoked: Some(text.to_owned()),
+            ..trust(&authority())
+        };
+        for (text, good) in [
+            (include_str!("../../../fuzz/corpus/pem/list.pem"), true),
+            (include_str!("../../../fuzz/corpus/pem/list_v1.pem"), false),
+            (
+                include_str!("../../../fuzz/corpus/pem/list_without_end.pem"),
+                false,
+            ),
+        ] {
+            let mut server = Secrets::default();
+            server.set(ROOTS, Secret::roots(ROOTS, &list(text)));
+            server.request(&question());
+            let (said, believed) = answer(&server.poll().unwrap());
+            assert_eq!((said.error.is_none(), believed.is_some()), (good, good), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_printed() {
+        let keypair = authority()
+            .issue_workload(&["spiffe://a/ns/b/sa/c"], HOUR, SystemTime::UNIX_EPOCH + HOUR)
+            .unwrap();
+        let mut server = Secrets::default();
+        server.set(WORKLOAD, Secret::certificate(WORKLOAD, &keypair));
+        server.request(&asks(&[WORKLOAD]));
+        let response = server.poll().unwrap();
+        let body = &response.resources[0].body.as_ref().unwrap().value;
+        let printed = format!("{response:?}");
+        assert!(printed.contains(TYPE_URL), "{printed}");
+        assert!(
+            !printed.contains("PRIVATE KEY") && !printed.contains(&format!("{body:?}")),
+            "{printed}"
+        );
     }
 
     #[test]

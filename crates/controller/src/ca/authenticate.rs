@@ -1,19 +1,28 @@
-//! Who calls: whoever shows a certificate of the mesh, which the handshake has judged; or else a projected service
-//! account token with audience `istio-ca`, judged by the API server (TokenReview). Istio tries them in that order.
+//! Who calls: whoever has a projected service account token with audience `istio-ca`, judged by the API server
+//! (TokenReview); or else shows a certificate of the mesh, which the handshake has judged. Both are judged with each
+//! call: a certificate may have run out since the handshake.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use daemon::clock;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap};
 use identity::tls::PeerCertificate;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 use kube::api::{Api, PostParams};
 
+use tokio::sync::Semaphore;
+
+use crate::grpc::Peer;
 use crate::webhook::LiveSettings;
 
 const AUDIENCE: &str = "istio-ca";
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Reviews at once, and callers that wait for theirs: when all proxies of a large mesh come back at the same time, the
+/// API server is not overrun. Those beyond are told to try again.
+const REVIEWS: usize = 64;
+const WAITING: usize = 4096;
 /// No token of Kubernetes comes near this.
 const LONGEST: usize = 16 << 10;
 
@@ -24,6 +33,8 @@ pub struct Caller {
     pub service_account: String,
     /// The pod that the token is bound to, if it is bound to one.
     pub pod: Option<String>,
+    /// When the certificate runs out that is the only proof; what is given for it is worth nothing after that.
+    pub until: Option<SystemTime>,
 }
 
 impl Caller {
@@ -44,6 +55,7 @@ impl Caller {
             namespace: id.namespace().to_owned(),
             service_account: id.service_account().to_owned(),
             pod: None,
+            until: Some(certificate.expires),
         })
     }
 }
@@ -53,11 +65,13 @@ impl Caller {
 pub enum Unauthenticated {
     #[error("no bearer token in the authorization header")]
     NoToken,
+    #[error("the certificate has expired")]
+    Expired,
     #[error("the token is not accepted: {0}")]
     Refused(String),
     #[error("the token belongs to {0:?}, which is not a service account")]
     NotAServiceAccount(String),
-    #[error("the token could not be reviewed: {0}")]
+    #[error("not to be judged now: {0}")]
     Unavailable(String),
 }
 
@@ -66,6 +80,7 @@ impl From<Unauthenticated> for tonic::Status {
         match reason {
             Unauthenticated::Unavailable(_) => Self::unavailable(reason.to_string()),
             Unauthenticated::NoToken
+            | Unauthenticated::Expired
             | Unauthenticated::Refused(_)
             | Unauthenticated::NotAServiceAccount(_) => Self::unauthenticated(reason.to_string()),
         }
@@ -77,6 +92,8 @@ impl From<Unauthenticated> for tonic::Status {
 pub(crate) struct Authenticator {
     reviews: Api<TokenReview>,
     settings: LiveSettings,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 impl Authenticator {
@@ -84,7 +101,28 @@ impl Authenticator {
         Self {
             reviews: Api::all(client),
             settings,
+            turns: Arc::new(Semaphore::new(REVIEWS)),
+            places: Arc::new(Semaphore::new(WAITING)),
         }
+    }
+
+    /// The caller behind a request. A connection over which somebody has proven who it is may stay.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub(crate) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Caller, Unauthenticated> {
+        let peer = extensions.get::<Peer>();
+        let caller = self
+            .authenticate(headers, peer.and_then(Peer::certificate))
+            .await?;
+        if let Some(peer) = peer {
+            peer.prove();
+        }
+        Ok(caller)
     }
 
     /// The caller behind a request's connection and headers.
@@ -96,11 +134,20 @@ impl Authenticator {
         headers: &HeaderMap,
         certificate: Option<&PeerCertificate>,
     ) -> Result<Caller, Unauthenticated> {
-        let trust_domain = self.settings.load().trust_domain.clone();
+        let Some(trust_domain) = self.settings.load().trust_domain.clone() else {
+            return Err(Unauthenticated::Unavailable(
+                "the settings of the mesh are not read yet".to_owned(),
+            ));
+        };
         let known = certificate.and_then(|certificate| Caller::of_certificate(certificate, &trust_domain));
         match known {
             // A token says more: which pod it is.
-            Some(known) if bearer(headers).is_err() => Ok(known),
+            Some(known) if bearer(headers).is_err() => {
+                match known.until.is_some_and(|until| until > clock::wall()) {
+                    true => Ok(known),
+                    false => Err(Unauthenticated::Expired),
+                }
+            }
             _ => self.review(headers).await,
         }
     }
@@ -113,8 +160,15 @@ impl Authenticator {
             },
             ..TokenReview::default()
         };
+        let place = self.places.try_acquire();
+        let _place =
+            place.map_err(|_| Unauthenticated::Unavailable("too many callers at once".to_owned()))?;
         let parameters = PostParams::default();
-        let answer = clock::timeout(DEADLINE, self.reviews.create(&parameters, &review)).await;
+        let work = async {
+            let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
+            self.reviews.create(&parameters, &review).await
+        };
+        let answer = clock::timeout(DEADLINE, work).await;
         let answer = answer.map_err(|_| Unauthenticated::Unavailable("no answer in time".to_owned()))?;
         let answer = answer.map_err(|error| Unauthenticated::Unavailable(reason(&error)))?;
         caller(&answer.status.unwrap_or_default())
@@ -178,6 +232,7 @@ fn caller(status: &TokenReviewStatus) -> Result<Caller, Unauthenticated> {
         namespace: namespace.to_owned(),
         service_account: service_account.to_owned(),
         pod: pod.cloned(),
+        until: None,
     })
 }
 
@@ -202,6 +257,7 @@ mod tests {
             namespace: "shop".into(),
             service_account: "cart".into(),
             pod: Some("cart-0".into()),
+            until: None,
         };
         assert_eq!(found, Ok(expected));
     }
@@ -257,7 +313,7 @@ mod tests {
             (201, body)
         });
         let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer abc".parse().unwrap())]);
-        let authenticator = Authenticator::new(client, crate::live::initial(false));
+        let authenticator = Authenticator::new(client, crate::live::known());
         let caller = authenticator.authenticate(&headers, None).await.unwrap();
         assert_eq!(
             (caller.namespace.as_str(), caller.service_account.as_str()),
@@ -270,7 +326,7 @@ mod tests {
         let client =
             crate::fake_api::client(|_, _, _| crate::fake_api::failure(500, "InternalError", "broken"));
         let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer abc".parse().unwrap())]);
-        let authenticator = Authenticator::new(client, crate::live::initial(false));
+        let authenticator = Authenticator::new(client, crate::live::known());
         let outcome = authenticator.authenticate(&headers, None).await;
         assert_eq!(outcome, Err(Unauthenticated::Unavailable("broken".to_owned())));
         assert_eq!(
@@ -286,7 +342,7 @@ mod tests {
     #[tokio::test]
     async fn a_certificate_of_this_mesh_is_proof_without_a_token() {
         let client = crate::fake_api::client(|_, _, _| panic!("nobody needs to be asked"));
-        let authenticator = Authenticator::new(client, crate::live::initial(false));
+        let authenticator = Authenticator::new(client, crate::live::known());
         let day = Duration::from_secs(24 * 3600);
         let authority = identity::Authority::generate("test", day, clock::wall()).unwrap();
         for (uri, known) in [
@@ -303,5 +359,67 @@ mod tests {
                 false => assert_eq!(name, Err(Unauthenticated::NoToken), "{uri}"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_proof_only_as_long_as_it_is_valid() {
+        let client = crate::fake_api::client(|_, _, _| panic!("nobody needs to be asked"));
+        let authenticator = Authenticator::new(client, crate::live::known());
+        let (minute, then) = (Duration::from_secs(60), clock::wall() - Duration::from_secs(600));
+        let authority = identity::Authority::generate("test", 60 * minute, then).unwrap();
+        let uri = "spiffe://cluster.local/ns/shop/sa/cart";
+        let judge = async |made: SystemTime| {
+            let keypair = authority.issue_workload(&[uri], minute, made).unwrap();
+            let facts = keypair.facts().unwrap();
+            let outcome = authenticator.authenticate(&HeaderMap::new(), Some(&facts)).await;
+            (outcome.map(|caller| caller.until), facts.expires)
+        };
+        // A connection, or a session that is taken up again, outlives the certificate that was shown.
+        assert_eq!(judge(then).await.0, Err(Unauthenticated::Expired));
+        let (good, expires) = judge(clock::wall()).await;
+        assert_eq!(good, Ok(Some(expires)));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_judged_before_the_trust_domain_is_known() {
+        let client = crate::fake_api::client(|_, _, _| panic!("nobody needs to be asked"));
+        let authenticator = Authenticator::new(client, crate::live::initial(false));
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer abc".parse().unwrap())]);
+        let refused = authenticator.authenticate(&headers, None).await.unwrap_err();
+        assert_eq!(tonic::Status::from(refused).code(), tonic::Code::Unavailable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_beyond_what_the_api_server_can_take_wait_for_a_bounded_time() {
+        let client = crate::fake_api::client(|_, _, body| (201, body));
+        let authenticator = Authenticator::new(client, crate::live::known());
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer abc".parse().unwrap())]);
+        let all = u32::try_from(REVIEWS).unwrap();
+        let turns = authenticator.turns.clone().acquire_many_owned(all).await.unwrap();
+        let late = authenticator.authenticate(&headers, None).await;
+        assert_eq!(
+            late,
+            Err(Unauthenticated::Unavailable("no answer in time".to_owned()))
+        );
+        let all = u32::try_from(WAITING).unwrap();
+        let places = authenticator
+            .places
+            .clone()
+            .acquire_many_owned(all)
+            .await
+            .unwrap();
+        let many = authenticator.authenticate(&headers, None).await;
+        assert_eq!(
+            many,
+            Err(Unauthenticated::Unavailable(
+                "too many callers at once".to_owned()
+            ))
+        );
+        drop((turns, places));
+        let judged = authenticator.authenticate(&headers, None).await;
+        assert_eq!(
+            judged,
+            Err(Unauthenticated::Refused("not authenticated".to_owned()))
+        );
     }
 }

@@ -124,7 +124,7 @@ impl Keeper {
     /// Takes over what the Secrets hold now. What cannot be used leaves the former authority in force.
     async fn reload(&mut self) -> Result<()> {
         let secrets = self.secrets();
-        let loaded = in_time(root::load(&secrets)).await;
+        let loaded = in_time(root::load(&secrets, (self.sight.longest, clock::wall()))).await;
         let Some(next) = loaded.context("the former certificate authority stays in force")? else {
             // Somebody removed the Secret: the mesh lives on with what is known, and the next start makes another one.
             return Ok(());
@@ -201,6 +201,12 @@ impl Keeper {
     async fn step(&mut self) -> Result<()> {
         let standing = self.standing.borrow().clone();
         self.waiting.clear();
+        if standing
+            .read_again
+            .is_some_and(|due| due <= clock::unix_seconds())
+        {
+            self.reload().await?;
+        }
         if let Some(rotation) = &standing.rotation {
             let facts = self.facts(&standing);
             match rotation.next(&facts) {

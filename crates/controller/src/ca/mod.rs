@@ -1,8 +1,10 @@
-//! The mesh's certificate authority: where its key comes from ([`root`], [`keeper`]), how its roots reach every namespace
+//! The mesh's certificate authority: where its key comes from ([`root`], [`keeper`]), who is
+//! believed when another one is plugged in ([`former`]), how its roots reach every namespace
 //! ([`publish`]) and are replaced ([`rotation`]), who may talk to it ([`authenticate`]), and whom it signs for
 //! ([`service`], [`secrets`]).
 
 pub mod authenticate;
+mod former;
 pub(crate) mod issued;
 pub(crate) mod keeper;
 pub(crate) mod publish;

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use identity::{Authority, tls};
+use identity::{Authority, Part, tls};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 use kube::core::ObjectMeta;
 
+use super::former;
 use super::standing::{Source, Standing};
 
 pub(super) const OWN: &str = "istio-ca-secret";
@@ -54,10 +55,10 @@ pub(crate) async fn load_or_create(
     client: kube::Client,
     namespace: &str,
     organisation: &str,
-    now: SystemTime,
+    (longest, now): (Duration, SystemTime),
 ) -> Result<Standing> {
     let secrets: Api<Secret> = Api::namespaced(client, namespace);
-    if let Some(standing) = load(&secrets).await? {
+    if let Some(standing) = load(&secrets, (longest, now)).await? {
         return Ok(standing);
     }
     let made = Standing::new(Authority::generate(organisation, LIFETIME, now)?, Source::Own)?;
@@ -82,16 +83,27 @@ pub(crate) async fn load_or_create(
     }
 }
 
-/// What the Secrets hold; the one that somebody plugged in counts first.
-pub(super) async fn load(secrets: &Api<Secret>) -> Result<Option<Standing>> {
-    for (name, source) in [(PLUGGED_IN, Source::PluggedIn), (OWN, Source::Own)] {
-        let found = secrets.get_opt(name).await;
-        if let Some(secret) = found.with_context(|| format!("cannot read Secret {name}"))? {
-            tracing::debug!(scope = "ca", secret = name, "certificate authority loaded");
-            return read(&secret, source).map(Some);
+/// What the Secrets hold, if it can be put to use now; the one that somebody plugged in counts first. `longest` is the
+/// longest validity of what is signed.
+pub(super) async fn load(
+    secrets: &Api<Secret>,
+    (longest, now): (Duration, SystemTime),
+) -> Result<Option<Standing>> {
+    // Boxed, because the futures of everybody who waits for it would have to hold it.
+    Box::pin(async move {
+        for (name, source) in [(PLUGGED_IN, Source::PluggedIn), (OWN, Source::Own)] {
+            let found = secrets.get_opt(name).await;
+            if let Some(secret) = found.with_context(|| format!("cannot read Secret {name}"))? {
+                tracing::debug!(scope = "ca", secret = name, "certificate authority loaded");
+                let mut standing = read(&secret, source)?;
+                check(&standing, &secret, now)?;
+                former::keep(secrets, &mut standing, longest).await?;
+                return Ok(Some(standing));
+            }
         }
-    }
-    Ok(None)
+        Ok(None)
+    })
+    .await
 }
 
 /// What one Secret holds.
@@ -101,7 +113,8 @@ pub(super) fn read(secret: &Secret, source: Source) -> Result<Standing> {
     let entry =
         |name: &str| text_of(secret, name).map(|text| Some(text).filter(|text| !text.trim().is_empty()));
     if let Some(lists) = entry(REVOKED)? {
-        tls::check_revocation_lists(&lists).with_context(|| format!("{}, entry {REVOKED}", name()))?;
+        tls::check_trust(standing.roots(), Some(&lists))
+            .with_context(|| format!("{}, entry {REVOKED}", name()))?;
         standing.trusted.revoked = Some(lists);
     }
     if source == Source::Own
@@ -117,6 +130,24 @@ pub(super) fn read(secret: &Secret, source: Source) -> Result<Standing> {
         }
     }
     Ok(standing)
+}
+
+/// Whether workloads would believe what it signs; otherwise which entry is at fault.
+fn check(standing: &Standing, secret: &Secret, now: SystemTime) -> Result<()> {
+    let checked = standing.authority.check(standing.trusted.revoked.as_deref(), now);
+    checked.map_err(|unusable| {
+        let entries = entries_of(secret);
+        let entry = match unusable.part {
+            Part::Certificate => entries.certificate,
+            // cert-manager has the chain behind the certificate.
+            Part::Chain if entries.chain.is_empty() => entries.certificate,
+            Part::Chain => entries.chain,
+            Part::Roots => entries.roots,
+            Part::Revoked => REVOKED,
+        };
+        let name = secret.metadata.name.as_deref().unwrap_or_default();
+        anyhow::anyhow!("Secret {name}, entry {entry}: {unusable}")
+    })
 }
 
 /// The Secret of an authority of ours.
@@ -162,12 +193,16 @@ fn text_of(secret: &Secret, name: &str) -> Result<String> {
     String::from_utf8(bytes).with_context(|| format!("entry {name} is not text"))
 }
 
+fn entries_of(secret: &Secret) -> Entries {
+    let data = secret.data.as_ref();
+    match data.is_some_and(|data| data.contains_key(ISTIO.certificate)) {
+        true => ISTIO,
+        false => KUBERNETES,
+    }
+}
+
 fn from_secret(secret: &Secret) -> Result<Authority> {
-    let is_istios = secret
-        .data
-        .as_ref()
-        .is_some_and(|data| data.contains_key(ISTIO.certificate));
-    let entries = if is_istios { ISTIO } else { KUBERNETES };
+    let entries = entries_of(secret);
     let text = |name: &str| text_of(secret, name);
     let certificate = text(entries.certificate)?;
     let roots = text(entries.roots)?;
@@ -239,14 +274,54 @@ mod tests {
 
     #[test]
     fn lists_of_revoked_certificates_must_be_good() {
-        let mut secret = to_secret(&standing(), "istio-system").unwrap();
-        let data = secret.data.as_mut().unwrap();
-        data.insert(REVOKED.to_owned(), ByteString(b"nothing".to_vec()));
-        let error = read(&secret, Source::Own)
-            .err()
-            .map(|error| format!("{error:#}"))
-            .unwrap();
-        assert!(error.contains("entry ca-crl.pem"), "{error}");
+        for list in [
+            "nothing",
+            include_str!("../../../identity/src/tls/testdata/list_v1.pem"),
+        ] {
+            let mut secret = to_secret(&standing(), "istio-system").unwrap();
+            let data = secret.data.as_mut().unwrap();
+            data.insert(REVOKED.to_owned(), ByteString(list.into()));
+            let refused = read(&secret, Source::Own).err().map(|error| format!("{error:#}"));
+            let refused = refused.unwrap();
+            assert!(refused.contains("entry ca-crl.pem"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_authority_that_its_roots_would_not_believe_is_refused_by_entry_and_cause() {
+        let (one, other) = (authority(), authority());
+        let now = daemon::clock::wall();
+        let refused = |mut secret: Secret, now| {
+            secret.metadata.name = Some(PLUGGED_IN.to_owned());
+            let standing = read(&secret, Source::PluggedIn).unwrap();
+            check(&standing, &secret, now).unwrap_err().to_string()
+        };
+        let foreign = |certificate: &str, key: &str, roots: &str| {
+            secret(&[
+                (certificate, one.certificate_pem()),
+                (key, one.key_pem()),
+                (roots, other.root_pem().to_owned()),
+            ])
+        };
+        let reason = "what it signs does not lead to a root that is valid now";
+        for (secret, entry) in [
+            (
+                foreign("ca-cert.pem", "ca-key.pem", "root-cert.pem"),
+                "cert-chain.pem",
+            ),
+            (foreign("tls.crt", "tls.key", "ca.crt"), "tls.crt"),
+        ] {
+            let told = refused(secret, now);
+            assert!(
+                told.starts_with(&format!("Secret cacerts, entry {entry}: {reason}")),
+                "{told}"
+            );
+        }
+        let own = to_secret(&standing(), "istio-system").unwrap();
+        assert_eq!(
+            refused(own, now + 2 * LIFETIME),
+            "Secret cacerts, entry ca-cert.pem: it has expired"
+        );
     }
 
     #[test]
@@ -282,7 +357,8 @@ mod tests {
     }
 
     async fn load(client: kube::Client) -> Result<Standing> {
-        load_or_create(client, "istio-system", "cluster.local", daemon::clock::wall()).await
+        let when = (Duration::from_secs(60), daemon::clock::wall());
+        load_or_create(client, "istio-system", "cluster.local", when).await
     }
 
     #[tokio::test]
@@ -296,6 +372,7 @@ mod tests {
                 path.ends_with("/secrets/istio-ca-secret"),
                 stored.clone(),
             ) {
+                ("POST", _, _) if body["metadata"]["name"] == former::SECRET => (201, body),
                 ("POST", _, None) => {
                     *stored = Some(body.clone());
                     (201, body)
@@ -335,9 +412,13 @@ mod tests {
         let theirs = standing();
         let mut secret = serde_json::to_value(to_secret(&theirs, "istio-system").unwrap()).unwrap();
         secret["metadata"]["name"] = "cacerts".into();
-        let client = fake_api::client(move |_, path, _| {
-            assert!(path.ends_with("/secrets/cacerts"), "{path}");
-            (200, secret.clone())
+        let client = fake_api::client(move |method, path, body| match method.as_str() {
+            "POST" => (201, body),
+            _ if path.ends_with(former::SECRET) => fake_api::failure(404, "NotFound", "not found"),
+            _ => {
+                assert!(path.ends_with("/secrets/cacerts"), "{path}");
+                (200, secret.clone())
+            }
         });
         let found = load(client).await.unwrap();
         assert_eq!((found.roots(), found.source), (theirs.roots(), Source::PluggedIn));

@@ -163,7 +163,7 @@ mod tests {
         let (change, latest) = watch::channel(standing());
         let signer = Signer {
             standing: latest,
-            settings: crate::live::initial(false),
+            settings: crate::live::known(),
             lifetimes: Lifetimes {
                 usual: Duration::from_secs(100),
                 ..Lifetimes::default()
@@ -174,6 +174,7 @@ mod tests {
             namespace: "shop".into(),
             service_account: "cart".into(),
             pod: None,
+            until: None,
         };
         let mut keys = Keys::new(signer.clone(), caller);
         keys.adopt();

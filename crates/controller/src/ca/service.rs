@@ -8,22 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::{Drain, Tasks};
+use http::{Extensions, HeaderMap};
 use tokio::sync::{Semaphore, mpsc};
 use tonic::{Code, Status};
 use xds::transport::certificates::{Call, CertificateRequest, CertificateResponse};
 
-use super::authenticate::{Authenticator, Unauthenticated};
-use super::signer::{Lifetimes, Signer};
-use crate::grpc;
+use super::authenticate::{Authenticator, Caller, Unauthenticated};
+use super::signer::{Lifetimes, NotSigned, Signer};
 
 /// Calls that are served at once; the next ones wait.
 const AT_ONCE: usize = 64;
+/// Letters of a caller's text that are told and logged.
+const LETTERS: usize = 256;
 
 /// Serves calls until the drain begins, or nobody can call any more.
 pub(crate) async fn run(
     signer: Signer,
-    authenticator: Authenticator,
-    mut calls: mpsc::Receiver<Call>,
+    mut calls: mpsc::Receiver<Call<Caller>>,
     tasks: Tasks,
     mut drain: Drain,
 ) {
@@ -41,23 +42,27 @@ pub(crate) async fn run(
                 None => return,
             },
         };
-        let (signer, authenticator) = (signer.clone(), authenticator.clone());
+        let signer = signer.clone();
         tasks.spawn("certificate", async move {
-            let Call { headers, extensions, request, reply } = call;
-            let peer = extensions.get::<grpc::Peer>().and_then(grpc::Peer::certificate);
-            let caller = authenticator.authenticate(&headers, peer).await;
-            let outcome = match caller {
-                Ok(caller) => serve(&signer, &caller, &request),
-                Err(reason) => Err(refusal(&reason)),
-            };
+            let outcome = serve(&signer, &call.caller, &call.request);
             if let Err(status) = &outcome {
                 tracing::warn!(scope = "ca", code = ?status.code(), reason = status.message(), "no certificate given");
             }
             // The caller may have left.
-            let _ = reply.send(outcome);
+            let _ = call.reply.send(outcome);
             drop(permit);
         });
     }
+}
+
+/// Who calls, before anything of its message is read.
+pub(crate) async fn admit(
+    authenticator: Authenticator,
+    headers: HeaderMap,
+    extensions: Extensions,
+) -> Result<Caller, Status> {
+    let admitted = authenticator.admit(&headers, &extensions).await;
+    admitted.map_err(|reason| refusal(&reason))
 }
 
 fn refusal(reason: &Unauthenticated) -> Status {
@@ -70,10 +75,10 @@ fn refusal(reason: &Unauthenticated) -> Status {
 
 fn serve(
     signer: &Signer,
-    caller: &super::authenticate::Caller,
+    caller: &Caller,
     request: &CertificateRequest,
 ) -> Result<CertificateResponse, Status> {
-    let impersonated = request.stated("ImpersonatedIdentity");
+    let impersonated = cut(request.stated("ImpersonatedIdentity"));
     if !impersonated.is_empty() {
         tracing::warn!(
             scope = "ca",
@@ -85,19 +90,19 @@ fn serve(
             "request impersonation authentication failure",
         ));
     }
-    let named = request.stated("CertSigner");
-    if !named.is_empty() {
-        return Err(Status::invalid_argument(format!(
-            "CSR signing error (signer {named} is not known: only the mesh's own authority signs)"
-        )));
-    }
+    // `CertSigner` names one of Kubernetes' signers; Istio's own authority does not look at it either.
     let lifetime = lifetime(request.validity_duration, signer.lifetimes)?;
     let cert_chain = signer.sign(caller, &request.csr, lifetime).map_err(|error| {
         let code = match error {
-            identity::Error::Malformed { .. } | identity::Error::BadName(_) => Code::InvalidArgument,
-            _ => Code::Internal,
+            NotSigned::UnknownTrustDomain => Code::Unavailable,
+            NotSigned::Expired => Code::Unauthenticated,
+            NotSigned::Refused(identity::Error::Malformed { .. } | identity::Error::BadName(_)) => {
+                Code::InvalidArgument
+            }
+            NotSigned::Refused(_) => Code::Internal,
         };
-        Status::new(code, format!("CSR signing error ({error})"))
+        let reason = error.to_string();
+        Status::new(code, format!("CSR signing error ({})", cut(&reason)))
     })?;
     tracing::debug!(
         scope = "ca",
@@ -106,6 +111,12 @@ fn serve(
         "certificate given"
     );
     Ok(CertificateResponse { cert_chain })
+}
+
+/// The beginning of a text that a caller chose, or may have chosen a part of.
+pub(crate) fn cut(text: &str) -> &str {
+    let end = text.char_indices().nth(LETTERS);
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 /// What is asked for; nothing, or less, leaves it to us.
@@ -158,13 +169,14 @@ mod tests {
             namespace: "shop".into(),
             service_account: "cart".into(),
             pod: Some("cart-0".into()),
+            until: None,
         }
     }
 
     fn signer(standing: Standing) -> Signer {
         Signer {
             standing: watch::channel(Arc::new(standing)).1,
-            settings: crate::live::initial(false),
+            settings: crate::live::known(),
             lifetimes: Lifetimes::default(),
             issued: super::super::issued::Issued::default(),
         }
@@ -245,13 +257,47 @@ mod tests {
                 with("ImpersonatedIdentity", "spiffe://cluster.local/ns/a/sa/b"),
                 Code::Unauthenticated,
             ),
-            (with("CertSigner", "other"), Code::InvalidArgument),
         ] {
             let refused = serve(&signer(own()), &caller(), &request).unwrap_err();
             assert_eq!(refused.code(), code, "{}", refused.message());
         }
-        let (_, fits) = asking("x");
-        assert!(serve(&signer(own()), &caller(), &fits).is_ok());
+        // As Istio's own authority, which signs with what it has.
+        let named = with("CertSigner", "issuers.example/other");
+        assert!(serve(&signer(own()), &caller(), &named).is_ok());
+    }
+
+    #[test]
+    fn a_certificate_for_a_certificate_does_not_outlive_it() {
+        let signer = signer(own());
+        let (key, request) = asking("x");
+        let until = now() + Duration::from_secs(600);
+        let shown = |until| Caller {
+            until: Some(until),
+            ..caller()
+        };
+        let answer = serve(&signer, &shown(until), &request).unwrap();
+        assert!(facts(&answer.cert_chain, &key).expires <= until);
+        assert!(signer.issue(&shown(until)).unwrap().facts().unwrap().expires <= until);
+        let refused = serve(&signer, &shown(now()), &request).unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        assert!(signer.issue(&shown(now())).is_err());
+    }
+
+    #[test]
+    fn nobody_is_signed_for_before_the_trust_domain_is_known() {
+        let signer = Signer {
+            settings: crate::live::initial(false),
+            ..signer(own())
+        };
+        let refused = serve(&signer, &caller(), &asking("x").1).unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(signer.issue(&caller()).is_err());
+    }
+
+    #[test]
+    fn what_a_caller_says_is_repeated_only_in_part() {
+        assert_eq!(cut("short"), "short");
+        assert_eq!(cut(&"ä".repeat(LETTERS + 1)), "ä".repeat(LETTERS));
     }
 
     #[tokio::test]
@@ -260,27 +306,18 @@ mod tests {
             body["status"] = json!({"authenticated": false, "error": "expired"});
             (201, body)
         });
-        let authenticator = Authenticator::new(client, crate::live::initial(false));
-        let (sender, calls) = mpsc::channel(1);
-        let (tasks, (_trigger, drain)) = (Tasks::new(), daemon::drain::channel());
-        tasks.spawn(
-            "calls",
-            run(signer(own()), authenticator, calls, tasks.clone(), drain),
-        );
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let headers =
-            http::HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer abc".parse().unwrap())]);
-        let call = Call {
-            headers,
-            extensions: http::Extensions::new(),
-            request: asking("x").1,
-            reply,
-        };
-        sender.send(call).await.unwrap();
-        let refused = answer.await.unwrap().unwrap_err();
-        assert_eq!(
-            (refused.code(), refused.message()),
-            (Code::Unauthenticated, "request authenticate failure")
-        );
+        let authenticator = Authenticator::new(client, crate::live::known());
+        for headers in [
+            HeaderMap::new(),
+            HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer abc".parse().unwrap())]),
+        ] {
+            let refused = admit(authenticator.clone(), headers, Extensions::new())
+                .await
+                .unwrap_err();
+            assert_eq!(
+                (refused.code(), refused.message()),
+                (Code::Unauthenticated, "request authenticate failure")
+            );
+        }
     }
 }

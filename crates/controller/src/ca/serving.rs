@@ -36,6 +36,7 @@ impl Serving {
                 roots: standing.roots(),
                 revoked: standing.trusted.revoked.as_deref(),
                 required: false,
+                are_workloads: true,
                 names: Vec::new(),
             }),
             application_protocols: vec!["h2".to_owned()],

@@ -29,6 +29,18 @@ impl Default for Lifetimes {
     }
 }
 
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotSigned {
+    /// A certificate for another trust domain would be refused by the whole mesh.
+    #[error("the settings of the mesh are not read yet")]
+    UnknownTrustDomain,
+    #[error("the certificate that was shown has expired")]
+    Expired,
+    #[error(transparent)]
+    Refused(#[from] identity::Error),
+}
+
 /// Signs. Clones share what they know.
 #[derive(Clone)]
 pub(crate) struct Signer {
@@ -54,9 +66,10 @@ impl Signer {
         caller: &Caller,
         request: &str,
         lifetime: Duration,
-    ) -> Result<Vec<String>, identity::Error> {
+    ) -> Result<Vec<String>, NotSigned> {
         let (standing, now) = (self.standing.borrow().clone(), clock::wall());
         let name = self.identity(caller)?;
+        let lifetime = no_longer_than(caller, lifetime, now)?;
         let chain = standing.authority.sign_csr(request, &[name], lifetime, now)?;
         self.note(caller, &standing, &chain, now)?;
         let (first, behind) = chain.split_at(1);
@@ -69,17 +82,18 @@ impl Signer {
     }
 
     /// A key and its certificate, for a proxy that cannot make its key itself.
-    pub(crate) fn issue(&self, caller: &Caller) -> Result<Keypair, identity::Error> {
+    pub(crate) fn issue(&self, caller: &Caller) -> Result<Keypair, NotSigned> {
         let (standing, now) = (self.standing.borrow().clone(), clock::wall());
         let name = self.identity(caller)?;
-        let lifetime = self.lifetimes.usual;
+        let lifetime = no_longer_than(caller, self.lifetimes.usual, now)?;
         let keypair = standing.authority.issue_workload(&[name], lifetime, now)?;
         self.note(caller, &standing, &keypair.chain, now)?;
         Ok(keypair)
     }
 
-    fn identity(&self, caller: &Caller) -> Result<String, identity::Error> {
+    fn identity(&self, caller: &Caller) -> Result<String, NotSigned> {
         let trust_domain = self.settings.load().trust_domain.clone();
+        let trust_domain = trust_domain.ok_or(NotSigned::UnknownTrustDomain)?;
         let id = SpiffeId::new(&trust_domain, &caller.namespace, &caller.service_account);
         let id = id.map_err(|malformed| identity::Error::BadName(malformed.to_string()))?;
         Ok(id.to_string())
@@ -97,5 +111,16 @@ impl Signer {
         self.issued
             .note(caller.name(), standing.signer(), until, seconds(now));
         Ok(())
+    }
+}
+
+/// Whoever proves itself with a certificate alone gets none that outlives it: a stolen one would renew itself for ever.
+fn no_longer_than(caller: &Caller, lifetime: Duration, now: SystemTime) -> Result<Duration, NotSigned> {
+    let Some(until) = caller.until else {
+        return Ok(lifetime);
+    };
+    match until.duration_since(now) {
+        Ok(left) if !left.is_zero() => Ok(lifetime.min(left)),
+        _ => Err(NotSigned::Expired),
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Standing {
     pub(crate) trusted: Trusted,
     pub(crate) source: Source,
     pub(crate) rotation: Option<Rotation>,
+    /// When some of the roots have been believed for long enough; seconds since 1970.
+    pub(crate) read_again: Option<u64>,
 }
 
 impl Standing {
@@ -42,6 +44,7 @@ impl Standing {
             trusted: Trusted { roots, revoked: None },
             source,
             rotation: None,
+            read_again: None,
         })
     }
 

@@ -33,8 +33,8 @@ pub struct Settings {
     pub values: Values,
     /// `defaultConfig` of the mesh settings: Istio's ProxyConfig.
     pub proxy_config: serde_json::Map<String, Value>,
-    /// `trustDomain` of the mesh settings.
-    pub trust_domain: String,
+    /// `trustDomain` of the mesh settings; `None` before they were read.
+    pub trust_domain: Option<String>,
     /// Sidecars that Kubernetes starts before and stops after the application.
     pub native_sidecar: bool,
 }

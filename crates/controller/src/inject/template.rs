@@ -263,7 +263,7 @@ fn environment(subject: &Subject<'_>) -> Vec<Value> {
         variable("ISTIO_META_WORKLOAD_NAME", &subject.owner.name),
         variable("ISTIO_META_OWNER", &subject.owner.path),
         variable("ISTIO_META_MESH_ID", mesh_id(subject)),
-        variable("TRUST_DOMAIN", &subject.settings.trust_domain),
+        variable("TRUST_DOMAIN", trust_domain(subject)),
     ];
     if global.capture_exemption == CaptureExemption::Mark {
         environment.push(variable("AMIME_CAPTURE_MARK", &PROXY_USER.to_string()));
@@ -310,13 +310,14 @@ fn mode(wishes: &Wishes) -> &'static str {
     }
 }
 
+/// Pods of a mesh whose trust domain is not known are not admitted.
+fn trust_domain<'a>(subject: &Subject<'a>) -> &'a str {
+    subject.settings.trust_domain.as_deref().unwrap_or_default()
+}
+
 fn mesh_id<'a>(subject: &Subject<'a>) -> &'a str {
     let id = subject.settings.values.global.mesh_id.as_str();
-    if id.is_empty() {
-        &subject.settings.trust_domain
-    } else {
-        id
-    }
+    if id.is_empty() { trust_domain(subject) } else { id }
 }
 
 /// The ports that the application declares, as the agent's metadata has them.

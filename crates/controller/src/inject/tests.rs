@@ -8,7 +8,7 @@ use crate::install::values::CaptureExemption;
 
 fn settings() -> Settings {
     Settings {
-        trust_domain: "cluster.local".to_owned(),
+        trust_domain: Some("cluster.local".to_owned()),
         ..Settings::default()
     }
 }

@@ -16,7 +16,6 @@ fn service(values: &Values) -> Value {
         "metadata": {"name": "istiod", "namespace": values.global.istio_namespace, "labels": labels},
         "spec": {
             "ports": [
-                {"name": "grpc-xds", "port": 15010, "protocol": "TCP", "targetPort": 15010},
                 {"name": "https-dns", "port": 15012, "protocol": "TCP", "targetPort": 15012},
                 {"name": "https-webhook", "port": 443, "protocol": "TCP", "targetPort": 15017},
                 {"name": "http-monitoring", "port": 15014, "protocol": "TCP", "targetPort": 15014},
@@ -97,7 +96,6 @@ fn container(values: &Values) -> Value {
         "args": arguments(values),
         "ports": [
             {"name": "http-debug", "containerPort": 8080, "protocol": "TCP"},
-            {"name": "grpc-xds", "containerPort": 15010, "protocol": "TCP"},
             {"name": "tls-xds", "containerPort": 15012, "protocol": "TCP"},
             {"name": "https-webhooks", "containerPort": 15017, "protocol": "TCP"},
             {"name": "http-monitoring", "containerPort": 15014, "protocol": "TCP"},

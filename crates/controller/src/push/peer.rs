@@ -5,6 +5,10 @@
 use xds::{Dialect, Node};
 
 pub use crate::ca::authenticate::Caller;
+use crate::ca::service::cut;
+
+/// Address, pod, namespace and domain have 40, 253, 63 and 253 letters at most.
+const LONGEST: usize = 640;
 
 /// A proxy, as it introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +50,8 @@ impl Peer {
     pub fn of(introduction: Option<&Node>) -> Result<Self, Refused> {
         let introduction = introduction.ok_or(Refused::NoNode)?;
         let id = introduction.id.as_str();
-        let known = translate::Node::from_id(id).ok_or_else(|| Refused::Malformed(id.to_owned()))?;
+        let known = translate::Node::from_id(id).filter(|_| id.len() <= LONGEST);
+        let known = known.ok_or_else(|| Refused::Malformed(cut(id).to_owned()))?;
         let text = |name: &str| introduction.text(name).to_owned();
         // Istio's way to say that a node is a gRPC client without a proxy.
         let proxyless = text("GENERATOR") == "grpc";
@@ -128,6 +133,8 @@ mod tests {
             assert_eq!(peer(id), Err(Refused::Malformed(id.into())));
         }
         assert_eq!(Peer::of(None), Err(Refused::NoNode));
+        let long = format!("sidecar~10.0.0.1~{}.b~c", "a".repeat(LONGEST));
+        assert_eq!(peer(&long), Err(Refused::Malformed(long[..256].into())));
     }
 
     #[test]
@@ -137,6 +144,7 @@ mod tests {
             namespace: namespace.into(),
             service_account: account.into(),
             pod: pod.map(str::to_owned),
+            until: None,
         };
         let confirmed = peer.clone().confirm(&caller("shop", "x", Some("a"))).unwrap();
         assert_eq!(confirmed.node.service_account, "x");

@@ -78,6 +78,10 @@ impl Publisher {
     }
 
     fn publish(&self, store: &mut Store, held: &mut Held, since: Instant) {
+        // Before they are known, nobody is told anything.
+        let Some(settings) = self.settings.borrow().clone() else {
+            return;
+        };
         let begun = clock::now();
         self.metrics
             .set_objects(store.count(Kind::Service), store.count(Kind::VirtualService));
@@ -91,7 +95,6 @@ impl Publisher {
         if before.is_none() && waits {
             return;
         }
-        let settings = self.settings.borrow().clone().unwrap_or_default();
         let same = |before: &World| {
             let mesh = &before.mesh;
             *before.problems == problems && *mesh.settings() == *settings && *mesh.key_sets() == *keys

@@ -58,6 +58,7 @@ async fn controller() -> Controller {
         namespace: "shop".into(),
         service_account: "default".into(),
         pod: None,
+        until: None,
     };
     let authenticate = move |_| std::future::ready(Ok(caller.clone()));
     tasks.spawn(

@@ -207,10 +207,7 @@ mod tests {
                          "spec": body["spec"], "status": status}),
             )
         });
-        Known::new(
-            Authenticator::new(client, crate::live::initial(false)),
-            Tasks::new(),
-        )
+        Known::new(Authenticator::new(client, crate::live::known()), Tasks::new())
     }
 
     #[tokio::test(start_paused = true)]

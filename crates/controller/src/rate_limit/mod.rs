@@ -12,13 +12,14 @@ mod stated;
 use std::sync::Arc;
 
 use daemon::{Tasks, clock};
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use tokio::sync::watch;
 use tonic::Status;
 use translate::ROOT_NAMESPACE;
 use xds::rate_limit::{Question, Verdict};
 
 use crate::ca::authenticate::{Authenticator, Caller};
+use crate::grpc::Peer;
 use crate::push::World;
 use callers::Known;
 pub(crate) use limiter::Limiter;
@@ -49,8 +50,16 @@ impl Server {
     }
 
     /// The answer to one question of who sends these headers.
-    pub(crate) async fn answer(self, headers: HeaderMap, question: Question) -> Result<Verdict, Status> {
+    pub(crate) async fn answer(
+        self,
+        headers: HeaderMap,
+        extensions: Extensions,
+        question: Question,
+    ) -> Result<Verdict, Status> {
         let caller = self.known.caller(&headers).await?;
+        if let Some(peer) = extensions.get::<Peer>() {
+            peer.prove();
+        }
         check(&caller, &question)?;
         let verdict = self.limiter.judge(&caller.namespace, &question, clock::now());
         // Whoever asks does then what its policy says about a server that cannot be asked.

@@ -217,6 +217,7 @@ fn nobody_uses_up_the_limits_of_another_namespace() {
         namespace: namespace.into(),
         service_account: "default".into(),
         pod: None,
+        until: None,
     };
     let question = question(1);
     assert!(check(&caller("shop"), &question).is_ok());

@@ -56,7 +56,7 @@ impl Injector {
             .as_str()
             .or(metadata["generateName"].as_str())
             .unwrap_or_default();
-        match inject::inject(pod, namespace, &settings) {
+        match injected(pod, namespace, &settings) {
             Ok(injected) => {
                 self.injected.increment();
                 tracing::info!(scope = "injection", namespace, pod = name, "sidecar injected");
@@ -88,5 +88,20 @@ impl Injector {
                 }
             }
         }
+    }
+}
+
+/// What a sidecar is told must be what the mesh is: before that is known, no pod gets one.
+fn injected(
+    pod: &serde_json::Value,
+    namespace: &str,
+    settings: &inject::Settings,
+) -> Result<inject::Injected, NotInjected> {
+    let injected = inject::inject(pod, namespace, settings)?;
+    match settings.trust_domain {
+        Some(_) => Ok(injected),
+        None => Err(NotInjected::Invalid(
+            "the settings of the mesh are not read yet".to_owned(),
+        )),
     }
 }

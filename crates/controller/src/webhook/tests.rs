@@ -39,7 +39,7 @@ async fn start() -> Started {
     let (trigger, drain) = drain::channel();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = routes(&crate::live::initial(false), &metrics);
+    let routes = routes(&crate::live::known(), &metrics);
     Server::secure(routes, serving.webhook).start("webhook", listener, &tasks, drain);
     Started {
         address,
@@ -100,7 +100,7 @@ async fn a_pod_comes_back_with_a_patch_that_injects_it() {
             &serde_json::from_slice::<json_patch::Patch>(&patch).unwrap(),
         )
         .unwrap();
-        let expected = inject::inject(&pod(), "shop", &crate::live::initial(false).load())
+        let expected = inject::inject(&pod(), "shop", &crate::live::known().load())
             .unwrap()
             .pod;
         assert_eq!(patched, expected);

@@ -2,6 +2,8 @@
 //!
 //! What it signs never outlives its own certificate, and a request decides about nothing but its public key.
 
+mod check;
+
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +12,8 @@ use rcgen::{
     KeyPair as SigningKey, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
+
+pub use check::{Part, Unusable};
 
 use crate::{CertificateRequest, Error, Keypair, PrivateKey, pem};
 
@@ -295,6 +299,13 @@ fn signing_expiry(certificate: &CertificateDer<'_>) -> Result<SystemTime, Error>
     if !parsed.is_ca() {
         return Err(malformed(
             "it may not sign other certificates (basicConstraints CA is not set)",
+        ));
+    }
+    let usage = parsed.key_usage();
+    let usage = usage.map_err(|error| Error::malformed("signing certificate", error))?;
+    if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Err(malformed(
+            "it may not sign other certificates (keyUsage has no keyCertSign)",
         ));
     }
     let mut kinds: Vec<_> = parsed

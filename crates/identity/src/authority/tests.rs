@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Authority;
+use super::{Authority, Part};
 use crate::tls::PeerCertificate;
 use crate::{Error, PrivateKey, SpiffeId};
 
@@ -124,24 +124,96 @@ fn names_that_no_certificate_may_carry_are_refused() {
     }
 }
 
-#[test]
-fn an_intermediate_is_sent_along_and_the_root_is_not() {
-    let now = crate::now();
-    let root = authority();
+/// An authority below `root`, as it is plugged in: its certificate and its key.
+fn intermediate(root: &Authority, lifetime: Duration, now: std::time::SystemTime) -> (String, String) {
     let key = PrivateKey::generate().unwrap();
-    let mut parameters = super::parameters(HOUR, now, None).unwrap();
+    let mut parameters = super::parameters(lifetime, now, None).unwrap();
     parameters
         .distinguished_name
         .push(rcgen::DnType::CommonName, "intermediate");
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     parameters.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
-    let certificate = parameters
-        .signed_by(&key.signing().unwrap(), &root.issuer)
-        .unwrap()
-        .pem();
+    let certificate = parameters.signed_by(&key.signing().unwrap(), &root.issuer);
+    (certificate.unwrap().pem(), key.key_pem())
+}
+
+#[test]
+fn an_intermediate_is_sent_along_and_the_root_is_not() {
+    let now = crate::now();
+    let root = authority();
+    let (certificate, key) = intermediate(&root, HOUR, now);
     let chain = format!("{certificate}{}", root.root_pem());
-    let plugged = Authority::plugged_in(&certificate, &key.key_pem(), &chain, root.root_pem()).unwrap();
+    let plugged = Authority::plugged_in(&certificate, &key, &chain, root.root_pem()).unwrap();
     let leaf = plugged.issue_server(&["a"], HOUR, now).unwrap();
     assert_eq!(leaf.chain.len(), 2);
     assert_eq!(plugged.root_pem(), root.root_pem());
+    assert_eq!(plugged.check(None, now), Ok(()));
+}
+
+#[test]
+fn what_its_roots_would_not_believe_is_found_before_it_signs() {
+    let now = crate::now();
+    let at_fault =
+        |authority: &Authority, revoked: Option<&str>, now| authority.check(revoked, now).unwrap_err().part;
+    let (one, other) = (authority(), authority());
+    assert_eq!(one.check(None, now), Ok(()));
+    let (certificate, key) = (one.certificate_pem(), one.key_pem());
+    let foreign = Authority::plugged_in(&certificate, &key, "", other.root_pem()).unwrap();
+    assert_eq!(at_fault(&foreign, None, now), Part::Chain);
+    assert_eq!(at_fault(&one, None, now + 25 * HOUR), Part::Certificate);
+
+    // Root, an authority below it, and one below that.
+    let (between, between_key) = intermediate(&one, HOUR, now);
+    let middle = Authority::plugged_in(&between, &between_key, "", one.root_pem()).unwrap();
+    let (last, last_key) = intermediate(&middle, 100 * HOUR, now);
+    let missing = Authority::plugged_in(&last, &last_key, "", one.root_pem()).unwrap();
+    assert_eq!(at_fault(&missing, None, now), Part::Chain);
+    let whole = Authority::plugged_in(&last, &last_key, &between, one.root_pem()).unwrap();
+    assert_eq!(whole.check(None, now), Ok(()));
+    assert_eq!(at_fault(&whole, None, now + 2 * HOUR), Part::Chain);
+
+    // A root is over before what it has signed.
+    let (short, short_key) = intermediate(&one, 100 * HOUR, now);
+    let outlived = Authority::plugged_in(&short, &short_key, "", one.root_pem()).unwrap();
+    assert_eq!(at_fault(&outlived, None, now + 25 * HOUR), Part::Roots);
+
+    let list = include_str!("../tls/testdata/list_v1.pem");
+    assert_eq!(at_fault(&one, Some(list), now), Part::Revoked);
+}
+
+#[test]
+fn a_list_that_revokes_the_authority_itself_is_found() {
+    let now = crate::now();
+    let root = authority();
+    let (certificate, key) = intermediate(&root, HOUR, now);
+    let plugged = Authority::plugged_in(&certificate, &key, "", root.root_pem()).unwrap();
+    let facts = crate::Keypair::from_pem(&certificate, &key).unwrap();
+    let (_, parsed) = x509_parser::parse_x509_certificate(&facts.chain[0]).unwrap();
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: now.into(),
+        next_update: (now + HOUR).into(),
+        crl_number: 1u64.into(),
+        issuing_distribution_point: None,
+        revoked_certs: vec![rcgen::RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from_slice(parsed.raw_serial()),
+            revocation_time: now.into(),
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&root.issuer).unwrap().pem().unwrap();
+    assert_eq!(plugged.check(None, now), Ok(()));
+    assert_eq!(plugged.check(Some(&list), now).unwrap_err().part, Part::Revoked);
+}
+
+#[test]
+fn a_certificate_that_may_sign_no_others_is_refused() {
+    let key = PrivateKey::generate().unwrap();
+    let mut parameters = super::parameters(HOUR, crate::now(), None).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+    let certificate = parameters.self_signed(&key.signing().unwrap()).unwrap().pem();
+    let refused = Authority::from_pem(&certificate, &key.key_pem()).err().unwrap();
+    assert!(refused.to_string().contains("keyCertSign"), "{refused}");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
@@ -26,7 +26,7 @@ pub struct Acceptance<'a> {
     pub application_protocols: Vec<String>,
     /// TLS 1.2 is refused.
     pub only_1_3: bool,
-    /// Keys of sessions; without them no session is taken up again by ticket.
+    /// Keys of sessions; without them no session is taken up again.
     pub sessions: Option<&'a Sessions>,
 }
 
@@ -39,6 +39,8 @@ pub struct Clients<'a> {
     pub revoked: Option<&'a str>,
     /// Clients without a certificate are turned away.
     pub required: bool,
+    /// A certificate that is shown must be a workload's: it has exactly one URI.
+    pub are_workloads: bool,
     /// The certificate must have one of these names; empty asks for none.
     pub names: Vec<PeerName>,
 }
@@ -82,14 +84,35 @@ impl Acceptance<'_> {
             .map_err(Error::tls)?;
         let protocols = self.application_protocols.iter();
         config.alpn_protocols = protocols.map(|name| name.clone().into_bytes()).collect();
-        if let Some(Sessions(tickets)) = self.sessions {
-            config.ticketer = tickets.clone();
+        match self.sessions {
+            Some(Sessions(tickets)) => config.ticketer = tickets.clone(),
+            None => {
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+            }
         }
         Ok(Arc::new(config))
     }
 }
 
 impl Clients<'_> {
+    /// Whether roots and lists can be used.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.verifier().map(drop)
+    }
+
+    /// Whether a chain is believed at that time; the library's words when it is not.
+    pub(crate) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        let Some((first, behind)) = chain.split_first() else {
+            return Err(Error::malformed("certificate", "the chain is empty"));
+        };
+        let verifier = self.verifier()?;
+        verifier
+            .verify_client_cert(first, behind, now)
+            .map_err(Error::tls)?;
+        Ok(())
+    }
+
     fn verifier(&self) -> Result<Verifier, Error> {
         let mut builder = WebPkiClientVerifier::builder_with_provider(root_store(self.roots)?, for_servers())
             .with_crls(revocation_lists(self.revoked)?)
@@ -100,6 +123,7 @@ impl Clients<'_> {
         Ok(Verifier {
             chain: builder.build().map_err(Error::tls)?,
             names: self.names.clone(),
+            are_workloads: self.are_workloads,
         })
     }
 }
@@ -108,6 +132,7 @@ impl Clients<'_> {
 struct Verifier {
     chain: Arc<dyn ClientCertVerifier>,
     names: Vec<PeerName>,
+    are_workloads: bool,
 }
 
 impl ClientCertVerifier for Verifier {
@@ -127,7 +152,7 @@ impl ClientCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let verified = self.chain.verify_client_cert(certificate, intermediates, now)?;
-        naming::verify(certificate, &self.names)?;
+        naming::verify(certificate, &self.names, self.are_workloads)?;
         Ok(verified)
     }
 

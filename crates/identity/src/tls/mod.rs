@@ -149,15 +149,36 @@ fn revocation_lists(text: Option<&str>) -> Result<Vec<CertificateRevocationListD
     Ok(lists)
 }
 
-/// Whether a text holds lists of revoked certificates that can be used.
+/// Whether roots and lists of revoked certificates can be used by both ends of connections: what one reader of lists
+/// takes another one refuses, so those are asked that will judge.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn check_revocation_lists(text: &str) -> Result<(), Error> {
-    for list in revocation_lists(Some(text))? {
-        x509_parser::parse_x509_crl(&list).map_err(|error| Error::malformed("revocation list", error))?;
+/// What is wrong with them.
+pub fn check_trust(roots: &str, revoked: Option<&str>) -> Result<(), Error> {
+    mesh_clients(roots, revoked).check()?;
+    mesh_servers(roots, revoked).check()
+}
+
+/// What workloads ask of their clients.
+pub(crate) fn mesh_clients<'a>(roots: &'a str, revoked: Option<&'a str>) -> Clients<'a> {
+    Clients {
+        roots,
+        revoked,
+        required: true,
+        are_workloads: true,
+        names: Vec::new(),
     }
-    Ok(())
+}
+
+/// What workloads ask of their servers.
+pub(crate) fn mesh_servers<'a>(roots: &'a str, revoked: Option<&'a str>) -> Origination<'a> {
+    Origination {
+        roots: Some(roots),
+        revoked,
+        lists_are_partial: true,
+        is_workload: true,
+        ..Origination::default()
+    }
 }
 
 /// The SHA-256 digest of a certificate, in lower-case hexadecimal.

@@ -29,13 +29,24 @@ impl PeerName {
     }
 }
 
-/// Whether the certificate has one of the names; none asks for none.
-pub(super) fn verify(certificate: &CertificateDer<'_>, names: &[PeerName]) -> Result<(), rustls::Error> {
-    if names.is_empty() {
+/// Whether the certificate has one of the names; none asks for none. One of a workload has exactly one URI: with two,
+/// its owner could be whoever suits, and without one it would be nobody.
+pub(super) fn verify(
+    certificate: &CertificateDer<'_>,
+    names: &[PeerName],
+    is_workload: bool,
+) -> Result<(), rustls::Error> {
+    if names.is_empty() && !is_workload {
         return Ok(());
     }
     let peer = PeerCertificate::of(std::slice::from_ref(certificate))
         .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    if is_workload && peer.uris.len() != 1 {
+        return Err(CertificateError::NotValidForName.into());
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
     match names.iter().any(|name| name.fits(&peer)) {
         true => Ok(()),
         false => Err(CertificateError::NotValidForName.into()),

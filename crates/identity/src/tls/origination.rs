@@ -22,6 +22,8 @@ pub struct Origination<'a> {
     pub revoked: Option<&'a str>,
     /// Authorities without a list revoke nothing; otherwise nobody of theirs is believed.
     pub lists_are_partial: bool,
+    /// The certificate must be a workload's: it has exactly one URI.
+    pub is_workload: bool,
     /// The certificate must have one of these names; empty asks for none.
     pub names: Vec<PeerName>,
     /// The certificate must be for the server name of the connection.
@@ -38,18 +40,11 @@ impl Origination<'_> {
     /// # Errors
     /// When keys, roots or lists cannot be used.
     pub fn config(&self) -> Result<Arc<ClientConfig>, Error> {
-        let verifier = Verifier {
-            chain: self.roots.map(|roots| self.chain_verifier(roots)).transpose()?,
-            trusted: self.roots.map(pem::decode_chain).transpose()?.unwrap_or_default(),
-            names: self.names.clone(),
-            verify_server_name: self.verify_server_name,
-            algorithms: for_clients().signature_verification_algorithms,
-        };
         let builder = ClientConfig::builder_with_provider(Arc::new(for_clients()))
             .with_safe_default_protocol_versions()
             .map_err(Error::tls)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(Arc::new(self.verifier()?));
         let mut config = match self.keypair {
             None => builder.with_no_client_auth(),
             Some(own) => builder
@@ -59,6 +54,36 @@ impl Origination<'_> {
         let protocols = self.application_protocols.iter();
         config.alpn_protocols = protocols.map(|name| name.clone().into_bytes()).collect();
         Ok(Arc::new(config))
+    }
+
+    /// Whether roots and lists can be used.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.roots
+            .map_or(Ok(()), |roots| self.chain_verifier(roots).map(drop))
+    }
+
+    /// Whether a server's chain is believed at that time, whatever server was asked for; the library's words when it is
+    /// not.
+    pub(crate) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        let Some((first, behind)) = chain.split_first() else {
+            return Err(Error::malformed("certificate", "the chain is empty"));
+        };
+        let anybody = ServerName::try_from("anybody").map_err(Error::tls)?;
+        let judged = self
+            .verifier()?
+            .verify_server_cert(first, behind, &anybody, &[], now);
+        judged.map(drop).map_err(Error::tls)
+    }
+
+    fn verifier(&self) -> Result<Verifier, Error> {
+        Ok(Verifier {
+            chain: self.roots.map(|roots| self.chain_verifier(roots)).transpose()?,
+            trusted: self.roots.map(pem::decode_chain).transpose()?.unwrap_or_default(),
+            names: self.names.clone(),
+            is_workload: self.is_workload,
+            verify_server_name: self.verify_server_name,
+            algorithms: for_clients().signature_verification_algorithms,
+        })
     }
 
     fn chain_verifier(&self, roots: &str) -> Result<Arc<WebPkiServerVerifier>, Error> {
@@ -79,6 +104,7 @@ struct Verifier {
     /// Certificates that are believed as they are, also when they are a server's own.
     trusted: Vec<CertificateDer<'static>>,
     names: Vec<PeerName>,
+    is_workload: bool,
     verify_server_name: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -90,11 +116,11 @@ impl Verifier {
         server: &ServerName<'_>,
     ) -> Result<(), rustls::Error> {
         if !self.verify_server_name {
-            return naming::verify(certificate, &self.names);
+            return naming::verify(certificate, &self.names, self.is_workload);
         }
         let host = PeerName::Exact(server.to_str().into_owned());
         let wanted: Vec<PeerName> = self.names.iter().cloned().chain([host]).collect();
-        naming::verify(certificate, &wanted)
+        naming::verify(certificate, &wanted, self.is_workload)
     }
 }
 
@@ -179,6 +205,7 @@ mod tests {
             chain,
             trusted: Vec::new(),
             names: asked.names.clone(),
+            is_workload: asked.is_workload,
             verify_server_name: asked.verify_server_name,
             algorithms: for_clients().signature_verification_algorithms,
         };
@@ -230,6 +257,7 @@ mod tests {
                 chain: roots.map(|roots| asked.chain_verifier(roots).unwrap()),
                 trusted: Vec::new(),
                 names: Vec::new(),
+                is_workload: false,
                 verify_server_name: false,
                 algorithms: for_clients().signature_verification_algorithms,
             };

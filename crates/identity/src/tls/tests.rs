@@ -149,6 +149,7 @@ fn mesh_server(own: &Keypair, roots: &str, names: &[PeerName], sessions: &Sessio
             roots,
             revoked: None,
             required: true,
+            are_workloads: true,
             names: names.to_vec(),
         }),
         application_protocols: vec!["istio".to_owned()],
@@ -161,6 +162,7 @@ fn mesh_server(own: &Keypair, roots: &str, names: &[PeerName], sessions: &Sessio
 fn mesh_client(own: &Keypair, roots: &str, names: &[PeerName]) -> Arc<ClientConfig> {
     let origination = Origination {
         roots: Some(roots),
+        is_workload: true,
         names: names.to_vec(),
         keypair: Some(own),
         application_protocols: vec!["istio".to_owned()],
@@ -215,6 +217,60 @@ fn a_workload_whose_chain_has_expired_is_refused_by_both_ends() {
     for (server, client) in [(&good, &expired), (&expired, &good)] {
         let server = mesh_server(server, roots, &[], &sessions);
         assert!(shake(mesh_client(client, roots, &[]), server, "backend").is_err());
+    }
+}
+
+#[test]
+fn a_workload_with_other_than_one_uri_is_refused_by_both_ends() {
+    let authority = authority();
+    let (good, roots) = (workload(&authority, CART, HOUR), authority.root_pem());
+    let sessions = Sessions::new().unwrap();
+    let domain = [PeerName::Prefix("spiffe://cluster.local/".to_owned())];
+    let twice = [CART, "spiffe://cluster.local/ns/kube-system/sa/admin"];
+    let none = ["spiffe.cluster.local"];
+    for names in [&twice[..], &none] {
+        let odd = authority.issue_workload(names, HOUR, crate::now()).unwrap();
+        for wanted in [&domain[..], &[]] {
+            for (server, client) in [(&good, &odd), (&odd, &good)] {
+                let server = mesh_server(server, roots, wanted, &sessions);
+                let outcome = shake(mesh_client(client, roots, wanted), server, "backend").map(drop);
+                assert!(outcome.is_err(), "{names:?} {wanted:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_will_judge_is_asked_whether_a_list_can_be_used() {
+    let root = include_str!("testdata/root.pem");
+    assert!(check_trust(root, None).is_ok());
+    assert!(check_trust(root, Some(include_str!("testdata/list.pem"))).is_ok());
+    for list in [
+        include_str!("testdata/list_v1.pem"),
+        include_str!("testdata/list_without_end.pem"),
+        "nothing",
+    ] {
+        assert!(check_trust(root, Some(list)).is_err(), "{list}");
+    }
+    assert!(check_trust("nothing", None).is_err());
+}
+
+#[test]
+fn without_keys_of_sessions_every_handshake_is_a_full_one() {
+    let authority = authority();
+    let (own, roots) = (workload(&authority, CART, HOUR), authority.root_pem());
+    let client = mesh_client(&own, roots, &[]);
+    let acceptance = Acceptance {
+        keypair: &own,
+        clients: Some(mesh_clients(roots, None)),
+        application_protocols: vec!["istio".to_owned()],
+        only_1_3: false,
+        sessions: None,
+    };
+    let server = acceptance.config().unwrap();
+    for _ in 0..3 {
+        let (client, _) = shake(client.clone(), server.clone(), "backend").unwrap();
+        assert_eq!(client.handshake_kind(), Some(rustls::HandshakeKind::Full));
     }
 }
 

@@ -4,6 +4,8 @@
 //! the handler believes them. Form and order are Envoy's.
 //! <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-client-cert>
 
+use std::borrow::Cow;
+
 use snapshot::{CertificateDetails, CertificatePolicy};
 
 use crate::http::codec::Request;
@@ -68,16 +70,27 @@ fn element(peer: &Peer, details: CertificateDetails) -> String {
     if details.uri {
         match peer.certificate.uris.is_empty() {
             true => say("URI", ""),
-            false => peer.certificate.uris.iter().for_each(|uri| say("URI", uri)),
+            false => {
+                let uris = peer.certificate.uris.iter();
+                uris.for_each(|uri| say("URI", &plain_or_quoted(uri)));
+            }
         }
     }
     if details.dns {
         peer.certificate
             .dns_names
             .iter()
-            .for_each(|name| say("DNS", name));
+            .for_each(|name| say("DNS", &plain_or_quoted(name)));
     }
     text
+}
+
+/// A name with one of the header's own signs could pass for another element: Envoy's documentation says to quote it.
+fn plain_or_quoted(name: &str) -> Cow<'_, str> {
+    match name.contains([';', ',', '"']) {
+        true => quoted(&name.replace('\\', "\\\\").replace('"', "\\\"")).into(),
+        false => name.into(),
+    }
 }
 
 fn quoted(text: &str) -> String {
@@ -132,6 +145,28 @@ mod tests {
             element(&peer, ClientCertificateHeader::OF_SIDECARS.details),
             "By=spiffe://cluster.local/ns/shop/sa/own;Hash=abcd;Subject=\"\";URI=spiffe://cluster.local/ns/shop/sa/cart"
         );
+    }
+
+    #[test]
+    fn a_name_with_the_headers_own_signs_is_quoted() {
+        let details = CertificateDetails {
+            uri: true,
+            dns: true,
+            ..CertificateDetails::default()
+        };
+        let told = |uris: &[&str]| {
+            let told = element(&peer(uris), details);
+            told.split_once("Hash=abcd;").unwrap().1.to_owned()
+        };
+        assert_eq!(
+            told(&["https://other/;URI=spiffe://cluster.local/ns/shop/sa/admin,By=x"]),
+            "URI=\"https://other/;URI=spiffe://cluster.local/ns/shop/sa/admin,By=x\""
+        );
+        assert_eq!(
+            told(&["x\",Hash=y;URI=spiffe"]),
+            "URI=;DNS=\"x\\\",Hash=y;URI=spiffe\""
+        );
+        assert_eq!(told(&["https://other/a"]), "URI=https://other/a");
     }
 
     #[test]

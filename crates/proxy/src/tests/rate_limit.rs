@@ -305,7 +305,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, questions) = mpsc::channel(64);
-        let service = RateLimitService::new(move |headers, question| {
+        let service = RateLimitService::new(move |headers, _, question| {
             let (tell, verdict) = (tell.clone(), verdict.clone());
             async move {
                 tell.send((headers, question)).await.unwrap();

@@ -192,6 +192,7 @@ impl Loaded {
             roots: roots.as_deref(),
             revoked: revoked.as_deref(),
             lists_are_partial: facts.trust == Trust::Mesh,
+            is_workload: facts.trust == Trust::Mesh,
             names: names(&facts.subject_alt_names),
             verify_server_name: facts.verify_request_host,
             keypair: keypair.as_deref(),

@@ -205,7 +205,7 @@ fn adopt_files(
         false => None,
     };
     if let Some(lists) = &revoked {
-        identity::tls::check_revocation_lists(lists)?;
+        identity::tls::check_trust(&text(roots)?, Some(lists))?;
     }
     believe_file(roots, revoked, workload)?;
     workload.show(keypair, None);

@@ -217,6 +217,7 @@ impl Configs {
             roots,
             revoked: judged_by.1.as_deref(),
             required: facts.require_client_certificate,
+            are_workloads: facts.client_trust == Trust::Mesh,
             names: names(&facts.client_names),
         });
         let mut acceptance = Acceptance {

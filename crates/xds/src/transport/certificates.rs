@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
-use http::HeaderMap;
 use http::uri::PathAndQuery;
+use http::{Extensions, HeaderMap};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
@@ -25,7 +25,9 @@ use super::stream::authorization;
 
 const SERVICE: &str = "istio.v1.auth.IstioCertificateService";
 const METHOD: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
-/// A request is some kilobytes; a response has a chain and some roots.
+/// A request is some kilobytes.
+const LARGEST_REQUEST: usize = 128 << 10;
+/// A response has a chain and some roots.
 const LARGEST: usize = 1 << 20;
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -76,40 +78,46 @@ impl CertificateRequest {
     }
 }
 
-/// One call of a workload.
-#[derive(Debug)]
-pub struct Call {
-    /// The request's headers, with the token.
-    pub headers: HeaderMap,
-    /// What the connection knows: peer address, peer certificates.
-    pub extensions: http::Extensions,
+/// One call of a workload that has proven who it is.
+pub struct Call<C> {
+    /// Who it is.
+    pub caller: C,
     /// What is asked.
     pub request: CertificateRequest,
     /// Takes the answer.
     pub reply: oneshot::Sender<Result<CertificateResponse, Status>>,
 }
 
-/// The service; add it to the routes of a gRPC server. Calls wait until somebody takes them.
-#[derive(Clone, Debug)]
-pub struct CertificateService {
-    calls: mpsc::Sender<Call>,
+/// The service; add it to the routes of a gRPC server. `admit` tells from the headers of a call and from its connection
+/// who calls: nothing else of a call is read before. Calls wait until somebody takes them, for a bounded time.
+#[derive(Clone)]
+pub struct CertificateService<A, C> {
+    admit: A,
+    calls: mpsc::Sender<Call<C>>,
 }
 
-impl CertificateService {
+impl<A, C, F> CertificateService<A, C>
+where
+    A: Fn(HeaderMap, Extensions) -> F,
+    F: Future<Output = Result<C, Status>> + Send + 'static,
+{
     /// A service whose calls go to the receiver of that channel.
-    pub fn new(calls: mpsc::Sender<Call>) -> Self {
-        Self { calls }
+    pub fn new(admit: A, calls: mpsc::Sender<Call<C>>) -> Self {
+        Self { admit, calls }
     }
 }
 
-impl NamedService for CertificateService {
+impl<A, C> NamedService for CertificateService<A, C> {
     const NAME: &'static str = SERVICE;
 }
 
-impl<B> tower::Service<http::Request<B>> for CertificateService
+impl<B, A, C, F> tower::Service<http::Request<B>> for CertificateService<A, C>
 where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    A: Fn(HeaderMap, Extensions) -> F,
+    C: Clone + Send + Sync + 'static,
+    F: Future<Output = Result<C, Status>> + Send + 'static,
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -124,31 +132,43 @@ where
             let status = Status::unimplemented("only CreateCertificate is served");
             return Box::pin(std::future::ready(Ok(status.into_http())));
         }
-        let create = Create(self.calls.clone());
-        Box::pin(async move {
+        let admitted = (self.admit)(request.headers().clone(), request.extensions().clone());
+        let calls = self.calls.clone();
+        let work = async move {
+            let caller = match admitted.await {
+                Ok(caller) => caller,
+                Err(status) => return status.into_http(),
+            };
             let codec = ProstCodec::<CertificateResponse, CertificateRequest>::default();
-            let mut grpc = Grpc::new(codec).max_decoding_message_size(LARGEST);
-            Ok(grpc.unary(create, request).await)
+            let mut grpc = Grpc::new(codec).max_decoding_message_size(LARGEST_REQUEST);
+            grpc.unary(Create { caller, calls }, request).await
+        };
+        Box::pin(async move {
+            let late = || Status::deadline_exceeded("no request, or no answer, in time").into_http();
+            Ok(tokio::time::timeout(DEADLINE, work)
+                .await
+                .unwrap_or_else(|_| late()))
         })
     }
 }
 
-struct Create(mpsc::Sender<Call>);
+struct Create<C> {
+    caller: C,
+    calls: mpsc::Sender<Call<C>>,
+}
 
-impl UnaryService<CertificateRequest> for Create {
+impl<C: Clone + Send + Sync + 'static> UnaryService<CertificateRequest> for Create<C> {
     type Response = CertificateResponse;
     type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Self::Response>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<CertificateRequest>) -> Self::Future {
-        let (metadata, extensions, request) = request.into_parts();
         let (reply, answer) = oneshot::channel();
         let call = Call {
-            headers: metadata.into_headers(),
-            extensions,
-            request,
+            caller: self.caller.clone(),
+            request: request.into_inner(),
             reply,
         };
-        let calls = self.0.clone();
+        let calls = self.calls.clone();
         Box::pin(async move {
             let stopping = || Status::unavailable("the controller is stopping");
             calls.send(call).await.map_err(|_| stopping())?;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use envoy_types::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -27,10 +27,11 @@ pub struct RateLimitService<J> {
 
 impl<J, F> RateLimitService<J>
 where
-    J: Fn(HeaderMap, Question) -> F + Clone,
+    J: Fn(HeaderMap, Extensions, Question) -> F + Clone,
     F: Future<Output = Result<Verdict, Status>> + Send + 'static,
 {
-    /// A service whose verdicts come from `judge`, which gets the headers of a call, too.
+    /// A service whose verdicts come from `judge`, which gets the headers of a call and what its connection
+    /// knows, too.
     pub fn new(judge: J) -> Self {
         Self { judge }
     }
@@ -44,7 +45,7 @@ impl<B, J, F> tower::Service<http::Request<B>> for RateLimitService<J>
 where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-    J: Fn(HeaderMap, Question) -> F + Clone + Send + 'static,
+    J: Fn(HeaderMap, Extensions, Question) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Verdict, Status>> + Send + 'static,
 {
     type Response = http::Response<Body>;
@@ -74,15 +75,15 @@ struct One<J>(J);
 
 impl<J, F> UnaryService<RateLimitRequest> for One<J>
 where
-    J: Fn(HeaderMap, Question) -> F,
+    J: Fn(HeaderMap, Extensions, Question) -> F,
     F: Future<Output = Result<Verdict, Status>> + Send + 'static,
 {
     type Response = RateLimitResponse;
     type Future = Answer<tonic::Response<RateLimitResponse>>;
 
     fn call(&mut self, request: tonic::Request<RateLimitRequest>) -> Self::Future {
-        let (metadata, _, message) = request.into_parts();
-        let verdict = (self.0)(metadata.into_headers(), Question::from_proto(message));
+        let (metadata, extensions, message) = request.into_parts();
+        let verdict = (self.0)(metadata.into_headers(), extensions, Question::from_proto(message));
         Box::pin(async move { Ok(tonic::Response::new(verdict.await?.to_proto())) })
     }
 }

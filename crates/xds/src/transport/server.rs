@@ -4,9 +4,10 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::SendTimeoutError};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
@@ -20,9 +21,10 @@ use crate::whole::{Asked, Told, WholeRequest, WholeResponse};
 
 /// Responses that may be on their way: one push is outstanding at a time.
 const RESPONSES: usize = 4;
+/// How long a stream waits to be taken.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One stream of one proxy.
-#[derive(Debug)]
 pub struct Session {
     /// The request's headers, with the token.
     pub headers: HeaderMap,
@@ -32,6 +34,13 @@ pub struct Session {
     pub requests: Requests,
     /// Messages to the proxy. An error ends the stream with that status.
     pub responses: mpsc::Sender<Result<Response, Status>>,
+}
+
+/// Its headers have a token that no log should have.
+impl std::fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Session").finish_non_exhaustive()
+    }
 }
 
 /// Messages of a proxy as they come. Those of state-of-the-world discovery are told as delta discovery's.
@@ -126,8 +135,13 @@ impl Open {
             requests: requests(messages),
             responses,
         };
-        let taken = sessions.send(session).await;
-        taken.map_err(|_| Status::unavailable("the controller is stopping"))?;
+        match sessions.send_timeout(session, PATIENCE).await {
+            Ok(()) => {}
+            Err(SendTimeoutError::Closed(_)) => {
+                return Err(Status::unavailable("the controller is stopping"));
+            }
+            Err(SendTimeoutError::Timeout(_)) => return Err(Status::unavailable("too many streams at once")),
+        }
         Ok(ReceiverStream::new(receiver))
     }
 }

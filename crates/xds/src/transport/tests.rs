@@ -126,3 +126,50 @@ async fn a_controller_that_is_not_there_is_an_event_and_not_the_end() {
         _ = tokio::time::timeout(DEADLINE, scenario) => panic!("the client goes on without a receiver"),
     }
 }
+
+/// The body of a call; without bytes it must not be read.
+struct Sent(Option<bytes::Bytes>);
+
+impl http_body::Body for Sent {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        let bytes = self.0.take().expect("nothing more of it is read");
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(bytes))))
+    }
+}
+
+/// The gRPC status that a call for a certificate ends with at once, and how many were taken.
+async fn asked_for_a_certificate(known: bool, body: Sent) -> (i32, usize) {
+    let (calls, mut taken) = mpsc::channel(1);
+    let admit = move |_, _| {
+        let stranger = tonic::Status::unauthenticated("who are you?");
+        std::future::ready(if known { Ok(()) } else { Err(stranger) })
+    };
+    let mut service = certificates::CertificateService::new(admit, calls);
+    let request = http::Request::post("/istio.v1.auth.IstioCertificateService/CreateCertificate")
+        .body(body)
+        .unwrap();
+    let Ok(answer) = tower::Service::call(&mut service, request).await;
+    let status = answer.headers()["grpc-status"].to_str().unwrap().parse();
+    (status.unwrap(), usize::from(taken.try_recv().is_ok()))
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_before_its_message_is_read() {
+    assert_eq!(asked_for_a_certificate(false, Sent(None)).await, (16, 0));
+}
+
+#[tokio::test]
+async fn a_request_for_a_certificate_is_bounded() {
+    let length = u32::try_from((128 << 10) + 1).unwrap();
+    let head = [&[0][..], &length.to_be_bytes()].concat();
+    assert_eq!(
+        asked_for_a_certificate(true, Sent(Some(head.into()))).await,
+        (11, 0)
+    );
+}

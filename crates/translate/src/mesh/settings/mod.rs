@@ -127,9 +127,14 @@ impl MeshSettings {
         })
     }
 
-    /// The domain of the identities of the mesh.
+    /// The trust domain of the mesh: that of all identities that its authority gives.
     pub fn trust_domain(&self) -> &str {
         self.mtls.domains()[0]
+    }
+
+    /// All whose identities count as the mesh's own.
+    pub fn trust_domains(&self) -> Vec<&str> {
+        self.mtls.domains()
     }
 
     /// Limit for establishing a connection, unless a DestinationRule has one.
