@@ -6,6 +6,7 @@ pub mod authenticate;
 pub(crate) mod issued;
 pub(crate) mod keeper;
 pub(crate) mod publish;
+mod replicas;
 pub(crate) mod root;
 mod rotation;
 pub(crate) mod secrets;

@@ -1,28 +1,41 @@
 //! Replacing the root of the mesh without one failed handshake: what comes next, as a pure function of what is known.
 //!
-//! 1. [`Phase::Trusting`]: the new root is believed beside the old one, which still signs. Lasts until every connected
-//!    proxy has acknowledged the new bundle and every namespace has it.
+//! 1. [`Phase::Trusting`]: the new root is believed beside the old one, which still signs. Lasts until everybody with a
+//!    certificate of the old root has said that it believes the new one, and every namespace and webhook has it.
 //! 2. [`Phase::Renewing`]: the new root signs; both are believed. Proxies see by the order of the bundle that another
 //!    one signs, and renew. Lasts until no certificate of the old root is in use.
-//! 3. The old root is removed.
+//! 3. [`Phase::Closing`]: the controller itself shows a certificate of the new root.
+//! 4. The old root is removed.
 //!
-//! The state is kept in the Secret of the authority, so that a restart goes on where it was. Nobody is hurried: what
-//! cannot be known to have happened is waited for until it cannot matter any more.
+//! The state is kept in the Secret of the authority: who must be heard of is stored with it, so that a controller that
+//! has just started, and knows nobody, waits for the same ones. Nobody is hurried: what cannot be known to have
+//! happened is waited for until it cannot matter any more, or until somebody says that it does not.
 
-use std::collections::BTreeMap;
+mod memory;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use xds::secrets::SPREAD;
+use xds::transport::LONGEST_PAUSE;
 
 use super::issued::Newest;
 
-/// Kubelets bring a changed ConfigMap to their pods within this time; for proxies that follow a file.
+/// Kubelets bring a changed ConfigMap to their pods within this time.
 const FILES: u64 = 150;
-/// The least time for anything that is not seen from here, such as another replica's pushes.
-const SETTLE: u64 = 5;
+/// The least time of each phase: for what is not seen from here.
+const SETTLE: u64 = 15;
+/// A controller that has just started knows whom it serves after this time: everybody is back, and has renewed.
+const RETURN: u64 = LONGEST_PAUSE.as_secs() + SPREAD.as_secs() + 10;
 /// Reasons that are told.
 const TOLD: usize = 10;
-/// Callers whose certificates are waited for one by one; with more, the longest validity is waited for instead.
-const CALLERS: usize = 10_000;
+/// Names whose pods are looked for at a time.
+const LOOKED_FOR: usize = 20;
+
+const _: () = assert!(
+    SETTLE > SPREAD.as_secs(),
+    "who was told to renew has done so when a phase ends"
+);
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,42 +45,83 @@ pub(crate) enum Phase {
     Trusting,
     /// Both roots are believed, the new one signs.
     Renewing,
+    /// The same, and the controller itself has left the old one.
+    Closing,
 }
 
-/// A rotation under way.
+/// A rotation under way. Times are seconds since 1970, as all of them here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rotation {
     pub(crate) phase: Phase,
     /// Fingerprint of the root that comes.
     pub(crate) to: String,
-    /// When it began, and when it last made progress; seconds since 1970, like all times here.
     pub(crate) begun: u64,
+    /// When its phase began, or a certificate of the old root was last seen to go.
     pub(crate) entered: u64,
-    /// Who has a certificate of the old root, and until when that is valid. Empty before [`Phase::Renewing`].
+    /// When the new root began to sign.
+    #[serde(default)]
+    pub(crate) switched: u64,
+    /// The request that it answers; empty where the controller began by itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) request: String,
+    /// Nothing is waited for any more: somebody said so.
+    #[serde(default)]
+    pub(crate) hurried: bool,
+    /// Who has a certificate of the old root, and until when that is valid.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) former: BTreeMap<String, u64>,
+    /// Those of them who have said that they believe the new root. Empty after [`Phase::Trusting`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) believing: BTreeSet<String>,
+    /// Who is not waited for: certificates up to that time count for nothing. Their pods are gone, or somebody said so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) without: BTreeMap<String, u64>,
+    /// Of callers that are too many to be named: until when the last certificate of the old root is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crowd: Option<u64>,
+}
+
+/// What a connected proxy is known to believe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Belief {
+    /// It has acknowledged the bundle of now.
+    Acknowledged,
+    /// It has not, or not yet.
+    Lagging,
+    /// It asks for no bundle: it follows the file of its pod.
+    File,
+    /// Its certificates and roots are files of somebody else's: nothing of ours reaches it.
+    Mounted,
 }
 
 /// A connected proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Proxy {
     /// `shop/backend-0`.
     pub(crate) name: String,
-    /// Whether it has acknowledged the bundle of now; `None` for one that does not ask for bundles.
-    pub(crate) holds: Option<bool>,
+    pub(crate) belief: Belief,
 }
 
-/// What is known now.
+/// What is known now, by all replicas of the controller together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) now: u64,
+    /// When the youngest of them started.
+    pub(crate) since: u64,
+    /// Replicas that have not said what they see.
+    pub(crate) unheard: Vec<String>,
     pub(crate) proxies: Vec<Proxy>,
     /// Whether every namespace has the bundle of now.
     pub(crate) published: bool,
-    /// The newest certificate of each caller: the root that it leads to, and until when it is valid.
+    /// Whether the API server has it, for our webhooks.
+    pub(crate) webhooks: bool,
+    /// The newest certificate of each caller.
     pub(crate) issued: Newest,
     /// The longest validity of any certificate.
     pub(crate) longest: u64,
+    /// There are more callers than could be told.
+    pub(crate) crowded: bool,
 }
 
 /// What to do.
@@ -75,10 +129,10 @@ pub(crate) struct Facts {
 pub(crate) enum Next {
     /// Nothing yet; why.
     Wait(Vec<String>),
+    /// Store this: something became known, or the last phase begins.
+    Note(Rotation),
     /// Let the new root sign. What is to be stored with it.
     Switch(Rotation),
-    /// Some certificates of the old root are gone. What is to be stored.
-    Note(Rotation),
     /// Remove the old root.
     Finish,
 }
@@ -91,103 +145,134 @@ impl Rotation {
             to,
             begun: now,
             entered: now,
+            switched: 0,
+            request: String::new(),
+            hurried: false,
             former: BTreeMap::new(),
+            believing: BTreeSet::new(),
+            without: BTreeMap::new(),
+            crowd: None,
         }
     }
 
-    /// What comes next.
+    /// What comes next. What has become known is stored before anything is decided upon it.
     pub(crate) fn next(&self, facts: &Facts) -> Next {
+        let informed = self.informed(facts);
+        if informed != *self {
+            return Next::Note(informed);
+        }
+        let mut reasons = match (self.hurried, self.phase) {
+            (true, _) => Vec::new(),
+            (false, Phase::Trusting) => self.trusting(facts),
+            (false, Phase::Renewing | Phase::Closing) => self.renewing(facts),
+        };
+        if facts.now.saturating_sub(self.entered) < SETTLE {
+            reasons.push("what has changed settles".to_owned());
+        }
+        if !reasons.is_empty() {
+            return Next::Wait(told(reasons));
+        }
+        let entered = |phase| Self {
+            phase,
+            entered: facts.now,
+            believing: BTreeSet::new(),
+            ..self.clone()
+        };
         match self.phase {
-            Phase::Trusting => self.after_trusting(facts),
-            Phase::Renewing => self.after_renewing(facts),
+            Phase::Trusting => Next::Switch(Self {
+                switched: facts.now,
+                ..entered(Phase::Renewing)
+            }),
+            Phase::Renewing => Next::Note(entered(Phase::Closing)),
+            Phase::Closing => Next::Finish,
         }
     }
 
-    fn after_trusting(&self, facts: &Facts) -> Next {
-        let passed = facts.now.saturating_sub(self.entered);
-        let mut reasons = Vec::new();
+    /// Why the new root may not sign yet.
+    fn trusting(&self, facts: &Facts) -> Vec<String> {
+        let mut reasons = self.unseen(facts);
+        let counts = |proxy: &&Proxy| !self.is_exempt(&proxy.name);
+        let connected = || facts.proxies.iter().filter(counts);
+        let lagging = connected().filter(|proxy| proxy.belief == Belief::Lagging);
+        reasons.extend(lagging.map(|proxy| format!("{} has not acknowledged the new bundle", proxy.name)));
+        let offline = self
+            .outstanding(facts)
+            .map(|name| format!("{name} has not acknowledged the new bundle, and is not connected"));
+        reasons.extend(offline);
+        let by_file = self.crowd.is_some() || connected().any(|proxy| proxy.belief == Belief::File);
+        let left = self.left_for_files(self.entered, facts.now);
+        if by_file && left > 0 {
+            reasons.push(format!("proxies that follow a file get {left} s more"));
+        }
+        reasons
+    }
+
+    /// Why the old root may not go yet.
+    fn renewing(&self, facts: &Facts) -> Vec<String> {
+        let mut reasons = self.unseen(facts);
+        let names = self.former.keys();
+        reasons.extend(names.map(|name| format!("{name} has a certificate of the old root")));
+        if self.crowd.is_some() {
+            reasons
+                .push("callers that are too many to be named have certificates of the old root".to_owned());
+        }
+        let left = self.left_for_files(self.switched, facts.now);
+        if left > 0 {
+            reasons.push(format!("the files of pods get {left} s more"));
+        }
+        reasons
+    }
+
+    /// What has to be known before anything is decided.
+    fn unseen(&self, facts: &Facts) -> Vec<String> {
+        let unheard = facts.unheard.iter();
+        let mut reasons: Vec<String> = unheard
+            .map(|replica| format!("controller {replica} has not said what it sees"))
+            .collect();
+        let back = facts.since.saturating_add(RETURN).saturating_sub(facts.now);
+        if back > 0 {
+            reasons.push(format!(
+                "proxies get {back} s more to come back to a controller that has just started"
+            ));
+        }
         if !facts.published {
             reasons.push("not every namespace has the new bundle".to_owned());
         }
-        let lagging = facts.proxies.iter().filter(|proxy| proxy.holds == Some(false));
-        reasons.extend(lagging.map(|proxy| format!("{} has not acknowledged the new bundle", proxy.name)));
-        let by_file = facts.proxies.iter().any(|proxy| proxy.holds.is_none());
-        if by_file && passed < FILES {
-            reasons.push(format!(
-                "proxies that follow a file get {} s more",
-                FILES - passed
-            ));
+        if !facts.webhooks {
+            reasons.push("the API server does not have the new bundle for the webhooks".to_owned());
         }
-        if passed < SETTLE {
-            reasons.push("the new bundle settles".to_owned());
-        }
-        match reasons.is_empty() {
-            true => Next::Switch(self.switched(facts)),
-            false => Next::Wait(told(reasons)),
-        }
+        reasons
     }
 
-    fn switched(&self, facts: &Facts) -> Self {
-        let forever = facts.now.saturating_add(facts.longest);
-        let connected = facts.proxies.iter().map(|proxy| (proxy.name.clone(), forever));
-        // What is known exactly counts more than what is assumed of everybody.
-        let issued = facts
-            .issued
-            .iter()
-            .map(|(name, (_, until))| (name.clone(), *until));
-        let mut former: BTreeMap<String, u64> = connected.chain(issued).collect();
-        if former.len() > CALLERS {
-            former = BTreeMap::from([("callers that are too many to be named".to_owned(), forever)]);
-        }
-        Self {
-            phase: Phase::Renewing,
-            entered: facts.now,
-            former,
-            ..self.clone()
-        }
+    /// Whether somebody said that it is not waited for.
+    fn is_exempt(&self, name: &str) -> bool {
+        self.without.get(name) == Some(&u64::MAX)
     }
 
-    fn after_renewing(&self, facts: &Facts) -> Next {
-        let renewed = |name: &str| facts.issued.get(name).is_some_and(|(root, _)| *root == self.to);
-        let left = self
-            .former
-            .iter()
-            .filter(|(name, until)| **until > facts.now && !renewed(name));
-        let left: BTreeMap<String, u64> = left.map(|(name, until)| (name.clone(), *until)).collect();
-        if left.len() < self.former.len() {
-            return Next::Note(Self {
-                former: left,
-                entered: facts.now,
-                ..self.clone()
-            });
-        }
-        // Who was given a certificate a moment ago may not show it yet.
-        if left.is_empty() && facts.now.saturating_sub(self.entered) >= SETTLE {
-            return Next::Finish;
-        }
-        let names = left.keys();
-        let mut reasons: Vec<String> = names
-            .map(|name| format!("{name} has a certificate of the old root"))
-            .collect();
-        if reasons.is_empty() {
-            reasons.push("the last certificates settle".to_owned());
-        }
-        Next::Wait(told(reasons))
+    fn left_for_files(&self, since: u64, now: u64) -> u64 {
+        since.saturating_add(FILES).saturating_sub(now)
     }
 
-    /// Who is waited for, as far as they are not connected: perhaps they are gone for good.
-    pub(crate) fn missing(&self, facts: &Facts) -> Vec<String> {
-        let connected = |name: &str| facts.proxies.iter().any(|proxy| proxy.name == name);
-        let missing = self.former.keys().filter(|name| !connected(name));
-        missing.take(TOLD).cloned().collect()
+    /// Who has to be heard of, and is not there.
+    fn outstanding<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = &'a String> {
+        let connected: BTreeSet<&str> = facts.proxies.iter().map(|proxy| proxy.name.as_str()).collect();
+        let names = self.former.keys().filter(|name| !self.believing.contains(*name));
+        names.filter(move |name| !connected.contains(name.as_str()))
     }
 
-    /// Those are gone for good: nobody will use their certificates.
-    pub(crate) fn without(&self, gone: &[String]) -> Self {
-        let mut left = self.clone();
-        left.former.retain(|name, _| !gone.contains(name));
-        left
+    /// Pods that are waited for and are not connected: perhaps they are gone for good. All of them in turn, those
+    /// behind `last` first.
+    pub(crate) fn missing(&self, facts: &Facts, last: &str) -> Vec<String> {
+        let pods = || self.outstanding(facts).filter(|name| is_pod(name));
+        let behind = pods().filter(|name| name.as_str() > last);
+        let before = pods().filter(|name| name.as_str() <= last);
+        behind.chain(before).take(LOOKED_FOR).cloned().collect()
     }
+}
+
+/// Whether a caller is known by its pod, and not by an account that others have too.
+fn is_pod(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(_, pod)| !pod.contains(':'))
 }
 
 fn told(mut reasons: Vec<String>) -> Vec<String> {
@@ -200,155 +285,4 @@ fn told(mut reasons: Vec<String>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NEW: &str = "new";
-    const OLD: &str = "old";
-    const DAY: u64 = 86_400;
-
-    fn proxy(name: &str, holds: Option<bool>) -> Proxy {
-        Proxy {
-            name: name.to_owned(),
-            holds,
-        }
-    }
-
-    fn facts(now: u64, proxies: Vec<Proxy>) -> Facts {
-        Facts {
-            now,
-            proxies,
-            published: true,
-            issued: BTreeMap::new(),
-            longest: DAY,
-        }
-    }
-
-    fn reasons(next: Next) -> String {
-        match next {
-            Next::Wait(reasons) => reasons.join("; "),
-            other => panic!("expected to wait, not {other:?}"),
-        }
-    }
-
-    fn switched(rotation: &Rotation, facts: &Facts) -> Rotation {
-        match rotation.next(facts) {
-            Next::Switch(rotation) => rotation,
-            other => panic!("expected to switch, not {other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_signer_is_switched_when_everybody_believes_the_new_root() {
-        let rotation = Rotation::new(NEW.into(), 1000);
-        let lagging = facts(
-            1010,
-            vec![proxy("shop/a", Some(true)), proxy("shop/b", Some(false))],
-        );
-        assert_eq!(
-            reasons(rotation.next(&lagging)),
-            "shop/b has not acknowledged the new bundle"
-        );
-        let unpublished = Facts {
-            published: false,
-            ..facts(1010, vec![])
-        };
-        assert_eq!(
-            reasons(rotation.next(&unpublished)),
-            "not every namespace has the new bundle"
-        );
-        assert_eq!(
-            reasons(rotation.next(&facts(1001, vec![]))),
-            "the new bundle settles"
-        );
-        let all = facts(1010, vec![proxy("shop/a", Some(true))]);
-        assert_eq!(switched(&rotation, &all).phase, Phase::Renewing);
-    }
-
-    #[test]
-    fn proxies_that_follow_a_file_are_given_the_time_of_kubelets() {
-        let rotation = Rotation::new(NEW.into(), 1000);
-        let at = |now| rotation.next(&facts(now, vec![proxy("shop/a", None)]));
-        assert_eq!(reasons(at(1050)), "proxies that follow a file get 100 s more");
-        assert!(matches!(at(1150), Next::Switch(_)));
-    }
-
-    #[test]
-    fn the_old_root_goes_when_none_of_its_certificates_is_in_use() {
-        let before = Facts {
-            issued: BTreeMap::from([
-                ("shop/a".into(), (OLD.into(), 1500)),
-                ("shop/gone".into(), (OLD.into(), 1200)),
-            ]),
-            ..facts(
-                1010,
-                vec![proxy("shop/a", Some(true)), proxy("shop/b", Some(true))],
-            )
-        };
-        let rotation = switched(&Rotation::new(NEW.into(), 1000), &before);
-        let expected = [("shop/a", 1500), ("shop/b", 1010 + DAY), ("shop/gone", 1200)];
-        assert_eq!(
-            rotation.former,
-            expected.map(|(name, until)| (name.to_owned(), until)).into()
-        );
-        let new = |name: &str| (name.to_owned(), (NEW.to_owned(), 9000));
-        let later = Facts {
-            issued: BTreeMap::from([new("shop/a"), new("shop/b")]),
-            ..facts(1100, vec![proxy("shop/b", Some(true))])
-        };
-        let Next::Note(rotation) = rotation.next(&later) else {
-            panic!("something was renewed")
-        };
-        assert_eq!(
-            reasons(rotation.next(&later)),
-            "shop/gone has a certificate of the old root"
-        );
-        assert_eq!(rotation.missing(&later), ["shop/gone"]);
-        let at_its_end = Facts {
-            now: 1200,
-            ..later.clone()
-        };
-        let Next::Note(last) = rotation.next(&at_its_end) else {
-            panic!("the last one has run out")
-        };
-        assert_eq!(reasons(last.next(&at_its_end)), "the last certificates settle");
-        let settled = Facts {
-            now: 1200 + SETTLE,
-            ..later.clone()
-        };
-        assert_eq!(last.next(&settled), Next::Finish);
-        let buried = rotation.without(&["shop/gone".into()]);
-        assert_eq!(buried.next(&settled), Next::Finish);
-    }
-
-    #[test]
-    fn a_restart_goes_on_from_what_was_stored() {
-        let before = facts(1010, vec![proxy("shop/a", Some(true))]);
-        let rotation = switched(&Rotation::new(NEW.into(), 1000), &before);
-        let stored = serde_json::to_string(&rotation).unwrap();
-        let read: Rotation = serde_json::from_str(&stored).unwrap();
-        assert_eq!(read, rotation);
-        // Nothing is known any more of what was issued: it is waited for the longest validity, and not for ever.
-        assert!(matches!(read.next(&facts(2000, vec![])), Next::Wait(_)));
-        let Next::Note(last) = read.next(&facts(1010 + DAY, vec![])) else {
-            panic!("nobody can have a certificate of the old root any more")
-        };
-        assert_eq!(last.next(&facts(1010 + DAY + SETTLE, vec![])), Next::Finish);
-    }
-
-    #[test]
-    fn what_is_told_and_what_is_stored_is_bounded() {
-        let many = (0..2 * CALLERS).map(|number| proxy(&format!("shop/{number}"), Some(false)));
-        let mut facts = facts(1010, many.collect());
-        let rotation = Rotation::new(NEW.into(), 1000);
-        let Next::Wait(reasons) = rotation.next(&facts) else {
-            panic!()
-        };
-        assert_eq!(reasons.len(), TOLD + 1);
-        facts
-            .proxies
-            .iter_mut()
-            .for_each(|proxy| proxy.holds = Some(true));
-        assert_eq!(switched(&rotation, &facts).former.len(), 1);
-    }
-}
+mod tests;
