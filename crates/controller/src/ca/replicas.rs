@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::issued::Given;
-use super::rotation::{Facts, Phase, Proxy};
+use super::rotation::{Belief, Facts, Phase, Proxy};
 use super::standing::Standing;
 
 const LABELS: &str = "app=istiod,istio=pilot";
@@ -48,14 +48,19 @@ impl Report {
         let given = facts.issued.iter().take(MOST);
         let given =
             given.map(|(name, given)| (name.clone(), (given.root == rotation.to, given.until, given.at)));
+        let mut proxies = facts.proxies.clone();
+        // Those that are waited for are told in any case.
+        proxies.sort_by_key(|proxy| proxy.belief == Belief::Acknowledged);
+        let crowded = proxies.len() > MOST || facts.issued.len() > MOST;
+        proxies.truncate(MOST);
         Some(Self {
             at: facts.now,
             since: facts.since,
             phase: rotation.phase,
             bundle: standing.trusted.version(),
-            proxies: facts.proxies.iter().take(MOST).cloned().collect(),
+            proxies,
             given: given.collect(),
-            crowded: facts.proxies.len() > MOST || facts.issued.len() > MOST,
+            crowded,
         })
     }
 
@@ -220,7 +225,7 @@ mod tests {
 
     use identity::{Authority, Bundle};
 
-    use super::super::rotation::{Belief, Rotation};
+    use super::super::rotation::Rotation;
     use super::super::standing::Source;
     use super::*;
     use crate::fake_api;
@@ -342,12 +347,18 @@ mod tests {
                 belief: Belief::Acknowledged,
             })
             .collect();
+        facts.proxies[2 * MOST - 1].belief = Belief::Lagging;
         let given = facts.issued["shop/a"].clone();
         facts.issued = (0..2 * MOST)
             .map(|number| (name(number), given.clone()))
             .collect();
         let report = Report::of(&facts, &standing()).unwrap();
         assert!(report.crowded);
+        assert_eq!(
+            report.proxies[0].belief,
+            Belief::Lagging,
+            "who is waited for is told"
+        );
         assert!(serde_json::to_string(&report).unwrap().len() < 1 << 20);
     }
 }

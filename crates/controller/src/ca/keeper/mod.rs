@@ -383,7 +383,7 @@ fn belief(connection: &Connection, bundle: &str, now: u64) -> Belief {
         Some(acknowledged) if acknowledged == bundle => Belief::Acknowledged,
         Some(_) => Belief::Lagging,
         // It may be about to ask.
-        None if now.saturating_sub(connection.connected) < YOUNG => Belief::Lagging,
+        None if now.saturating_sub(connection.connected) < YOUNG => Belief::Unsaid,
         // Ours ask, unless their certificates and roots are files of somebody else's.
         None if connection.peer.dialect == Dialect::Amime => Belief::Mounted,
         None => Belief::File,

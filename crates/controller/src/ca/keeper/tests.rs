@@ -262,7 +262,7 @@ fn which_bundle_a_proxy_has_acknowledged_decides() {
     assert_eq!(of(Some(""), Dialect::Envoy, 200), Belief::Lagging);
     assert_eq!(
         of(None, Dialect::Amime, 101),
-        Belief::Lagging,
+        Belief::Unsaid,
         "it may be about to ask"
     );
     assert_eq!(of(None, Dialect::Amime, 200), Belief::Mounted);

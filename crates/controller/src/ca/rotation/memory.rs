@@ -61,7 +61,8 @@ impl Rotation {
         for proxy in &facts.proxies {
             let name = &proxy.name;
             let is_new = !facts.issued.contains_key(name) && !self.is_exempt(name);
-            if is_new && !remembers && proxy.belief != Belief::Mounted {
+            let has_ours = !matches!(proxy.belief, Belief::Mounted | Belief::Unsaid);
+            if is_new && !remembers && has_ours {
                 let forever = facts.now.saturating_add(facts.longest);
                 match self.crowd {
                     Some(_) => {}
@@ -71,7 +72,7 @@ impl Rotation {
             match proxy.belief {
                 Belief::Acknowledged => drop(self.believing.insert(name.clone())),
                 Belief::File if files_are_there => drop(self.believing.insert(name.clone())),
-                Belief::File | Belief::Lagging | Belief::Mounted => {}
+                Belief::File | Belief::Lagging | Belief::Unsaid | Belief::Mounted => {}
             }
         }
     }
@@ -84,7 +85,7 @@ impl Rotation {
             .chain(&self.believing)
             .chain(self.without.keys());
         let size: usize = names.map(|name| name.len() + ENTRY).sum();
-        let unknown = facts.crowded && self.crowd.is_none();
+        let unknown = facts.crowded && self.crowd.is_none() && self.phase == Phase::Trusting;
         if size <= LARGEST && !unknown {
             return;
         }

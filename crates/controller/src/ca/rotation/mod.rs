@@ -89,6 +89,8 @@ pub(crate) enum Belief {
     Acknowledged,
     /// It has not, or not yet.
     Lagging,
+    /// It has just connected, and may be about to ask for the bundle.
+    Unsaid,
     /// It asks for no bundle: it follows the file of its pod.
     File,
     /// Its certificates and roots are files of somebody else's: nothing of ours reaches it.
@@ -193,7 +195,12 @@ impl Rotation {
         let mut reasons = self.unseen(facts);
         let counts = |proxy: &&Proxy| !self.is_exempt(&proxy.name);
         let connected = || facts.proxies.iter().filter(counts);
-        let lagging = connected().filter(|proxy| proxy.belief == Belief::Lagging);
+        let lagging = connected().filter(|proxy| match proxy.belief {
+            Belief::Lagging => true,
+            // Of many proxies one always comes back: what it has said before counts on.
+            Belief::Unsaid => !self.believing.contains(&proxy.name),
+            Belief::Acknowledged | Belief::File | Belief::Mounted => false,
+        });
         reasons.extend(lagging.map(|proxy| format!("{} has not acknowledged the new bundle", proxy.name)));
         let offline = self
             .outstanding(facts)

@@ -169,8 +169,20 @@ fn proxies_that_follow_a_file_are_given_the_time_of_kubelets_and_mounted_ones_no
     );
     let file = switched(&begun(), &at(BEGUN + FILES, Belief::File));
     assert_eq!(file.former.keys().collect::<Vec<_>>(), ["shop/a"]);
-    let mounted = switched(&begun(), &at(BEGUN + SETTLE, Belief::Mounted));
+    let (young, next) = decided(&begun(), &at(BEGUN + SETTLE, Belief::Unsaid));
+    assert!(matches!(next, Next::Wait(_)), "it may be about to ask");
+    let mounted = switched(&young, &at(BEGUN + SETTLE, Belief::Mounted));
     assert!(mounted.former.is_empty(), "it has no certificate of ours");
+}
+
+#[test]
+fn who_comes_back_after_a_while_is_no_reason_to_wait_for_ever() {
+    let at = |now, belief| facts(now, vec![proxy("shop/a", belief)], &[given("shop/a", OLD, DAY)]);
+    let (noted, _) = decided(&begun(), &at(BEGUN + FILES, Belief::File));
+    assert!(matches!(
+        noted.next(&at(BEGUN + FILES, Belief::Unsaid)),
+        Next::Switch(_)
+    ));
 }
 
 #[test]
@@ -312,4 +324,17 @@ fn what_is_told_and_what_is_stored_is_bounded() {
     let renewing = switched(&rotation, &believing);
     let over = facts(BEGUN + 900, Vec::new(), &[]);
     assert_eq!(decided(&renewing, &over).0.crowd, None);
+}
+
+#[test]
+fn callers_that_cannot_be_told_are_waited_for_once() {
+    let crowded = |now| Facts {
+        crowded: true,
+        ..facts(now, Vec::new(), &[])
+    };
+    let (rotation, _) = decided(&begun(), &crowded(BEGUN + FILES));
+    assert_eq!(rotation.crowd, Some(BEGUN + FILES + DAY));
+    let renewing = switched(&rotation, &crowded(BEGUN + FILES));
+    let (over, _) = decided(&renewing, &crowded(BEGUN + FILES + DAY));
+    assert_eq!(over.crowd, None);
 }
