@@ -1,3 +1,5 @@
+//! The keeper against an API server that is a function: restarts, replicas, and pods that are gone.
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 

@@ -1,3 +1,5 @@
+//! What a rotation decides, upon what is known.
+
 use super::super::issued::Given;
 use super::*;
 
