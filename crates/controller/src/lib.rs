@@ -105,6 +105,7 @@ pub async fn start_with(settings: Settings, client: kube::Client) -> Result<Runn
         live,
         issued: Issued::default(),
         published: Published::default(),
+        webhooks: Published::default(),
         registry: Registry::new(),
         ready: Ready::new(&[INJECTION, push::publish::SYNCED]),
         tasks: Tasks::new(),
@@ -130,6 +131,7 @@ struct Controller {
     live: webhook::LiveSettings,
     issued: Issued,
     published: Published,
+    webhooks: Published,
     registry: Registry,
     ready: Ready,
     tasks: Tasks,
@@ -157,7 +159,7 @@ impl Controller {
         self.tasks.spawn("root certificate", publish);
         self.tasks.spawn(
             "webhook bundle",
-            webhook::bundle::run(client(), namespace(), standing(), drain()),
+            webhook::bundle::run(client(), namespace(), standing(), self.webhooks.clone(), drain()),
         );
     }
 
@@ -195,11 +197,12 @@ impl Controller {
             connections: pusher.connections.clone(),
             issued: self.issued.clone(),
             published: self.published.clone(),
+            webhooks: self.webhooks.clone(),
             longest: self.settings.lifetimes.longest,
         };
         let keeper = Keeper::new(
             self.client.clone(),
-            self.settings.namespace.clone(),
+            (self.settings.namespace.clone(), self.settings.pod.clone()),
             change,
             sight,
         );

@@ -170,7 +170,7 @@ impl Started {
             mark: None,
             address: self.running.addresses["xds"].to_string(),
             server_name: "istiod.istio-system.svc".into(),
-            trust: Some(path("root-cert.pem")),
+            trust: Some(path("root-cert.pem").into()),
             token: with_token.then(|| path("token")),
             whole: false,
             node: xds::Node {
@@ -224,7 +224,8 @@ async fn a_proxy_is_told_whom_to_believe_over_its_stream() {
     let (snapshots, _received) = watch::channel(None);
     let (trusted, mut told) = watch::channel(None);
     let (events, _told) = mpsc::channel(16);
-    let follow = xds::transport::follow_trusting(started.caller(true), snapshots, trusted, events);
+    let believe = Box::new(move |told| drop(trusted.send_replace(Some(told))));
+    let follow = xds::transport::follow_trusting(started.caller(true), snapshots, believe, events);
     started.running.tasks.spawn("proxy", follow);
     let told = clock::timeout(Duration::from_secs(20), told.wait_for(Option::is_some)).await;
     let told = told.expect("roots come in time").unwrap().clone().unwrap();

@@ -23,25 +23,48 @@ pub(crate) fn follow(
     let (trusted, told) = watch::channel(None);
     let (snapshots, receiver) = watch::channel(None);
     let (events, log) = mpsc::channel(64);
-    let session = session(settings, &settings.discovery.address);
-    tasks.spawn(
-        "discovery",
-        transport::follow_trusting(session, snapshots, trusted, events),
-    );
+    let session = session(settings, &settings.discovery.address, &told);
+    if settings.certificates.mounted.is_some() {
+        // Who has certificates and roots of somebody else's does not ask for the mesh's: its controller would wait for
+        // an answer that means nothing.
+        tasks.spawn("discovery", transport::follow(session, snapshots, events));
+    } else {
+        let believe = believe(workload.clone(), trusted);
+        let follow = transport::follow_trusting(session, snapshots, believe, events);
+        tasks.spawn("discovery", follow);
+    }
     tasks.spawn("discovery events", tell(log));
     keep_certificate(settings, workload, told, tasks);
     receiver
 }
 
+/// Takes over whom to believe at once, whatever else this proxy waits for, and tells those who want to know.
+fn believe(workload: Workload, told: watch::Sender<Option<Arc<Trusted>>>) -> transport::Believe {
+    Box::new(move |trusted| {
+        if workload.believe(&trusted) {
+            let roots = trusted.roots.fingerprints().count();
+            tracing::info!(target: "tls", roots, "roots of the mesh received");
+        }
+        told.send_replace(Some(trusted));
+    })
+}
+
 /// How to reach the control plane at that address, and who asks.
-fn session(settings: &Settings, address: &str) -> transport::Settings {
+fn session(
+    settings: &Settings,
+    address: &str,
+    told: &watch::Receiver<Option<Arc<Trusted>>>,
+) -> transport::Settings {
     let discovery = &settings.discovery;
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let existing = |path: &Path| path.exists().then(|| path.to_owned());
     transport::Settings {
         address: address.to_owned(),
         server_name: host.to_owned(),
-        trust: Some(discovery.root.clone()),
+        trust: Some(transport::Trust {
+            file: discovery.root.clone(),
+            told: Some(told.clone()),
+        }),
         token: existing(&discovery.token),
         mark: settings.capture.mark,
         node: introduction(&settings.node),
@@ -64,7 +87,7 @@ fn keep_certificate(
     let renewal = Renewal {
         workload: workload.clone(),
         like: settings.certificates.clone(),
-        authority: session(settings, &settings.discovery.ca_address),
+        authority: session(settings, &settings.discovery.ca_address, &told),
         name: settings.node.spiffe_id(),
         told,
     };
@@ -114,5 +137,31 @@ pub(crate) async fn tell(mut events: mpsc::Receiver<Event>) {
                 tracing::warn!(target: "ads", "the controller did not send all that it named");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use daemon::clock;
+    use identity::{Authority, Bundle};
+
+    use super::*;
+
+    #[test]
+    fn roots_are_in_force_before_they_are_acknowledged() {
+        let authority = Authority::generate("test", Duration::from_secs(60), clock::wall()).unwrap();
+        let trusted = Arc::new(Trusted {
+            roots: Bundle::from_pem(authority.root_pem()).unwrap(),
+            revoked: None,
+        });
+        let workload = Workload::default();
+        let (tell, told) = watch::channel(None);
+        let believe = believe(workload.clone(), tell);
+        // The acknowledgement is sent when this returns, and nobody else has run.
+        believe(trusted.clone());
+        assert_eq!(workload.now().trusted, Some(trusted.clone()));
+        assert_eq!(*told.borrow(), Some(trusted));
     }
 }

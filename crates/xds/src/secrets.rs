@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3 as core;
@@ -23,6 +24,9 @@ pub const TYPE_URL: &str = "type.googleapis.com/envoy.extensions.transport_socke
 pub const WORKLOAD: &str = "default";
 /// Istio's name for the roots of the mesh.
 pub const ROOTS: &str = "ROOTCA";
+
+/// Proxies that see another root sign renew within this time, each when it pleases.
+pub const SPREAD: Duration = Duration::from_secs(10);
 
 /// Names that one stream may ask for; those beyond are told to be absent.
 const NAMES: usize = 64;
@@ -42,6 +46,15 @@ pub struct Trusted {
     pub roots: Bundle,
     /// Lists of revoked certificates in PEM.
     pub revoked: Option<String>,
+}
+
+impl Trusted {
+    /// Names exactly this: other roots, another order of them, or other lists have another version.
+    pub fn version(&self) -> String {
+        let revoked = self.revoked.as_deref().unwrap_or_default();
+        let text = format!("{}{revoked}", self.roots.pem());
+        identity::tls::fingerprint(&identity::CertificateDer::from(text.into_bytes()))
+    }
 }
 
 impl Secret {
@@ -68,13 +81,7 @@ impl Secret {
             crl: trusted.revoked.as_deref().map(inline),
             ..Default::default()
         };
-        let text = format!(
-            "{}{}",
-            trusted.roots.pem(),
-            trusted.revoked.as_deref().unwrap_or_default()
-        );
-        let version = identity::tls::fingerprint(&identity::CertificateDer::from(text.into_bytes()));
-        Self::new(name, version, Type::ValidationContext(context))
+        Self::new(name, trusted.version(), Type::ValidationContext(context))
     }
 
     fn new(name: &str, version: String, content: Type) -> Self {
@@ -125,9 +132,10 @@ impl Secrets {
         self.wanted.contains(name)
     }
 
-    /// Whether the node has taken the latest version; true when it never asked.
-    pub fn holds_latest(&self, name: &str) -> bool {
-        !self.wants(name) || self.known.get(name).map(|secret| &secret.version) == self.held.get(name)
+    /// The version that the node has acknowledged last; empty before it has any, and `None` when it never asked.
+    pub fn acknowledged(&self, name: &str) -> Option<Arc<str>> {
+        self.wants(name)
+            .then(|| self.held.get(name).cloned().unwrap_or_default())
     }
 
     /// Takes a message of the node; what it refuses, in its words. Messages of other kinds are none of ours.
@@ -258,7 +266,7 @@ fn text(source: Option<core::DataSource>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use identity::Authority;
 
@@ -306,13 +314,19 @@ mod tests {
             (names(&response), response.removed.as_slice()),
             (vec![ROOTS], ["other".to_owned()].as_slice())
         );
-        assert!(!server.holds_latest(ROOTS));
+        assert_eq!(server.acknowledged(ROOTS).as_deref(), Some(""));
         let (said, believed) = answer(&response);
         assert_eq!(believed, Some(trust(&one)));
         server.request(&said);
-        assert!(server.holds_latest(ROOTS) && server.poll().is_none());
+        let first = trust(&one).version();
+        assert_eq!(server.acknowledged(ROOTS).as_deref(), Some(&*first));
+        assert!(server.poll().is_none());
         server.set(ROOTS, Secret::roots(ROOTS, &trust(&two)));
-        assert!(!server.holds_latest(ROOTS));
+        assert_eq!(
+            server.acknowledged(ROOTS).as_deref(),
+            Some(&*first),
+            "it has the former one"
+        );
         assert_eq!(names(&server.poll().unwrap()), [ROOTS]);
     }
 
@@ -332,7 +346,8 @@ mod tests {
             ..Request::default()
         };
         assert_eq!(server.request(&refusal).as_deref(), Some("no"));
-        assert!(server.poll().is_none() && !server.holds_latest(ROOTS));
+        assert!(server.poll().is_none());
+        assert_eq!(server.acknowledged(ROOTS).as_deref(), Some(""));
     }
 
     #[test]

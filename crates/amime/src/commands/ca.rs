@@ -33,11 +33,45 @@ enum Action {
     /// Who signs, who is believed, and how far a rotation is
     Status,
     /// Replace the root: believe the new one, wait for every proxy, let it sign, wait for every certificate, remove the old one
-    Rotate {
-        /// Stay until the old root is removed
-        #[arg(long)]
-        wait: bool,
-    },
+    Rotate(Rotate),
+}
+
+#[derive(clap::Args)]
+struct Rotate {
+    /// Stay until the old root is removed
+    #[arg(long)]
+    wait: bool,
+    /// Of a rotation under way: do not wait for NAMESPACE/POD (also several, by comma)
+    #[arg(long, value_name = "POD", value_delimiter = ',', conflicts_with_all = ["finish", "abort"])]
+    without: Vec<String>,
+    /// Of a rotation under way: wait for nobody. Proxies that are not ready for it fail until they have renewed
+    #[arg(long, conflicts_with = "abort")]
+    finish: bool,
+    /// Leave a rotation under way, as long as the old root signs
+    #[arg(long, conflicts_with = "wait")]
+    abort: bool,
+}
+
+impl Rotate {
+    /// What is wished, in the words of the controller; nothing is said for a rotation that begins.
+    fn wish(&self) -> String {
+        match (self.finish, self.abort) {
+            (true, _) => " finish".to_owned(),
+            (_, true) => " abort".to_owned(),
+            _ if self.without.is_empty() => String::new(),
+            _ => format!(" without {}", self.without.join(" ")),
+        }
+    }
+
+    /// What has happened when it was answered.
+    fn done(&self) -> &'static str {
+        match (self.finish, self.abort, self.without.is_empty()) {
+            (true, ..) => "The rotation waits for nobody any more; see `amime ca status`.",
+            (_, true, _) => "The rotation is left: the old root signs, and is the only one.",
+            (.., false) => "The rotation goes on without them; see `amime ca status`.",
+            _ => "The root is being replaced; see `amime ca status`.",
+        }
+    }
 }
 
 pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -46,9 +80,9 @@ pub(crate) async fn run(target: &Target, arguments: &Arguments) -> anyhow::Resul
         cluster: &cluster,
         path: format!("/api/v1/namespaces/{}/configmaps", arguments.istio_namespace),
     };
-    match arguments.action {
+    match &arguments.action {
         Action::Status => print!("{}", written(&authority.status().await?)),
-        Action::Rotate { wait } => authority.rotate(wait).await?,
+        Action::Rotate(rotate) => authority.rotate(rotate).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,9 +110,10 @@ impl Authority<'_> {
         serde_json::from_str(text(&map, "/data/status")).context("the controller's words are not understood")
     }
 
-    async fn rotate(&self, wait: bool) -> anyhow::Result<()> {
+    async fn rotate(&self, rotate: &Rotate) -> anyhow::Result<()> {
         // Whatever differs from the last request is a new one.
-        let request = format!("{}-{}", clock::unix_seconds(), std::process::id());
+        let id = format!("{}-{}", clock::unix_seconds(), std::process::id());
+        let request = id + &rotate.wish();
         self.map().await?;
         let patch = json!({"metadata": {"annotations": {ROTATE: request}}});
         let path = format!("{}/{MAP}", self.path);
@@ -101,8 +136,8 @@ impl Authority<'_> {
         if !refused.is_empty() {
             bail!("{refused}");
         }
-        println!("The root is being replaced; see `amime ca status`.");
-        if wait { self.watch().await } else { Ok(()) }
+        println!("{}", rotate.done());
+        if rotate.wait { self.watch().await } else { Ok(()) }
     }
 
     /// Says what happens until it is over.
@@ -129,6 +164,7 @@ fn progress(status: &Value) -> Option<String> {
     let phase = match text(rotation, "/phase") {
         "trusting" => "both roots are believed, the old one signs",
         "renewing" => "both roots are believed, the new one signs",
+        "closing" => "both roots are believed, nothing of the old one is in use",
         other => other,
     };
     let reasons = rotation["waitingFor"].as_array().into_iter().flatten();
@@ -161,6 +197,14 @@ fn written(status: &Value) -> String {
         "Rotation  {}",
         progress(status).unwrap_or_else(|| "none under way".to_owned())
     ));
+    let mounted = status["mounted"].as_array().into_iter().flatten();
+    let mounted: Vec<&str> = mounted.filter_map(Value::as_str).collect();
+    if !mounted.is_empty() {
+        lines.push(format!(
+            "Mounted   {}: with certificates and roots of their own, which you replace",
+            mounted.join(", ")
+        ));
+    }
     let refused = text(status, "/refused");
     if !refused.is_empty() {
         lines.push(format!("Refused   {refused}"));
@@ -190,7 +234,7 @@ mod tests {
     fn a_status_is_written_for_people() {
         let status = json!({
             "source": "istio-ca-secret", "signer": "aa", "expires": 2_100_000_000_u64, "roots": ["aa", "bb"],
-            "revocationLists": false, "refused": null,
+            "revocationLists": false, "refused": null, "mounted": ["shop/vm"],
             "rotation": {"phase": "renewing", "waitingFor": ["shop/a has a certificate of the old root"]},
         });
         assert_eq!(
@@ -199,8 +243,28 @@ mod tests {
              Expires   2036-07-18\n\
              Root      aa  (signs)\n\
              Root      bb\n\
-             Rotation  both roots are believed, the new one signs; waiting: shop/a has a certificate of the old root\n"
+             Rotation  both roots are believed, the new one signs; waiting: shop/a has a certificate of the old root\n\
+             Mounted   shop/vm: with certificates and roots of their own, which you replace\n"
         );
+    }
+
+    #[test]
+    fn what_is_wished_of_a_rotation_is_said_to_the_controller() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            rotate: Rotate,
+        }
+        let wish = |words: &[&str]| {
+            let line: Result<Line, _> = clap::Parser::try_parse_from([&["rotate"], words].concat());
+            line.ok().map(|line| line.rotate.wish())
+        };
+        assert_eq!(wish(&[]).as_deref(), Some(""));
+        assert_eq!(wish(&["--finish", "--wait"]).as_deref(), Some(" finish"));
+        assert_eq!(wish(&["--abort"]).as_deref(), Some(" abort"));
+        let without = ["--without", "shop/a,shop/b", "--without", "shop/c"];
+        assert_eq!(wish(&without).as_deref(), Some(" without shop/a shop/b shop/c"));
+        assert_eq!(wish(&["--abort", "--finish"]), None);
     }
 
     #[test]

@@ -4,11 +4,23 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 /// More workloads than one controller should serve.
 const MOST: usize = 50_000;
 
-/// By caller: the root that the certificate leads to, and until when it is valid.
-pub(super) type Newest = BTreeMap<String, (String, u64)>;
+/// A certificate. Times are seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Given {
+    /// The root that it leads to.
+    pub(crate) root: String,
+    pub(crate) until: u64,
+    /// When it was given: of two replicas' words the newer one counts.
+    pub(crate) at: u64,
+}
+
+/// By caller.
+pub(crate) type Newest = BTreeMap<String, Given>;
 
 /// Who has what. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -19,18 +31,18 @@ impl Issued {
     pub(crate) fn note(&self, caller: String, root: String, until: u64, now: u64) {
         let mut known = self.lock();
         if known.len() >= MOST && !known.contains_key(&caller) {
-            known.retain(|_, (_, until)| *until > now);
+            known.retain(|_, given| given.until > now);
             if known.len() >= MOST {
                 return;
             }
         }
-        known.insert(caller, (root, until));
+        known.insert(caller, Given { root, until, at: now });
     }
 
     /// Those that are still valid.
     pub(super) fn valid(&self, now: u64) -> Newest {
         let mut known = self.lock();
-        known.retain(|_, (_, until)| *until > now);
+        known.retain(|_, given| given.until > now);
         known.clone()
     }
 
@@ -49,7 +61,12 @@ mod tests {
         issued.note("a".into(), "old".into(), 100, 0);
         issued.note("a".into(), "new".into(), 200, 0);
         issued.note("b".into(), "old".into(), 50, 0);
-        let expected = BTreeMap::from([("a".to_owned(), ("new".to_owned(), 200))]);
+        let newest = Given {
+            root: "new".into(),
+            until: 200,
+            at: 0,
+        };
+        let expected = BTreeMap::from([("a".to_owned(), newest)]);
         assert_eq!(issued.valid(60), expected);
     }
 

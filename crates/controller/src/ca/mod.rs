@@ -8,6 +8,7 @@ mod former;
 pub(crate) mod issued;
 pub(crate) mod keeper;
 pub(crate) mod publish;
+mod replicas;
 pub(crate) mod root;
 mod rotation;
 pub(crate) mod secrets;

@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// For one write; the API server answers admission within ten seconds.
 const WRITE: Duration = Duration::from_secs(15);
 
-/// The roots that every namespace has, once it has. Clones share it.
+/// The roots that every namespace has, or every webhook configuration, once it has. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Published(Arc<Mutex<String>>);
 
@@ -34,7 +34,7 @@ impl Published {
         *self.lock() == roots
     }
 
-    fn set(&self, roots: &str) {
+    pub(crate) fn set(&self, roots: &str) {
         roots.clone_into(&mut self.lock());
     }
 
@@ -91,8 +91,12 @@ pub(crate) async fn run(client: kube::Client, mut latest: Latest, published: Pub
             }
             Some(event) = maps.next() => pending.extend(map_to_repair(event, &wanted)),
             Ok(()) = latest.changed() => {
-                wanted = Wanted::of(&latest.borrow_and_update().clone());
-                pending.extend(known.iter().cloned());
+                let next = Wanted::of(&latest.borrow_and_update().clone());
+                // Most notes of a rotation are nobody's business.
+                if next != wanted {
+                    wanted = next;
+                    pending.extend(known.iter().cloned());
+                }
             }
             () = clock::sleep_until(retry), if !pending.is_empty() => {}
         }

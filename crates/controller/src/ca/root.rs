@@ -20,9 +20,9 @@ pub(super) const OWN: &str = "istio-ca-secret";
 pub(super) const PLUGGED_IN: &str = "cacerts";
 /// Lists of revoked certificates, beside either authority.
 const REVOKED: &str = "ca-crl.pem";
-/// Of a rotation of our own root: the authority that comes, and how far it is.
-const COMING_CERTIFICATE: &str = "coming-cert.pem";
-const COMING_KEY: &str = "coming-key.pem";
+/// Of a rotation of our own root: the authority that comes or goes, and how far it is.
+const OTHER_CERTIFICATE: &str = "other-cert.pem";
+const OTHER_KEY: &str = "other-key.pem";
 const ROTATION: &str = "rotation.json";
 const TYPE: &str = "istio.io/ca-root";
 /// As Istio: ten years.
@@ -123,10 +123,10 @@ pub(super) fn read(secret: &Secret, source: Source) -> Result<Standing> {
         let rotation =
             serde_json::from_str(&rotation).with_context(|| format!("{}, entry {ROTATION}", name()))?;
         standing.rotation = Some(rotation);
-        if let (Some(certificate), Some(key)) = (entry(COMING_CERTIFICATE)?, entry(COMING_KEY)?) {
-            let coming = Authority::from_pem(&certificate, &key);
-            let coming = coming.with_context(|| format!("{}, entry {COMING_CERTIFICATE}", name()))?;
-            standing.coming = Some(coming);
+        if let (Some(certificate), Some(key)) = (entry(OTHER_CERTIFICATE)?, entry(OTHER_KEY)?) {
+            let other = Authority::from_pem(&certificate, &key);
+            let other = other.with_context(|| format!("{}, entry {OTHER_CERTIFICATE}", name()))?;
+            standing.other = Some(other);
         }
     }
     Ok(standing)
@@ -169,10 +169,10 @@ pub(super) fn to_secret(standing: &Standing, namespace: &str) -> Result<Secret> 
     if let Some(rotation) = &standing.rotation {
         data.extend([entry(ROTATION, serde_json::to_string(rotation)?)]);
     }
-    if let Some(coming) = &standing.coming {
+    if let Some(other) = &standing.other {
         data.extend([
-            entry(COMING_CERTIFICATE, coming.certificate_pem()),
-            entry(COMING_KEY, coming.key_pem()),
+            entry(OTHER_CERTIFICATE, other.certificate_pem()),
+            entry(OTHER_KEY, other.key_pem()),
         ]);
     }
     Ok(Secret {
@@ -264,11 +264,11 @@ mod tests {
         let new = identity::Bundle::from_pem(coming.root_pem()).unwrap();
         made.trusted.roots = made.trusted.roots.followed_by(&new);
         made.rotation = Some(super::super::rotation::Rotation::new(new.signer(), 7));
-        made.coming = Some(coming);
+        made.other = Some(coming);
         let stored = to_secret(&made, "istio-system").unwrap();
         let found = read(&stored, Source::Own).unwrap();
         assert!(found.is_same(&made));
-        let key = |standing: &Standing| standing.coming.as_ref().unwrap().key_pem();
+        let key = |standing: &Standing| standing.other.as_ref().unwrap().key_pem();
         assert!(key(&found) == key(&made));
     }
 

@@ -72,13 +72,16 @@ impl Keys {
             .adopted
             .as_ref()
             .is_some_and(|adopted| Arc::ptr_eq(adopted, &standing));
+        let mut other_signer = false;
         if !known {
             self.secrets.set(ROOTS, Secret::roots(ROOTS, &standing.trusted));
+            let signer = |standing: &Arc<Standing>| standing.authority.certificate_pem();
+            other_signer = self.adopted.as_ref().map(signer) != Some(signer(&standing));
             self.adopted = Some(standing);
         }
-        // The certificate may have come of age, or lead to a root that goes.
+        // The certificate may have come of age, or lead to a root that goes. All else is no reason for another key.
         let of_age = self.renewal.is_some_and(|due| due <= clock::now());
-        if of_age || (!known && self.renewal.is_some()) {
+        if of_age || (other_signer && self.renewal.is_some()) {
             self.renew();
         }
     }
@@ -88,11 +91,9 @@ impl Keys {
         self.secrets.poll()
     }
 
-    /// Whether the proxy has acknowledged whom to believe now; `None` when it never asked.
-    pub(crate) fn holds_roots(&self) -> Option<bool> {
-        self.secrets
-            .wants(ROOTS)
-            .then(|| self.secrets.holds_latest(ROOTS))
+    /// The version of the bundle that the proxy has acknowledged; empty before the first, `None` when it never asked.
+    pub(crate) fn acknowledged(&self) -> Option<Arc<str>> {
+        self.secrets.acknowledged(ROOTS)
     }
 
     fn renew(&mut self) {
@@ -126,6 +127,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::super::issued::Issued;
+    use super::super::rotation::Rotation;
     use super::super::signer::Lifetimes;
     use super::super::standing::Source;
     use super::*;
@@ -133,6 +135,13 @@ mod tests {
     fn standing() -> Arc<Standing> {
         let authority = Authority::generate("test", Duration::from_secs(3600), clock::wall()).unwrap();
         Arc::new(Standing::new(authority, Source::Own).unwrap())
+    }
+
+    /// The same authority once more.
+    fn standing_of(other: &Standing) -> Standing {
+        let authority = &other.authority;
+        let again = Authority::from_pem(&authority.certificate_pem(), &authority.key_pem()).unwrap();
+        Standing::new(again, Source::Own).unwrap()
     }
 
     fn asks(names: &[&str]) -> Request {
@@ -160,7 +169,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_made_for_who_asks_and_again_at_half_of_its_life_and_for_another_signer() {
-        let (change, latest) = watch::channel(standing());
+        let first = standing();
+        let (change, latest) = watch::channel(first.clone());
         let signer = Signer {
             standing: latest,
             settings: crate::live::known(),
@@ -182,11 +192,12 @@ mod tests {
             keys.poll().is_none() && signer.issued.valid(0).is_empty(),
             "nobody asked"
         );
-        assert_eq!(keys.holds_roots(), None);
+        assert_eq!(keys.acknowledged(), None);
         keys.take(&asks(&[ROOTS, WORKLOAD]));
-        assert_eq!(keys.holds_roots(), Some(false));
+        assert_eq!(keys.acknowledged().as_deref(), Some(""));
         assert_eq!(acknowledge(&mut keys), [ROOTS, WORKLOAD]);
-        assert_eq!(keys.holds_roots(), Some(true));
+        let version = |standing: &Arc<Standing>| Some(standing.trusted.version().into());
+        assert_eq!(keys.acknowledged(), version(&first));
 
         let begun = clock::now();
         keys.changed().await;
@@ -198,10 +209,20 @@ mod tests {
         );
         assert_eq!(acknowledge(&mut keys), [WORKLOAD]);
 
-        change.send_replace(standing());
+        let second = standing();
+        change.send_replace(second.clone());
         keys.changed().await;
         keys.adopt();
-        assert_eq!(keys.holds_roots(), Some(false));
+        assert_eq!(keys.acknowledged(), version(&first), "the former one");
         assert_eq!(acknowledge(&mut keys), [ROOTS, WORKLOAD]);
+        assert_eq!(keys.acknowledged(), version(&second));
+
+        // The next note of a rotation: nothing of it is the proxy's business.
+        let mut noted = standing_of(&second);
+        noted.rotation = Some(Rotation::new("new".into(), 7));
+        change.send_replace(Arc::new(noted));
+        keys.changed().await;
+        keys.adopt();
+        assert!(keys.poll().is_none());
     }
 }

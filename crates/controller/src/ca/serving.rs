@@ -8,8 +8,11 @@ use anyhow::Result;
 use arc_swap::ArcSwap;
 use daemon::admin::Tls;
 use daemon::{Drain, clock};
+use identity::Authority;
 use identity::tls::{Acceptance, Clients};
+use xds::secrets::Trusted;
 
+use super::rotation::Phase;
 use super::standing::{Latest, Standing};
 
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -26,9 +29,7 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn new(standing: &Standing, namespace: &str, now: SystemTime) -> Result<Self> {
-        let keypair = standing
-            .authority
-            .issue_server(&names(namespace), LIFETIME, now)?;
+        let keypair = presented(standing).issue_server(&names(namespace), LIFETIME, now)?;
         let webhook = identity::tls::server_config(&keypair, None, &[b"http/1.1"])?;
         let xds = Acceptance {
             keypair: &keypair,
@@ -51,18 +52,25 @@ impl Serving {
 
     /// Replaces the certificate whenever `wait` has passed or the authority has changed, until the drain begins.
     pub(crate) async fn renew(self, mut latest: Latest, namespace: String, wait: Duration, mut drain: Drain) {
-        let mut next = wait;
+        let mut due = clock::now() + wait;
+        let mut shown = Looks::of(&latest.borrow_and_update());
         loop {
             tokio::select! {
                 () = drain.wait() => return,
                 Ok(()) = latest.changed() => {}
-                () = clock::sleep(next) => {}
+                () = clock::sleep_until(due) => {}
             }
             let standing = latest.borrow_and_update().clone();
-            next = match Self::new(&standing, &namespace, clock::wall()) {
+            let looks = Looks::of(&standing);
+            // A note of a rotation changes nothing here.
+            if looks == shown && clock::now() < due {
+                continue;
+            }
+            let next = match Self::new(&standing, &namespace, clock::wall()) {
                 Ok(renewed) => {
                     self.webhook.store(renewed.webhook.load_full());
                     self.xds.store(renewed.xds.load_full());
+                    shown = looks;
                     wait
                 }
                 Err(error) => {
@@ -74,8 +82,35 @@ impl Serving {
                     RETRY
                 }
             };
+            due = clock::now() + next;
         }
     }
+}
+
+/// What a certificate and its settings are made of.
+#[derive(PartialEq, Eq)]
+struct Looks {
+    signer: String,
+    trusted: Trusted,
+}
+
+impl Looks {
+    fn of(standing: &Standing) -> Self {
+        Self {
+            signer: presented(standing).certificate_pem(),
+            trusted: standing.trusted.clone(),
+        }
+    }
+}
+
+/// The authority whose certificate the controller shows.
+fn presented(standing: &Standing) -> &Authority {
+    let renewing = standing
+        .rotation
+        .as_ref()
+        .is_some_and(|rotation| rotation.phase == Phase::Renewing);
+    let former = standing.other.as_ref().filter(|_| renewing);
+    former.unwrap_or(&standing.authority)
 }
 
 fn names(namespace: &str) -> Vec<String> {
@@ -87,16 +122,67 @@ fn names(namespace: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use identity::Authority;
     use tokio::sync::watch;
 
+    use super::super::rotation::Rotation;
     use super::super::standing::Source;
     use super::*;
 
+    fn standing() -> Standing {
+        let authority = Authority::generate("test", 10 * LIFETIME, clock::wall()).unwrap();
+        Standing::new(authority, Source::Own).unwrap()
+    }
+
+    #[test]
+    fn the_old_root_signs_for_the_controller_until_a_rotation_is_all_but_over() {
+        let mut standing = standing();
+        let other = Authority::generate("other", 10 * LIFETIME, clock::wall()).unwrap();
+        let (signs, shows) = (standing.authority.certificate_pem(), other.certificate_pem());
+        standing.other = Some(other);
+        for (phase, expected) in [
+            (Phase::Trusting, &signs),
+            (Phase::Renewing, &shows),
+            (Phase::Closing, &signs),
+        ] {
+            standing.rotation = Some(Rotation {
+                phase,
+                ..Rotation::new("new".into(), 7)
+            });
+            assert_eq!(presented(&standing).certificate_pem(), *expected, "{phase:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_note_of_a_rotation_is_no_reason_for_another_certificate() {
+        let mut noted = standing();
+        let authority = Authority::from_pem(&noted.authority.certificate_pem(), &noted.authority.key_pem());
+        let first = Arc::new(Standing::new(authority.unwrap(), Source::Own).unwrap());
+        let serving = Serving::new(&first, "istio-system", clock::wall()).unwrap();
+        let (change, latest) = watch::channel(first);
+        let (_trigger, drain) = daemon::drain::channel();
+        let before = serving.xds.load_full();
+        let renewal = serving
+            .clone()
+            .renew(latest, "istio-system".to_owned(), RENEWAL, drain);
+        let check = async {
+            clock::sleep(Duration::from_secs(1)).await;
+            noted.rotation = Some(Rotation::new("new".into(), 7));
+            change.send_replace(Arc::new(noted));
+            clock::sleep(Duration::from_secs(1)).await;
+            assert!(Arc::ptr_eq(&before, &serving.xds.load_full()));
+            change.send_replace(Arc::new(standing()));
+            clock::sleep(Duration::from_secs(1)).await;
+            assert!(!Arc::ptr_eq(&before, &serving.xds.load_full()));
+        };
+        tokio::select! {
+            () = renewal => panic!("it ended"),
+            () = check => {}
+        }
+    }
+
     #[tokio::test]
     async fn a_renewed_certificate_serves_the_next_connection() {
-        let authority = Authority::generate("test", 10 * LIFETIME, clock::wall()).unwrap();
-        let standing = Arc::new(Standing::new(authority, Source::Own).unwrap());
+        let standing = Arc::new(standing());
         let serving = Serving::new(&standing, "istio-system", clock::wall()).unwrap();
         let (_change, latest) = watch::channel(standing);
         let (webhook, xds) = (serving.webhook.load_full(), serving.xds.load_full());

@@ -25,8 +25,8 @@ pub(crate) enum Source {
 /// What stands. It holds the authority's key, and so has no `Debug`.
 pub(crate) struct Standing {
     pub(crate) authority: Authority,
-    /// Of a rotation: the authority that comes, while the other one still signs.
-    pub(crate) coming: Option<Authority>,
+    /// Of a rotation: the authority that comes, and once that signs, the one that goes.
+    pub(crate) other: Option<Authority>,
     pub(crate) trusted: Trusted,
     pub(crate) source: Source,
     pub(crate) rotation: Option<Rotation>,
@@ -40,7 +40,7 @@ impl Standing {
         let roots = Bundle::from_pem(authority.root_pem())?.led_by(&chain)?;
         Ok(Self {
             authority,
-            coming: None,
+            other: None,
             trusted: Trusted { roots, revoked: None },
             source,
             rotation: None,

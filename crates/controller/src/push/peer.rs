@@ -2,6 +2,8 @@
 //!
 //! Istio's node id is `sidecar~<address>~<pod>.<namespace>~<domain>`; labels and the rest come in the metadata.
 
+use resources::{Key, Kind, Resource};
+use translate::Mesh;
 use xds::{Dialect, Node};
 
 pub use crate::ca::authenticate::Caller;
@@ -101,6 +103,29 @@ impl Peer {
         self.node.service_account.clone_from(&caller.service_account);
         Ok(self)
     }
+
+    /// Checks a pod that only the proxy itself names, because its token is bound to none: a pod of the mesh runs under
+    /// the caller's account. To a rotation of the root such a caller is its account, whatever pod it names.
+    ///
+    /// # Errors
+    /// [`Refused::NotTheCaller`].
+    pub fn check_account(&self, caller: &Caller, mesh: &Mesh) -> Result<(), Refused> {
+        let key = Key::new(Kind::Pod, &self.node.namespace, &self.node.pod_name);
+        let (None, Some(Resource::Pod(pod))) = (&caller.pod, mesh.get(&key)) else {
+            return Ok(());
+        };
+        let account = match pod.spec.service_account_name.as_str() {
+            "" => "default",
+            account => account,
+        };
+        if account == caller.service_account {
+            return Ok(());
+        }
+        Err(Refused::NotTheCaller {
+            caller: format!("{}/{}", caller.namespace, caller.service_account),
+            node: self.id.clone(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -153,5 +178,31 @@ mod tests {
         assert!(peer.clone().confirm(&caller("shop", "x", Some("b"))).is_err());
         peer.node.service_account = "y".into();
         assert!(peer.confirm(&caller("shop", "x", Some("a"))).is_err());
+    }
+
+    #[test]
+    fn a_pod_that_no_token_vouches_for_runs_under_the_callers_account() {
+        let peer = peer("sidecar~10.0.0.7~a.shop~d").unwrap();
+        let pod = serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "shop"},
+            "spec": {"serviceAccountName": "x"},
+        });
+        let mesh = Mesh::of([Resource::from_object(&pod).unwrap().resource]);
+        let caller = |account: &str, pod: Option<&str>| Caller {
+            namespace: "shop".into(),
+            service_account: account.into(),
+            pod: pod.map(str::to_owned),
+            until: None,
+        };
+        assert!(peer.check_account(&caller("x", None), &mesh).is_ok());
+        assert!(peer.check_account(&caller("y", None), &mesh).is_err());
+        assert!(
+            peer.check_account(&caller("y", None), &Mesh::default()).is_ok(),
+            "it is no pod"
+        );
+        assert!(
+            peer.check_account(&caller("y", Some("a")), &mesh).is_ok(),
+            "the token says so"
+        );
     }
 }

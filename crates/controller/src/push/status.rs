@@ -39,8 +39,11 @@ pub struct Connection {
     pub kinds: [Exchange; 4],
     /// What it refuses.
     pub rejected: Vec<Rejected>,
-    /// Whether it has acknowledged whom to believe now; `None` when it never asked.
-    pub holds_roots: Option<bool>,
+    /// By its token: its pod, or its account where a token is bound to no pod.
+    pub name: String,
+    /// The version of the bundle of roots that it has acknowledged last; empty before the first, `None` when it never
+    /// asked.
+    pub roots: Option<Arc<str>>,
 }
 
 /// How far the pushes of one kind are.
@@ -90,8 +93,8 @@ pub struct Registered {
 }
 
 impl Connections {
-    /// Adds a proxy.
-    pub fn add(&self, peer: Peer) -> Registered {
+    /// Adds a proxy, whose caller is called so.
+    pub fn add(&self, peer: Peer, name: String) -> Registered {
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let connection = Connection {
             peer,
@@ -100,7 +103,8 @@ impl Connections {
             target: None,
             kinds: Default::default(),
             rejected: Vec::new(),
-            holds_roots: None,
+            name,
+            roots: None,
         };
         self.lock().insert(id, connection);
         Registered {

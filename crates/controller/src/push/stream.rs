@@ -35,6 +35,9 @@ pub(super) async fn serve(
     let peer = peer
         .confirm(caller)
         .map_err(|refused| Status::permission_denied(refused.to_string()))?;
+    let world = pusher.worlds.borrow().clone();
+    let checked = world.map_or(Ok(()), |world| peer.check_account(caller, &world.mesh));
+    checked.map_err(|refused| Status::permission_denied(refused.to_string()))?;
     tracing::info!(target: "ads", proxy = peer.id, "connected");
     let mut stream = Stream::new(pusher.clone(), peer, caller);
     stream.take(&first);
@@ -87,15 +90,13 @@ struct Stream {
 
 impl Stream {
     fn new(pusher: Pusher, peer: Peer, caller: &Caller) -> Self {
-        let registered = Some(pusher.connections.add(peer.clone()));
+        let registered = Some(pusher.connections.add(peer.clone(), caller.name()));
         pusher.metrics.set_connected(pusher.connections.count());
-        // Named by its pod, also where its token is bound to none: rotations of the root look for it by that name.
-        let caller = Caller {
-            pod: Some(peer.node.pod_name.clone()),
-            ..caller.clone()
-        };
         Self {
-            keys: pusher.signer.clone().map(|signer| Keys::new(signer, caller)),
+            keys: pusher
+                .signer
+                .clone()
+                .map(|signer| Keys::new(signer, caller.clone())),
             pusher,
             peer,
             registered,
@@ -193,9 +194,9 @@ impl Stream {
 
     fn note_sync(&mut self) {
         let states = Kind::ALL.map(|kind| (kind, self.server.serves(kind), self.server.in_sync_for(kind)));
-        let holds_roots = self.keys.as_ref().and_then(Keys::holds_roots);
+        let roots = self.keys.as_ref().and_then(Keys::acknowledged);
         self.update(|connection| {
-            connection.holds_roots = holds_roots;
+            connection.roots = roots;
             for (kind, served, in_sync) in states {
                 let exchange = connection.exchange_mut(kind);
                 (exchange.served, exchange.in_sync) = (served, in_sync);

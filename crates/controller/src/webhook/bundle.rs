@@ -15,14 +15,21 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
 
 use super::validate::{PROBE, SERVED};
+use crate::ca::publish::Published;
 use crate::ca::standing::Latest;
 use crate::install::webhooks;
 
 const RETRY: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// Keeps both configurations right until the drain begins.
-pub(crate) async fn run(client: kube::Client, namespace: String, mut latest: Latest, mut drain: Drain) {
+/// Keeps both configurations right until the drain begins, and says in `published` which roots they have.
+pub(crate) async fn run(
+    client: kube::Client,
+    namespace: String,
+    mut latest: Latest,
+    published: Published,
+    mut drain: Drain,
+) {
     let injector = Target::new(&client, "MutatingWebhookConfiguration", webhooks::INJECTOR);
     let validator = Target::new(
         &client,
@@ -30,21 +37,25 @@ pub(crate) async fn run(client: kube::Client, namespace: String, mut latest: Lat
         &webhooks::validator(&namespace),
     );
     let mut events = std::pin::pin!(stream::select(injector.changes(), validator.changes()));
-    let mut bundle = STANDARD.encode(latest.borrow_and_update().roots());
+    let mut roots = latest.borrow_and_update().roots().to_owned();
     let (mut served, mut settled) = (false, false);
     loop {
         tokio::select! {
             () = drain.wait() => return,
             Some(()) = events.next() => {}
-            Ok(()) = latest.changed() => bundle = STANDARD.encode(latest.borrow_and_update().roots()),
+            Ok(()) = latest.changed() => latest.borrow_and_update().roots().clone_into(&mut roots),
             () = clock::sleep(RETRY), if !(served && settled) => {}
         }
+        let bundle = STANDARD.encode(&roots);
         let mut outcomes = vec![injector.settle(&bundle, false).await];
         if !served {
             served = is_served(&client, &namespace).await;
         }
         outcomes.push(validator.settle(&bundle, served).await);
         settled = outcomes.iter().all(Result::is_ok);
+        if settled {
+            published.set(&roots);
+        }
         for problem in outcomes.into_iter().filter_map(Result::err) {
             tracing::warn!(scope = "webhook", "{problem:#}");
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use daemon::clock::{self, Instant};
 use identity::{Bundle, Keypair, PrivateKey};
 use tokio::sync::watch;
-use xds::secrets::Trusted;
+use xds::secrets::{SPREAD, Trusted};
 use xds::transport::certificates::{self, CertificateRequest};
 
 use super::files::Stamp;
@@ -22,8 +22,6 @@ use crate::settings::Certificates;
 
 /// How often mounted files are looked at.
 pub(crate) const LOOK: Duration = Duration::from_secs(2);
-/// Proxies that see another root sign renew within this time, each when it pleases.
-const SPREAD: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -75,7 +73,7 @@ pub(crate) struct Renewal {
     pub(crate) authority: xds::transport::Settings,
     /// Who we hope to be; the authority decides.
     pub(crate) name: String,
-    /// Told by the controller whom to believe.
+    /// Told by the controller whom to believe, which is in force already. Here it says who signs.
     pub(crate) told: watch::Receiver<Option<Arc<Trusted>>>,
 }
 
@@ -123,27 +121,23 @@ impl Renewal {
                 "the authority gave a certificate that has expired",
             ));
         }
-        // Who is believed is told by the controller; only until then the authority's own word counts.
+        // Who is believed is told by the controller, or says the file; only until then the authority's own word counts.
         if self.workload.now().trusted.is_none() {
             let trusted = Trusted {
                 roots: roots.clone(),
                 revoked: None,
             };
-            self.workload.believe(&Arc::new(trusted));
+            self.workload.assume(&Arc::new(trusted));
         }
         self.workload.show(keypair, Some(&roots.signer()));
         Ok(expires)
     }
 
-    /// Takes over whom to believe; when the certificate should be renewed for it.
+    /// Looks who signs; when the certificate should be renewed for it.
     fn learn(&mut self, schedule: &Schedule) -> Instant {
         let far = clock::now() + Duration::from_secs(365 * 24 * 3600);
         let told = self.told.borrow_and_update().clone();
         let Some(trusted) = told else { return far };
-        if self.workload.believe(&trusted) {
-            let roots = trusted.roots.fingerprints().count();
-            tracing::info!(target: "tls", roots, "roots of the mesh received");
-        }
         let signer = trusted.roots.signer();
         let material = self.workload.now();
         let root = material.own.as_ref().and_then(|own| own.root.as_deref());
@@ -172,7 +166,7 @@ fn read(answer: &[String], key: PrivateKey) -> Result<(Keypair, Bundle), identit
     Ok((Keypair::with_key(&chain.join("\n"), key)?, roots))
 }
 
-/// Follows certificates that somebody else puts into files.
+/// Follows certificates that somebody else puts into files: whom to believe stands there too, and nowhere else.
 pub(crate) async fn follow_files(folder: PathBuf, workload: Workload) {
     let paths = ["cert-chain.pem", "key.pem", "root-cert.pem", "ca-crl.pem"].map(|name| folder.join(name));
     let mut seen = Vec::new();
@@ -233,7 +227,7 @@ pub(crate) async fn follow_root(
 
 fn believe_file(file: &Path, revoked: Option<String>, workload: &Workload) -> Result<(), identity::Error> {
     let roots = Bundle::from_pem(&text(file)?)?;
-    workload.believe(&Arc::new(Trusted { roots, revoked }));
+    workload.assume(&Arc::new(Trusted { roots, revoked }));
     Ok(())
 }
 

@@ -22,12 +22,14 @@ struct Shared {
 }
 
 /// One state of it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Material {
     /// Grows with each change.
     pub(crate) number: u64,
     pub(crate) own: Option<Own>,
     pub(crate) trusted: Option<Arc<Trusted>>,
+    /// Whether the controller itself said so.
+    told: bool,
 }
 
 /// The certificate with its key.
@@ -71,21 +73,36 @@ impl Workload {
         self.change(|before| Material {
             number: before.number + 1,
             own: Some(own.clone()),
-            trusted: before.trusted.clone(),
+            ..before.clone()
         });
     }
 
-    /// From now on it believes those. Whether that is news.
+    /// From now on it believes those: its controller says so. Whether that is news.
     pub(crate) fn believe(&self, trusted: &Arc<Trusted>) -> bool {
-        if self.now().trusted.as_deref() == Some(trusted) {
-            return false;
-        }
-        self.change(|before| Material {
-            number: before.number + 1,
-            own: before.own.clone(),
-            trusted: Some(trusted.clone()),
+        self.trust(trusted, true)
+    }
+
+    /// It believes those, unless its controller has said, or says in this moment, whom to believe.
+    pub(crate) fn assume(&self, trusted: &Arc<Trusted>) {
+        self.trust(trusted, false);
+    }
+
+    fn trust(&self, trusted: &Arc<Trusted>, told: bool) -> bool {
+        let mut news = false;
+        self.change(|before| {
+            let overruled = before.told && !told;
+            news = !overruled && before.trusted.as_ref() != Some(trusted);
+            Material {
+                number: before.number + u64::from(news),
+                trusted: match overruled {
+                    true => before.trusted.clone(),
+                    false => Some(trusted.clone()),
+                },
+                told: before.told || told,
+                own: before.own.clone(),
+            }
         });
-        true
+        news
     }
 
     /// Who it is, as its certificate says; empty without one.
@@ -117,7 +134,7 @@ impl Workload {
         }
     }
 
-    fn change(&self, next: impl Fn(&Material) -> Material) {
+    fn change(&self, mut next: impl FnMut(&Material) -> Material) {
         self.0.material.rcu(|before| next(before));
         self.0.changed.notify_waiters();
     }
@@ -149,6 +166,14 @@ mod tests {
             let trusted = Arc::new(Trusted { roots, revoked: None });
             assert!(workload.believe(&trusted));
             assert!(!workload.believe(&trusted), "it is no news");
+            let other = Authority::generate("other", hour, clock::wall()).unwrap();
+            let roots = Bundle::from_pem(other.root_pem()).unwrap();
+            workload.assume(&Arc::new(Trusted { roots, revoked: None }));
+            assert_eq!(
+                workload.now().trusted,
+                Some(trusted),
+                "the controller's word stands"
+            );
         };
         clock::timeout(Duration::from_secs(10), async { tokio::join!(completed, steps) })
             .await

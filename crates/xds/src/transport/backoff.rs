@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(10);
+/// Whoever lost its controller is back within this time, if it can be.
+pub const LONGEST: Duration = Duration::from_secs(10);
 
 /// The waits between attempts.
 #[derive(Debug, Default)]

@@ -30,8 +30,8 @@ pub struct Settings {
     pub address: String,
     /// The name that the controller's certificate must carry: `istiod.istio-system.svc`.
     pub server_name: String,
-    /// PEM file with the roots to trust, read at each connect; without one the connection is plain text.
-    pub trust: Option<PathBuf>,
+    /// Whom to trust; without it the connection is plain text.
+    pub trust: Option<Trust>,
     /// File with the token to present, read at each connect.
     pub token: Option<PathBuf>,
     /// `SO_MARK` of the connection, where that is what exempts it from capture.
@@ -41,6 +41,25 @@ pub struct Settings {
     /// State-of-the-world discovery, for servers that know nothing else, instead of delta discovery.
     pub whole: bool,
 }
+
+/// Whom to trust for the controller's certificate. A file of a pod is behind by the time of a kubelet, and what was told
+/// is gone after a restart: a certificate is good that leads to a root of either.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// PEM file with roots, read at each connect.
+    pub file: PathBuf,
+    /// What the controller itself has told, if anybody listens to that.
+    pub told: Option<watch::Receiver<Option<Arc<Trusted>>>>,
+}
+
+impl From<PathBuf> for Trust {
+    fn from(file: PathBuf) -> Self {
+        Self { file, told: None }
+    }
+}
+
+/// Takes over whom to believe. It has happened when this returns: only then the controller is told so.
+pub type Believe = Box<dyn Fn(Arc<Trusted>) + Send + Sync>;
 
 /// What happened on the way, for logs, metrics and readiness.
 #[derive(Clone, Debug)]
@@ -70,7 +89,7 @@ pub async fn follow(
     let client = Client::new(settings.node.clone());
     let outlets = Outlets {
         snapshots,
-        trusted: None,
+        believe: None,
     };
     keep_following(settings, client, outlets, events).await;
 }
@@ -79,13 +98,13 @@ pub async fn follow(
 pub async fn follow_trusting(
     settings: Settings,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
-    trusted: watch::Sender<Option<Arc<Trusted>>>,
+    believe: Believe,
     events: mpsc::Sender<Event>,
 ) {
     let client = Client::new(settings.node.clone());
     let outlets = Outlets {
         snapshots,
-        trusted: Some(trusted),
+        believe: Some(believe),
     };
     keep_following(settings, client, outlets, events).await;
 }
@@ -103,7 +122,7 @@ pub async fn follow_beside(
     }
     let outlets = Outlets {
         snapshots,
-        trusted: None,
+        believe: None,
     };
     keep_following(settings, client, outlets, events).await;
 }
@@ -112,14 +131,14 @@ pub async fn follow_beside(
 struct Outlets {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     /// Whom to believe, if anybody wants to know.
-    trusted: Option<watch::Sender<Option<Arc<Trusted>>>>,
+    believe: Option<Believe>,
 }
 
 async fn keep_following(settings: Settings, client: Client, outlets: Outlets, events: mpsc::Sender<Event>) {
     let mut session = Session {
         client,
         snapshots: outlets.snapshots,
-        trusted: outlets.trusted,
+        believe: outlets.believe,
         events,
         backoff: Backoff::default(),
         known: Known::default(),
@@ -140,7 +159,7 @@ struct Session {
     client: Client,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     /// Told whom to believe, if anybody wants to know.
-    trusted: Option<watch::Sender<Option<Arc<Trusted>>>>,
+    believe: Option<Believe>,
     events: mpsc::Sender<Event>,
     backoff: Backoff,
     /// What state-of-the-world discovery has told.
@@ -151,7 +170,7 @@ impl Session {
     /// One stream from opening to end.
     async fn run(&mut self, settings: &Settings) -> io::Result<()> {
         let mut opening = self.client.open();
-        opening.extend(self.trusted.is_some().then(secrets::question));
+        opening.extend(self.believe.is_some().then(secrets::question));
         let mut stream = Stream::open(settings, opening, &mut self.known).await?;
         self.tell(Event::Connected);
         let mut deadline = None;
@@ -194,11 +213,11 @@ impl Session {
         )
     }
 
-    /// Whom to believe.
+    /// Whom to believe. The answer leaves when it is in force: a rotation of the root relies on that.
     fn learn(&mut self, response: &Response) -> Step {
         let (said, trusted) = secrets::answer(response);
-        if let (Some(told), Some(trusted)) = (&self.trusted, trusted) {
-            told.send_replace(Some(Arc::new(trusted)));
+        if let (Some(believe), Some(trusted)) = (&self.believe, trusted) {
+            believe(Arc::new(trusted));
         }
         Step {
             send: vec![said],

@@ -13,7 +13,8 @@ mod tests;
 
 use std::time::Duration;
 
-pub use client::{Event, Settings, follow, follow_beside, follow_trusting};
+pub use backoff::LONGEST as LONGEST_PAUSE;
+pub use client::{Believe, Event, Settings, Trust, follow, follow_beside, follow_trusting};
 pub use rate_limit::RateLimitService;
 pub use server::{DeltaService, Requests, Session};
 

@@ -1,34 +1,39 @@
 //! Keeps what stands: follows both Secrets (a plugged-in authority is replaced while everybody serves), drives the
 //! rotation of our own root, and says in ConfigMap `amime-ca` how it is. Who annotates that ConfigMap with
-//! `amime.io/rotate` asks for a rotation.
+//! `amime.io/rotate` asks for a rotation, or something of the one under way ([`requests`]).
 //!
-//! The Secret is written first and followed afterwards, with its version as condition: of several replicas one wins,
-//! and the others take over what it wrote.
+//! The Secret is written first and followed afterwards, with its version as condition. Of several replicas one answers
+//! and decides, upon what all of them see ([`super::replicas`]); the others take over what it wrote.
+
+mod requests;
+mod steps;
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use daemon::{Drain, clock};
-use futures_util::StreamExt;
-use identity::{Authority, Bundle};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde_json::{Value, json};
 use tokio::sync::watch as latest;
+use xds::Dialect;
 
 use super::issued::Issued;
 use super::publish::Published;
+use super::replicas::Replicas;
 use super::root;
-use super::rotation::{Facts, Next, Phase, Proxy, Rotation};
+use super::rotation::{Belief, Facts, Next, Proxy, Rotation};
 use super::standing::{Source, Standing};
 use crate::push::Connections;
+use crate::push::status::Connection;
 
 /// The ConfigMap.
 const STATUS: &str = "amime-ca";
-/// Asks for a rotation; each value once.
+/// Asks for something; each value once.
 const ROTATE: &str = "amime.io/rotate";
 const WHILE_ROTATING: Duration = Duration::from_secs(1);
 const AT_REST: Duration = Duration::from_secs(30);
@@ -36,12 +41,21 @@ const AT_REST: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Our own root is replaced when this part of its life is left (Istio: a fifth).
 const GRACE: u32 = 5;
+/// Who asks for the roots does so in its first messages: within this time, in seconds.
+const YOUNG: u64 = 10;
+/// Pods that are looked for at once.
+const AT_ONCE: usize = 5;
+/// Names in the status.
+const TOLD: usize = 10;
 
 /// What it looks at to decide.
 pub(crate) struct Sight {
     pub(crate) connections: Connections,
     pub(crate) issued: Issued,
+    /// The roots that every namespace has.
     pub(crate) published: Published,
+    /// The roots that the API server has for our webhooks.
+    pub(crate) webhooks: Published,
     /// The longest validity of a certificate.
     pub(crate) longest: Duration,
 }
@@ -52,26 +66,41 @@ pub(crate) struct Keeper {
     namespace: String,
     standing: latest::Sender<Arc<Standing>>,
     sight: Sight,
+    replicas: Replicas,
+    /// Since when this process sees anything; seconds since 1970.
+    since: u64,
+    /// What is asked for, and not answered yet.
+    asked: Option<String>,
     /// The request that was answered last, and why it was refused if it was.
     answered: (String, Option<String>),
     waiting: Vec<String>,
+    /// Proxies that no root of ours reaches.
+    mounted: Vec<String>,
+    /// The pod that was looked for last.
+    looked_for: String,
     told: Value,
 }
 
 impl Keeper {
+    /// `namespace` and `pod` are our own.
     pub(crate) fn new(
         client: kube::Client,
-        namespace: String,
+        (namespace, pod): (String, String),
         standing: latest::Sender<Arc<Standing>>,
         sight: Sight,
     ) -> Self {
         Self {
+            replicas: Replicas::new(&client, &namespace, pod),
             client,
             namespace,
             standing,
             sight,
+            since: clock::unix_seconds(),
+            asked: None,
             answered: Default::default(),
             waiting: Vec::new(),
+            mounted: Vec::new(),
+            looked_for: String::new(),
             told: Value::Null,
         }
     }
@@ -90,7 +119,12 @@ impl Keeper {
                 () = drain.wait() => return,
                 Some(event) = own.next() => self.reload_after(event).await,
                 Some(event) = plugged_in.next() => self.reload_after(event).await,
-                Some(Ok(Event::Apply(map) | Event::InitApply(map))) = asked.next() => self.answer(&map).await,
+                Some(Ok(Event::Apply(map) | Event::InitApply(map))) = asked.next() => {
+                    if self.hear(&map) {
+                        due = clock::now();
+                    }
+                    Ok(())
+                }
                 () = clock::sleep_until(due) => {
                     let outcome = self.step().await;
                     due = clock::now() + AT_REST;
@@ -104,13 +138,13 @@ impl Keeper {
                     "certificate authority not kept"
                 );
             }
-            if self.standing.borrow().rotation.is_some() {
+            if self.standing.borrow().rotation.is_some() || self.asked.is_some() {
                 due = due.min(clock::now() + WHILE_ROTATING);
             }
         }
     }
 
-    async fn reload_after(&mut self, event: Result<Event<Secret>, watcher::Error>) -> Result<()> {
+    async fn reload_after(&self, event: Result<Event<Secret>, watcher::Error>) -> Result<()> {
         match event {
             Ok(Event::Apply(_) | Event::InitApply(_) | Event::Delete(_)) => self.reload().await,
             Ok(Event::Init | Event::InitDone) => Ok(()),
@@ -122,7 +156,7 @@ impl Keeper {
     }
 
     /// Takes over what the Secrets hold now. What cannot be used leaves the former authority in force.
-    async fn reload(&mut self) -> Result<()> {
+    async fn reload(&self) -> Result<()> {
         let secrets = self.secrets();
         let loaded = in_time(root::load(&secrets, (self.sight.longest, clock::wall()))).await;
         let Some(next) = loaded.context("the former certificate authority stays in force")? else {
@@ -145,134 +179,116 @@ impl Keeper {
         });
     }
 
-    /// Somebody may have asked for a rotation.
-    async fn answer(&mut self, map: &ConfigMap) -> Result<()> {
-        let Some(request) = map.metadata.annotations.as_ref().and_then(|all| all.get(ROTATE)) else {
+    /// Somebody may have asked for something. Whether that is news.
+    fn hear(&mut self, map: &ConfigMap) -> bool {
+        let annotations = map.metadata.annotations.as_ref();
+        let request = annotations.and_then(|all| all.get(ROTATE)).cloned();
+        let answered = map.data.as_ref().and_then(|data| data.get("answered"));
+        let open = request.filter(|request| answered != Some(request) && self.answered.0 != *request);
+        let news = open.is_some() && open != self.asked;
+        self.asked = open;
+        news
+    }
+
+    async fn answer(&mut self) -> Result<()> {
+        let Some(request) = self.asked.clone() else {
             return Ok(());
         };
-        let answered = map.data.as_ref().and_then(|data| data.get("answered"));
-        if answered == Some(request) || self.answered.0 == *request {
-            return Ok(());
-        }
-        let outcome = self.begin().await;
-        let refused = outcome.as_ref().err().map(|error| format!("{error:#}"));
-        self.answered = (request.clone(), refused);
-        self.tell().await?;
-        outcome
-    }
-
-    async fn begin(&mut self) -> Result<()> {
-        let standing = self.standing.borrow().clone();
-        if standing.source == Source::PluggedIn {
-            bail!(
-                "the certificate authority is plugged in: add the new root to root-cert.pem of Secret {}, and then replace the signer",
-                root::PLUGGED_IN
-            );
-        }
-        if standing.rotation.is_some() {
-            bail!("a rotation is under way");
-        }
-        let coming = Authority::generate(&self.organisation(), root::LIFETIME, clock::wall())?;
-        let next = trusting(&standing, coming, clock::unix_seconds())?;
-        tracing::info!(
-            scope = "ca",
-            to = next.rotation.as_ref().map(|rotation| &*rotation.to),
-            "rotation begins"
-        );
-        self.store(&standing, next).await
-    }
-
-    /// The name in our own root, which the next one has as well.
-    fn organisation(&self) -> String {
-        let standing = self.standing.borrow();
-        let facts = identity::Keypair::from_pem(
-            &standing.authority.certificate_pem(),
-            &standing.authority.key_pem(),
-        )
-        .and_then(|keypair| keypair.facts());
-        let organisations = facts.map(|facts| facts.organisations).unwrap_or_default();
-        organisations
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| "cluster.local".to_owned())
+        let refused = self.fulfil(&request).await?;
+        self.asked = None;
+        self.answered = (request, refused);
+        Ok(())
     }
 
     /// Looks whether something is due.
     async fn step(&mut self) -> Result<()> {
+        let view = in_time(self.replicas.look()).await?;
+        if view.leads {
+            self.answer().await?;
+        }
         let standing = self.standing.borrow().clone();
-        self.waiting.clear();
         if standing
             .read_again
             .is_some_and(|due| due <= clock::unix_seconds())
         {
             self.reload().await?;
         }
-        if let Some(rotation) = &standing.rotation {
-            let facts = self.facts(&standing);
-            match rotation.next(&facts) {
-                Next::Wait(reasons) => {
-                    self.waiting = reasons;
-                    self.forget_the_dead(&standing, rotation, &facts).await?;
-                }
-                Next::Switch(rotation) => self.store(&standing, renewing(&standing, rotation)?).await?,
-                Next::Note(rotation) => self.store(&standing, noted(&standing, rotation)?).await?,
-                Next::Finish => self.store(&standing, finished(&standing, rotation)?).await?,
-            }
-        } else if is_old(&standing) {
-            self.begin().await?;
+        let mut facts = self.facts(&standing);
+        in_time(self.replicas.tell(&view, &facts, &standing)).await?;
+        if !view.leads {
+            return Ok(());
+        }
+        in_time(self.replicas.hear(&view, &standing, &mut facts)).await?;
+        self.mounted = mounted(&facts);
+        match &standing.rotation {
+            Some(rotation) => self.decide(&standing, rotation, &facts).await?,
+            None if is_old(&standing) => self.begin().await?,
+            None => self.waiting.clear(),
         }
         self.tell().await
     }
 
+    async fn decide(&mut self, standing: &Standing, rotation: &Rotation, facts: &Facts) -> Result<()> {
+        let next = match rotation.next(facts) {
+            Next::Wait(reasons) => {
+                self.waiting = reasons;
+                return self.forget_the_gone(standing, rotation, facts).await;
+            }
+            Next::Note(rotation) => steps::noted(standing, rotation)?,
+            Next::Switch(rotation) => steps::renewing(standing, rotation)?,
+            Next::Finish => steps::finished(standing, rotation)?,
+        };
+        self.store(standing, next).await
+    }
+
     /// Pods that are gone use no certificate.
-    async fn forget_the_dead(
+    async fn forget_the_gone(
         &mut self,
         standing: &Standing,
         rotation: &Rotation,
         facts: &Facts,
     ) -> Result<()> {
-        if rotation.phase != Phase::Renewing {
-            return Ok(());
-        }
-        let mut gone = Vec::new();
-        for name in rotation.missing(facts) {
-            let Some((namespace, pod)) = name.split_once('/').filter(|(_, pod)| !pod.contains(':')) else {
-                continue;
-            };
-            let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-            let found = in_time(async { Ok(pods.get_opt(pod).await?) }).await?;
-            if found.is_none() {
-                gone.push(name);
-            }
-        }
+        let names = rotation.missing(facts, &self.looked_for);
+        let Some(last) = names.last() else { return Ok(()) };
+        last.clone_into(&mut self.looked_for);
+        let client = &self.client;
+        let found = stream::iter(names).map(|name| async move {
+            let there = is_there(client, &name).await?;
+            Ok::<_, anyhow::Error>((!there).then_some(name))
+        });
+        let gone: Vec<Option<String>> = in_time(found.buffered(AT_ONCE).try_collect()).await?;
+        let gone: Vec<String> = gone.into_iter().flatten().collect();
         if gone.is_empty() {
             return Ok(());
         }
-        self.store(standing, noted(standing, rotation.without(&gone))?)
-            .await
+        let next = steps::noted(standing, rotation.without_pods(&gone, facts.now))?;
+        self.store(standing, next).await
     }
 
+    /// What is known here.
     fn facts(&self, standing: &Standing) -> Facts {
         let now = clock::unix_seconds();
+        let bundle = standing.trusted.version();
         let proxies = self.sight.connections.all();
         let proxies = proxies.into_iter().map(|connection| Proxy {
-            name: format!(
-                "{}/{}",
-                connection.peer.node.namespace, connection.peer.node.pod_name
-            ),
-            holds: connection.holds_roots,
+            belief: belief(&connection, &bundle, now),
+            name: connection.name,
         });
         Facts {
             now,
+            since: self.since,
+            unheard: Vec::new(),
             proxies: proxies.collect(),
             published: self.sight.published.has_everywhere(standing.roots()),
+            webhooks: self.sight.webhooks.has_everywhere(standing.roots()),
             issued: self.sight.issued.valid(now),
             longest: self.sight.longest.as_secs(),
+            crowded: false,
         }
     }
 
     /// Writes what comes next, if nobody else wrote meanwhile, and follows it.
-    async fn store(&mut self, before: &Standing, next: Standing) -> Result<()> {
+    async fn store(&self, before: &Standing, next: Standing) -> Result<()> {
         let secrets = self.secrets();
         let work = async {
             let stored = secrets.get(root::OWN).await?;
@@ -343,6 +359,7 @@ impl Keeper {
             "roots": standing.trusted.roots.fingerprints().collect::<Vec<_>>(),
             "revocationLists": standing.trusted.revoked.is_some(),
             "rotation": rotation,
+            "mounted": self.mounted,
             "refused": self.answered.1,
         })
     }
@@ -366,117 +383,35 @@ fn is_old(standing: &Standing) -> bool {
     standing.source == Source::Own && left < root::LIFETIME / GRACE
 }
 
-/// The same authority among these roots.
-fn among(authority: &Authority, roots: &Bundle) -> Result<Authority, identity::Error> {
-    Authority::plugged_in(
-        &authority.certificate_pem(),
-        &authority.key_pem(),
-        &authority.intermediates_pem(),
-        roots.pem(),
-    )
-}
-
-fn standing_of(authority: Authority, before: &Standing) -> Result<Standing, identity::Error> {
-    let mut next = Standing::new(authority, before.source)?;
-    next.trusted.revoked.clone_from(&before.trusted.revoked);
-    Ok(next)
-}
-
-/// Both are believed, the old one signs.
-fn trusting(before: &Standing, coming: Authority, now: u64) -> Result<Standing> {
-    let new = Bundle::from_pem(coming.root_pem())?;
-    let both = before.trusted.roots.followed_by(&new);
-    let mut next = standing_of(among(&before.authority, &both)?, before)?;
-    next.rotation = Some(Rotation::new(new.signer(), now));
-    next.coming = Some(coming);
-    Ok(next)
-}
-
-/// Both are believed, the new one signs. The key of the old one is forgotten.
-fn renewing(before: &Standing, rotation: Rotation) -> Result<Standing> {
-    let coming = before
-        .coming
-        .as_ref()
-        .context("the authority that comes is not stored")?;
-    let mut next = standing_of(among(coming, &before.trusted.roots)?, before)?;
-    next.rotation = Some(rotation);
-    Ok(next)
-}
-
-/// The rotation is a little further, and all else as it was.
-fn noted(before: &Standing, rotation: Rotation) -> Result<Standing> {
-    let mut next = standing_of(among(&before.authority, &before.trusted.roots)?, before)?;
-    next.rotation = Some(rotation);
-    Ok(next)
-}
-
-/// Only the new one is believed.
-fn finished(before: &Standing, rotation: &Rotation) -> Result<Standing> {
-    let only = Bundle::from_pem(&before.authority.certificate_pem())?;
-    if only.signer() != rotation.to {
-        bail!("the authority that signs is not the one that the rotation leads to");
+/// What a connection tells of its proxy. `bundle` is the version that it should have acknowledged.
+fn belief(connection: &Connection, bundle: &str, now: u64) -> Belief {
+    match connection.roots.as_deref() {
+        Some(acknowledged) if acknowledged == bundle => Belief::Acknowledged,
+        Some(_) => Belief::Lagging,
+        // It may be about to ask.
+        None if now.saturating_sub(connection.connected) < YOUNG => Belief::Unsaid,
+        // Ours ask, unless their certificates and roots are files of somebody else's.
+        None if connection.peer.dialect == Dialect::Amime => Belief::Mounted,
+        None => Belief::File,
     }
-    Ok(standing_of(among(&before.authority, &only)?, before)?)
+}
+
+fn mounted(facts: &Facts) -> Vec<String> {
+    let mounted = facts
+        .proxies
+        .iter()
+        .filter(|proxy| proxy.belief == Belief::Mounted);
+    mounted.take(TOLD).map(|proxy| proxy.name.clone()).collect()
+}
+
+/// Whether a pod may still use its certificate: one that has ended never runs again.
+async fn is_there(client: &kube::Client, name: &str) -> Result<bool> {
+    let (namespace, pod) = name.split_once('/').unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let phase = |pod: Pod| pod.status.and_then(|status| status.phase).unwrap_or_default();
+    let found = pods.get_opt(pod).await?.map(phase);
+    Ok(found.is_some_and(|phase| !matches!(phase.as_str(), "Succeeded" | "Failed")))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn own() -> Standing {
-        let authority = Authority::generate("cluster.local", root::LIFETIME, clock::wall()).unwrap();
-        Standing::new(authority, Source::Own).unwrap()
-    }
-
-    fn signs_with(standing: &Standing) -> String {
-        let leaf = standing
-            .authority
-            .issue_workload(&["spiffe://a/ns/b/sa/c"], Duration::from_secs(60), clock::wall())
-            .unwrap();
-        assert_eq!(leaf.chain.len(), 1, "a root signs by itself");
-        standing.trusted.roots.led_by(&leaf.chain_pem()).unwrap().signer()
-    }
-
-    #[test]
-    fn trust_comes_before_the_signature_and_goes_after_it() {
-        let before = own();
-        let old = before.signer();
-        let coming = Authority::generate("new", root::LIFETIME, clock::wall()).unwrap();
-        let new = Bundle::from_pem(coming.root_pem()).unwrap().signer();
-        let both = |standing: &Standing| standing.trusted.roots.fingerprints().collect::<Vec<_>>();
-
-        let trusting = trusting(&before, coming, 7).unwrap();
-        assert_eq!(both(&trusting), [old.clone(), new.clone()]);
-        assert_eq!(signs_with(&trusting), old);
-
-        let rotation = trusting.rotation.clone().unwrap();
-        let renewing = renewing(&trusting, rotation.clone()).unwrap();
-        assert_eq!(both(&renewing), [new.clone(), old.clone()]);
-        assert_eq!(signs_with(&renewing), new);
-        assert!(renewing.coming.is_none());
-        // What is stored in between is enough to go on.
-        let stored = root::to_secret(&renewing, "istio-system").unwrap();
-        let read = root::read(&stored, Source::Own).unwrap();
-
-        let finished = finished(&read, &rotation).unwrap();
-        assert_eq!(both(&finished), [new]);
-        assert!(finished.rotation.is_none());
-    }
-
-    #[test]
-    fn nothing_is_removed_unless_the_new_root_signs() {
-        let before = own();
-        let rotation = Rotation::new("another".into(), 7);
-        assert!(finished(&before, &rotation).is_err());
-        assert!(renewing(&before, rotation).is_err(), "nobody comes");
-    }
-
-    #[test]
-    fn our_own_root_is_replaced_in_time() {
-        assert!(!is_old(&own()));
-        let nearly = Authority::generate("cluster.local", root::LIFETIME / 6, clock::wall()).unwrap();
-        assert!(is_old(&Standing::new(nearly, Source::Own).unwrap()));
-        let theirs = Authority::generate("cluster.local", root::LIFETIME / 6, clock::wall()).unwrap();
-        assert!(!is_old(&Standing::new(theirs, Source::PluggedIn).unwrap()));
-    }
-}
+mod tests;

@@ -1,0 +1,179 @@
+//! What somebody asks for in annotation `amime.io/rotate`: an id, so that each request counts once, and what is wished.
+
+use anyhow::{Result, bail};
+use daemon::clock;
+use identity::Authority;
+
+use super::{Keeper, steps};
+use crate::ca::root;
+use crate::ca::rotation::Rotation;
+use crate::ca::standing::{Source, Standing};
+
+/// What is wished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// That the root is replaced.
+    Begin,
+    /// That a rotation under way waits for nobody.
+    Finish,
+    /// That it is left.
+    Abort,
+    /// That those are not waited for.
+    Without(Vec<String>),
+}
+
+impl Wish {
+    pub(super) fn of(request: &str) -> Result<Self> {
+        let mut words = request.split_whitespace().skip(1);
+        Ok(match words.next() {
+            None => Self::Begin,
+            Some("finish") => Self::Finish,
+            Some("abort") => Self::Abort,
+            Some("without") => {
+                let names: Vec<String> = words.map(str::to_owned).collect();
+                let malformed = |name: &&String| name.split('/').filter(|part| !part.is_empty()).count() != 2;
+                if let Some(name) = names.iter().find(malformed) {
+                    bail!("{name:?} is not of the form NAMESPACE/POD");
+                }
+                Self::Without(names)
+            }
+            Some(other) => bail!("{other:?} is not understood"),
+        })
+    }
+}
+
+impl Keeper {
+    /// Does what is asked; why it is refused, if it is. An error may pass when it is tried again.
+    pub(super) async fn fulfil(&self, request: &str) -> Result<Option<String>> {
+        let standing = self.standing.borrow().clone();
+        let next = match next(&standing, request, &self.organisation()) {
+            Ok(Some(next)) => next,
+            Ok(None) => return Ok(None),
+            Err(refused) => return Ok(Some(format!("{refused:#}"))),
+        };
+        tracing::info!(scope = "ca", request, "asked for a rotation of the root");
+        self.store(&standing, next).await?;
+        Ok(None)
+    }
+
+    /// Begins by itself.
+    pub(super) async fn begin(&self) -> Result<()> {
+        let standing = self.standing.borrow().clone();
+        match next(&standing, "", &self.organisation())? {
+            Some(next) => self.store(&standing, next).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The name in our own root, which the next one has as well.
+    fn organisation(&self) -> String {
+        let standing = self.standing.borrow();
+        let facts = identity::Keypair::from_pem(
+            &standing.authority.certificate_pem(),
+            &standing.authority.key_pem(),
+        )
+        .and_then(|keypair| keypair.facts());
+        let organisations = facts.map(|facts| facts.organisations).unwrap_or_default();
+        organisations
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| "cluster.local".to_owned())
+    }
+}
+
+/// What stands afterwards; `None` when it does already. An error is a refusal.
+fn next(standing: &Standing, request: &str, organisation: &str) -> Result<Option<Standing>> {
+    let wish = Wish::of(request)?;
+    if standing.source == Source::PluggedIn {
+        bail!(
+            "the certificate authority is plugged in: add the new root to root-cert.pem of Secret {}, and then replace the signer",
+            root::PLUGGED_IN
+        );
+    }
+    let rotation = match (&standing.rotation, &wish) {
+        // Stored already, by another replica or by a try whose answer was lost.
+        (Some(rotation), Wish::Begin) if rotation.request == request => return Ok(None),
+        (Some(_), Wish::Begin) => bail!("a rotation is under way"),
+        (None, Wish::Begin) => {
+            let coming = Authority::generate(organisation, root::LIFETIME, clock::wall())?;
+            let now = clock::unix_seconds();
+            return steps::trusting(standing, coming, (now, request)).map(Some);
+        }
+        (None, _) => bail!("no rotation is under way"),
+        (Some(rotation), _) => rotation,
+    };
+    let next = match wish {
+        Wish::Abort => return steps::aborted(standing).map(Some),
+        Wish::Finish => Rotation {
+            hurried: true,
+            ..rotation.clone()
+        },
+        Wish::Without(names) => rotation.without(&names),
+        Wish::Begin => return Ok(None),
+    };
+    steps::noted(standing, next).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::Bundle;
+
+    use super::*;
+    use crate::ca::keeper::tests::own;
+
+    #[test]
+    fn a_wish_is_said_in_words() {
+        assert_eq!(Wish::of("7").unwrap(), Wish::Begin);
+        assert_eq!(Wish::of("7 abort").unwrap(), Wish::Abort);
+        let names = ["shop/a".to_owned(), "shop/sa:b".to_owned()];
+        assert_eq!(
+            Wish::of("7 without shop/a shop/sa:b").unwrap(),
+            Wish::Without(names.into())
+        );
+        assert!(Wish::of("7 without a").is_err());
+        assert!(Wish::of("7 anything").is_err());
+    }
+
+    #[test]
+    fn one_request_begins_one_rotation() {
+        let begun = next(&own(), "7", "test").unwrap().unwrap();
+        assert!(next(&begun, "7", "test").unwrap().is_none(), "it is the same one");
+        let refused = next(&begun, "8", "test").err().unwrap();
+        assert_eq!(refused.to_string(), "a rotation is under way");
+    }
+
+    #[test]
+    fn a_rotation_can_be_left_before_the_new_root_signs() {
+        let before = own();
+        assert!(next(&before, "7 abort", "test").is_err(), "there is none");
+        let begun = next(&before, "7", "test").unwrap().unwrap();
+        let left = next(&begun, "8 abort", "test").unwrap().unwrap();
+        assert!(left.is_same(&before) && left.other.is_none());
+        let renewing = steps::renewing(&begun, renewing_of(&begun)).unwrap();
+        let refused = next(&renewing, "8 abort", "test").err().unwrap().to_string();
+        assert!(refused.starts_with("the new root signs already"), "{refused}");
+        assert_eq!(
+            Bundle::from_pem(&renewing.other.unwrap().certificate_pem()).unwrap(),
+            before.trusted.roots,
+            "its key is there until the end"
+        );
+    }
+
+    fn renewing_of(standing: &Standing) -> Rotation {
+        let rotation = standing.rotation.clone().unwrap();
+        Rotation {
+            phase: crate::ca::rotation::Phase::Renewing,
+            ..rotation
+        }
+    }
+
+    #[test]
+    fn who_is_named_is_not_waited_for_and_a_hurry_is_stored() {
+        let begun = next(&own(), "7", "test").unwrap().unwrap();
+        let without = next(&begun, "8 without shop/a", "test").unwrap().unwrap();
+        let rotation = without.rotation.as_ref().unwrap();
+        assert!(rotation.without.contains_key("shop/a") && without.other.is_some());
+        let hurried = next(&without, "9 finish", "test").unwrap().unwrap();
+        assert!(hurried.rotation.unwrap().hurried);
+    }
+}
