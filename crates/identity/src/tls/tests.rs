@@ -312,7 +312,7 @@ fn server_of(keypair: &Keypair, groups: Vec<&'static dyn SupportedKxGroup>) -> A
 fn no_server_has_to_ask_for_another_key_that_takes_x25519() {
     use HandshakeKind::{Full, FullWithHelloRetryRequest};
     let authority = authority();
-    let keypair = server_keypair(&authority);
+    let (keypair, own) = (server_keypair(&authority), workload(&authority, CART, HOUR));
     let (x25519, p256, hybrid) = (kx_group::X25519, kx_group::SECP256R1, kx_group::X25519MLKEM768);
     for (groups, chosen, first) in [
         (vec![x25519], NamedGroup::X25519, Full),
@@ -320,11 +320,12 @@ fn no_server_has_to_ask_for_another_key_that_takes_x25519() {
         (vec![hybrid, x25519], NamedGroup::X25519, Full),
         (vec![p256], NamedGroup::secp256r1, FullWithHelloRetryRequest),
     ] {
-        let server = server_of(&keypair, groups);
-        for client in [
-            client_config(authority.root_pem(), None, &[]).unwrap(),
-            mesh_client(&keypair, authority.root_pem(), &[]),
-        ] {
+        let clients = [
+            (&keypair, client_config(authority.root_pem(), None, &[]).unwrap()),
+            (&own, mesh_client(&own, authority.root_pem(), &[])),
+        ];
+        for (keypair, client) in clients {
+            let server = server_of(keypair, groups.clone());
             // Who has asked once need not ask again.
             for kind in [first, Full] {
                 let (client, _) = shake(client.clone(), server.clone(), "server.test").unwrap();

@@ -161,8 +161,8 @@ impl<'c> RequestBody<'c> {
     /// Reads its beginning before it is sent up, for one who decides by it: `most` bytes if a `part` will do, all of it
     /// otherwise. Never more than one request's share.
     pub(crate) async fn read_ahead(&mut self, most: usize, part: bool) -> Result<Ahead, CodecError> {
+        let mut there = self.kept_data().map(Bytes::len).sum::<usize>();
         loop {
-            let there = self.kept_data().map(Bytes::len).sum::<usize>();
             match self.ended {
                 _ if part && there >= most => return Ok(Ahead::Part),
                 _ if there > most => return Ok(Ahead::TooLong),
@@ -180,6 +180,9 @@ impl<'c> RequestBody<'c> {
                 return Ok(Ahead::NoRoom);
             }
             self.kept_bytes += size;
+            if let Frame::Data(data) = &frame {
+                there += data.len();
+            }
             self.kept.push(frame);
         }
     }

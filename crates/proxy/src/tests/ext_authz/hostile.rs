@@ -207,6 +207,9 @@ async fn a_body_that_comes_slowly_is_waited_for_and_one_that_stops_disturbs_nobo
     assert_eq!((service.requests(), backend.requests()), (1, 1));
 }
 
+/// An answer that is there is read in this time.
+const MOMENT: Duration = Duration::from_millis(5);
+
 /// A service that wants to see whole bodies, of any length.
 fn sees_bodies() -> ExtAuthz {
     ExtAuthz {
@@ -230,23 +233,30 @@ async fn who_finds_no_room_is_told_so_and_not_that_its_body_is_too_large() {
     let service = Backend::start(|_| "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned()).await;
     let world = World::start(guarded(&backend, service.address, sees_bodies())).await;
     let mut greedy = Vec::new();
-    for _ in 0..KEPT / SHARE {
+    let held = SHARE / 4 * 3;
+    for _ in 0..KEPT / held {
         let mut client = world.connect().await;
-        // They never end, and take nearly all they may.
-        client.send(&post(2 * SHARE, SHARE - SHARE / 32)).await;
+        // They never end, and take much of what they may.
+        client.send(&post(2 * SHARE, held)).await;
         greedy.push(client);
     }
     // More than what they leave.
-    let innocent = post(SHARE / 4 * 3, SHARE / 4 * 3);
+    let innocent = post(SHARE / 2, SHARE / 2);
+    // Whoever comes last finds no room: mostly the innocent one, sometimes one of the greedy.
     let refused = async {
         loop {
             let answer = world.call(&innocent).await;
             if answer.status != 200 {
                 return answer;
             }
+            for client in &mut greedy {
+                if let Ok(answer) = clock::timeout(MOMENT, client.answer(false)).await {
+                    return answer;
+                }
+            }
         }
     };
-    let answer = clock::timeout(PATIENCE, refused)
+    let answer = clock::timeout(PATIENCE * 6, refused)
         .await
         .expect("all room is taken");
     assert_eq!((answer.status, answer.body.as_str()), (503, "envoy overloaded"));
