@@ -27,6 +27,7 @@ pub(crate) fn of(pod: &Value, name: &str) -> Value {
             retain(&mut container["volumeMounts"], |mount| !own(mount));
         }
     }
+    ask_applications_themselves(&mut spec);
     let folder = json!({"name": "envoy", "mountPath": "/etc/istio/proxy"});
     spec["volumes"]
         .as_array_mut()
@@ -66,6 +67,33 @@ pub(crate) fn of(pod: &Value, name: &str) -> Value {
         },
         "spec": spec,
     })
+}
+
+/// Stock Envoy makes no probes in the kubelet's place, as our proxy does: they become what they were.
+fn ask_applications_themselves(spec: &mut Value) {
+    let Some(were) = probes_before(spec) else { return };
+    for list in ["containers", "initContainers"] {
+        for container in spec[list].as_array_mut().into_iter().flatten() {
+            for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
+                let path = container[probe]["httpGet"]["path"].as_str();
+                let Some(before) = path.and_then(|path| were.get(path)).cloned() else {
+                    continue;
+                };
+                let probe = container[probe].as_object_mut().unwrap();
+                probe.remove("httpGet");
+                probe.extend(before.as_object().cloned().unwrap());
+            }
+        }
+    }
+}
+
+/// The probes that injection turned to the proxy, by the path under which it is asked.
+fn probes_before(spec: &Value) -> Option<Value> {
+    let lists = ["containers", "initContainers"].into_iter();
+    let containers = lists.flat_map(|list| spec[list].as_array().into_iter().flatten());
+    let mut variables = containers.flat_map(|container| container["env"].as_array().into_iter().flatten());
+    let told = variables.find(|variable| variable["name"] == "ISTIO_KUBE_APP_PROBERS")?;
+    serde_json::from_str(told["value"].as_str()?).ok()
 }
 
 fn retain(list: &mut Value, keep: impl Fn(&Value) -> bool) {
