@@ -16,7 +16,7 @@ use snapshot::{Direction, Route, Weighted};
 
 use super::body::{Replay, RequestBody};
 use super::codec::h1::Refusal;
-use super::codec::{Answer, CodecError, Frame, Reply, Request, Response, Version};
+use super::codec::{Answer, CodecError, Frame, Length, Reply, Request, Response, Version};
 use super::exchange::{Exchange, grpc_status};
 use super::filters::ext_authz;
 use super::grpc_web::{self, GrpcWeb};
@@ -430,10 +430,21 @@ impl Conversation<'_> {
             reply.flush().await.map_err(client_gone)?;
             return Ok(End::Switched);
         }
-        let download = pin!(download(&mut answer, reply, record, &patience, self.permit));
+        let owed = Owed::by(&response);
+        let download = pin!(download(
+            &mut answer,
+            reply,
+            record,
+            &patience,
+            (self.permit, &owed)
+        ));
         tokio::select! {
             biased;
-            error = &mut upload => Err(client_failed(&error).into()),
+            // A client that has all that it was promised need not wait for the upstream to say so.
+            error = &mut upload => match owed.is_settled() {
+                true => Ok(End::Incomplete),
+                false => Err(client_failed(&error).into()),
+            },
             outcome = download => {
                 outcome?;
                 Ok(if complete.get() { End::Complete } else { End::Incomplete })
@@ -527,6 +538,40 @@ impl Conversation<'_> {
     }
 }
 
+/// What of a response's stated length has not left yet: a client that has all of it may go before the upstream has said
+/// that this was all.
+struct Owed {
+    left: Cell<Option<u64>>,
+    settled: Cell<bool>,
+}
+
+impl Owed {
+    fn by(response: &Response) -> Self {
+        let left = match response.length {
+            Length::Exact(length) => Some(length),
+            Length::Empty | Length::Streamed => None,
+        };
+        Self {
+            left: Cell::new(left),
+            settled: Cell::new(false),
+        }
+    }
+
+    fn pay(&self, bytes: u64) {
+        self.left
+            .set(self.left.get().map(|left| left.saturating_sub(bytes)));
+    }
+
+    /// Everything so far has left.
+    fn flushed(&self) {
+        self.settled.set(self.left.get() == Some(0));
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled.get()
+    }
+}
+
 /// Sends the body of the response down. Small pieces wait for more, or until none is there. The permit is given back
 /// before the end is sent: a client that has seen it may ask again at once, and of another worker.
 async fn download(
@@ -534,7 +579,7 @@ async fn download(
     reply: &mut Reply<'_>,
     record: &mut Record,
     patience: &Patience,
-    permit: &Cell<Option<Permit>>,
+    (permit, owed): (&Cell<Option<Permit>>, &Owed),
 ) -> Result<(), Failure> {
     loop {
         let frame = {
@@ -543,6 +588,7 @@ async fn download(
                 std::task::Poll::Ready(frame) => frame,
                 std::task::Poll::Pending => {
                     reply.flush().await.map_err(client_gone)?;
+                    owed.flushed();
                     // However long that takes: the limits are the stream's.
                     next.await
                 }
@@ -557,6 +603,7 @@ async fn download(
                 };
                 record.response_bytes += data.len() as u64;
                 record.sent += data.len() as u64;
+                owed.pay(data.len() as u64);
                 reply.data(data).await.map_err(client_gone)?;
             }
             Ok(Some(Frame::Trailers(fields))) => {

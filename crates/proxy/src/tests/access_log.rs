@@ -246,3 +246,41 @@ async fn connections_are_written_down_with_what_ended_them() {
     let expected = r#""- - -" 0 UF,URX - - "delayed_connect_error:_Connection_refused" 0 0 "-" "-" "-" a"#;
     assert!(lines[0].starts_with(expected), "{lines:?}");
 }
+
+#[tokio::test]
+async fn a_client_that_has_all_may_go_before_the_upstream_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let (gone, left) = tokio::sync::oneshot::channel();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, tasks) = (listener.local_addr().unwrap(), daemon::Tasks::new());
+    tasks.spawn("backend", async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+        let head = http::Response::builder().header("content-length", "2");
+        let mut body = respond.send_response(head.body(()).unwrap(), false).unwrap();
+        body.send_data(bytes::Bytes::from_static(b"hi"), false).unwrap();
+        // The end of the stream never comes.
+        tokio::select! {
+            _ = connection.accept() => {}
+            _ = std::future::poll_fn(|task| body.poll_reset(task)) => {}
+        }
+        let _ = gone.send(());
+    });
+    let mut http2 = all_to(&[address]);
+    http2.clusters.insert(snapshot::Cluster {
+        http: snapshot::cluster::UpstreamHttp::Http2,
+        ..cluster("a")
+    });
+    let format = Format::parse("%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n").unwrap();
+    let log = log_to(&path, LogFormat::Text(format));
+    let world = World::start(logging(http2, &log)).await;
+    let mut client = world.connect().await;
+    let answer = client.call(&get("x", "")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "hi"));
+    drop(client);
+    let seen = daemon::clock::timeout(super::world::PATIENCE, left).await;
+    seen.expect("the stream is given up").unwrap();
+    assert_eq!(lines_of(world, &path).await, ["200 - via_upstream"]);
+}
