@@ -9,19 +9,18 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use resources::kubernetes::{Pod, TargetPort};
-use resources::{AuthorizationPolicy, RateLimit};
+use resources::{AuthorizationPolicy, RateLimit, RequestAuthentication};
 use snapshot::cluster::ServiceRef;
 use snapshot::{Host, Locality};
 
 use crate::ext_authz::{self, Providers};
 use crate::locality::Setting;
-use crate::mesh::authorization_policies::IndexedPolicy;
 use crate::mesh::endpoints::{Members, place_of, with_place};
 use crate::mesh::key_sets::{KeySets, KeySource};
+use crate::mesh::oldest_first::Indexed;
 use crate::mesh::peer_authentications::{Modes, Mutual};
 use crate::mesh::policies::{Client, Policy};
 use crate::mesh::rate_limits::Applied;
-use crate::mesh::request_authentications::Indexed;
 use crate::mesh::routes::IndexedRoutes;
 use crate::mesh::selection::Subject;
 use crate::mesh::services::{Service, ServicePort};
@@ -51,9 +50,9 @@ pub struct Scope {
     /// Which connections this workload takes.
     pub(crate) modes: Modes,
     /// Who may do what with this workload.
-    pub(crate) authorization: Vec<IndexedPolicy>,
+    pub(crate) authorization: Vec<Indexed<AuthorizationPolicy>>,
     /// Tokens that the workload accepts, in the order of the policies.
-    pub(crate) request_authentications: Vec<Indexed>,
+    pub(crate) request_authentications: Vec<Indexed<RequestAuthentication>>,
     pub(crate) key_sets: Arc<KeySets>,
     /// Limits on requests to this workload, oldest first.
     pub(crate) rate_limits: Vec<Applied>,
@@ -159,7 +158,7 @@ impl Scope {
             providers: Providers::of(&mesh.services, &mesh.settings.extension_providers),
             services,
             routes,
-            request_authentications: tokens_of(mesh, &node.namespace, labels),
+            request_authentications: mesh.request_authentications.of(workload).cloned().collect(),
             key_sets: mesh.key_sets.clone(),
             settings: mesh.settings.clone(),
             settings_revision: mesh.settings_revision,
@@ -347,12 +346,6 @@ fn asked_of_place(services: &[VisibleService]) -> (bool, BTreeSet<String>) {
         }
     }
     (relative, labels)
-}
-
-/// The policies about tokens that hold for a workload.
-fn tokens_of(mesh: &Mesh, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Indexed> {
-    let policies = mesh.request_authentications.for_workload(namespace, labels);
-    policies.cloned().collect()
 }
 
 fn asked_only(labels: &BTreeMap<String, String>, asked: &BTreeSet<String>) -> BTreeMap<String, String> {

@@ -1,58 +1,37 @@
 //! Index of AuthorizationPolicies: which of them hold for a workload. All of them do that apply: those of the root
 //! namespace and those of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use resources::{AuthorizationPolicy, Resource};
 
 use super::Stored;
+use super::oldest_first::{ByNamespace, Indexed, by_namespace};
 use super::selection::{Subject, applies};
 use crate::ROOT_NAMESPACE;
 
 /// All AuthorizationPolicies.
 #[derive(Debug, Default)]
-pub struct AuthorizationPolicies {
-    /// Oldest first.
-    by_namespace: BTreeMap<String, Vec<IndexedPolicy>>,
-}
-
-/// One of them, with the number of the Mesh that brought it.
-#[derive(Clone, Debug)]
-pub struct IndexedPolicy {
-    pub object: Arc<AuthorizationPolicy>,
-    pub(crate) revision: u64,
-}
+pub struct AuthorizationPolicies(ByNamespace<AuthorizationPolicy>);
 
 impl AuthorizationPolicies {
     pub(super) fn derive<'a>(stored: impl Iterator<Item = &'a Stored>) -> Self {
-        let mut all: Vec<IndexedPolicy> = stored
-            .filter_map(|stored| match &stored.resource {
-                Resource::AuthorizationPolicy(object) => Some(IndexedPolicy {
-                    object: object.clone(),
-                    revision: stored.revision,
-                }),
+        Self(by_namespace(
+            stored,
+            |resource| match resource {
+                Resource::AuthorizationPolicy(object) => Some(object),
                 _ => None,
-            })
-            .collect();
-        all.sort_by(|a, b| {
-            let (a, b) = (&a.object.metadata, &b.object.metadata);
-            a.age_order().cmp(&b.age_order())
-        });
-        let mut by_namespace: BTreeMap<String, Vec<IndexedPolicy>> = BTreeMap::new();
-        for indexed in all {
-            let namespace = indexed.object.metadata.namespace.clone();
-            by_namespace.entry(namespace).or_default().push(indexed);
-        }
-        Self { by_namespace }
+            },
+            |object| &object.metadata.namespace,
+        ))
     }
 
     /// Those that hold for a workload. Those with targets are for gateways, and hold for no sidecar.
-    pub fn of<'a>(&'a self, workload: Subject<'a>) -> impl Iterator<Item = &'a IndexedPolicy> {
+    pub fn of<'a>(&'a self, workload: Subject<'a>) -> impl Iterator<Item = &'a Indexed<AuthorizationPolicy>> {
         let namespaces = BTreeSet::from([ROOT_NAMESPACE, workload.namespace]);
         let candidates = namespaces
             .into_iter()
-            .filter_map(|namespace| self.by_namespace.get(namespace))
+            .filter_map(|namespace| self.0.get(namespace))
             .flatten();
         candidates.filter(move |indexed| {
             let (meta, spec) = (&indexed.object.metadata, &indexed.object.spec);
@@ -65,6 +44,9 @@ impl AuthorizationPolicies {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use resources::istio::WorkloadSelector;
     use resources::istio::policy_target::PolicyTargetReference;
     use resources::{Meta, Resource};

@@ -18,6 +18,7 @@ pub mod authorization_policies;
 pub(crate) mod delegate;
 pub mod endpoints;
 pub mod key_sets;
+pub mod oldest_first;
 pub mod peer_authentications;
 pub mod policies;
 pub mod rate_limits;

@@ -11,6 +11,7 @@ use resources::istio::peer_authentication::Mode;
 use resources::{Key, PeerAuthentication, Resource};
 
 use super::Stored;
+use super::oldest_first::{ByNamespace, by_namespace};
 use super::selection::{Level, Subject, applies};
 use crate::ROOT_NAMESPACE;
 
@@ -79,27 +80,21 @@ impl Modes {
 /// All PeerAuthentications that have an effect, oldest first.
 #[derive(Debug, Default)]
 pub struct PeerAuthentications {
-    by_namespace: BTreeMap<String, Vec<Arc<PeerAuthentication>>>,
+    by_namespace: ByNamespace<PeerAuthentication>,
 }
 
 impl PeerAuthentications {
     pub(super) fn derive<'a>(stored: impl Iterator<Item = &'a Stored>) -> Self {
-        let mut all: Vec<&Arc<PeerAuthentication>> = stored
-            .filter_map(|stored| match &stored.resource {
+        let mut by_namespace = by_namespace(
+            stored,
+            |resource| match resource {
                 Resource::PeerAuthentication(object) => Some(object),
                 _ => None,
-            })
-            .collect();
-        all.sort_by(|a, b| a.metadata.age_order().cmp(&b.metadata.age_order()));
-        let mut by_namespace: BTreeMap<String, Vec<Arc<PeerAuthentication>>> = BTreeMap::new();
-        for object in all {
-            let namespace = object.metadata.namespace.as_str();
-            if namespace != ROOT_NAMESPACE || object.spec.selector().is_none() {
-                by_namespace
-                    .entry(namespace.to_owned())
-                    .or_default()
-                    .push(object.clone());
-            }
+            },
+            |object| &object.metadata.namespace,
+        );
+        if let Some(of_mesh) = by_namespace.get_mut(ROOT_NAMESPACE) {
+            of_mesh.retain(|indexed| indexed.object.spec.selector().is_none());
         }
         Self { by_namespace }
     }
@@ -139,7 +134,11 @@ impl PeerAuthentications {
             Level::Mesh => ROOT_NAMESPACE,
             Level::Namespace | Level::Workload => workload.namespace,
         };
-        let mut objects = self.by_namespace.get(namespace)?.iter();
+        let mut objects = self
+            .by_namespace
+            .get(namespace)?
+            .iter()
+            .map(|indexed| &indexed.object);
         objects.find(|object| {
             applies(namespace, object.spec.selector(), workload, ROOT_NAMESPACE) == Some(level)
         })

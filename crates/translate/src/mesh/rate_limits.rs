@@ -5,27 +5,21 @@ use std::sync::Arc;
 use resources::{RateLimit, Resource};
 
 use super::Stored;
-use super::selection::Subject;
-use super::services::{Services, contains_all};
+use super::oldest_first::{Indexed, oldest_first};
+use super::selection::{self, Subject};
+use super::services::Services;
 use crate::ROOT_NAMESPACE;
 
 /// All RateLimits, oldest first.
 #[derive(Debug, Default)]
 pub struct RateLimits {
-    in_order: Vec<Indexed>,
-}
-
-/// An object, with the number of the Mesh that brought it in this form.
-#[derive(Clone, Debug)]
-pub(crate) struct Indexed {
-    pub(crate) object: Arc<RateLimit>,
-    pub(crate) revision: u64,
+    in_order: Vec<Indexed<RateLimit>>,
 }
 
 /// An object that is for a workload.
 #[derive(Clone, Debug)]
 pub(crate) struct Applied {
-    pub(crate) indexed: Indexed,
+    pub(crate) indexed: Indexed<RateLimit>,
     /// Service and name of the port, or of all of its ports; `None` is for all ports of the workload.
     pub(crate) target: Option<Target>,
 }
@@ -39,20 +33,12 @@ pub(crate) struct Target {
 
 impl RateLimits {
     pub(super) fn derive<'a>(stored: impl Iterator<Item = &'a Stored>) -> Self {
-        let mut in_order: Vec<_> = stored
-            .filter_map(|stored| match &stored.resource {
-                Resource::RateLimit(object) => Some(Indexed {
-                    object: object.clone(),
-                    revision: stored.revision,
-                }),
+        Self {
+            in_order: oldest_first(stored, |resource| match resource {
+                Resource::RateLimit(object) => Some(object),
                 _ => None,
-            })
-            .collect();
-        in_order.sort_by(|a, b| {
-            let (a, b) = (&a.object.metadata, &b.object.metadata);
-            a.age_order().cmp(&b.age_order())
-        });
-        Self { in_order }
+            }),
+        }
     }
 
     /// All objects, oldest first.
@@ -91,13 +77,8 @@ fn applies(object: &RateLimit, services: &Services, workload: Subject<'_>) -> Op
             })
         });
     }
-    // Istio's rule for policies: those of the root namespace are for every namespace.
-    let reaches = own || meta.namespace == ROOT_NAMESPACE;
-    let selected = spec
-        .selector
-        .as_ref()
-        .is_none_or(|selector| contains_all(workload.labels, &selector.match_labels));
-    (reaches && selected).then_some(None)
+    let selector = spec.selector.as_ref().map(|selector| &selector.match_labels);
+    selection::applies(&meta.namespace, selector, workload, ROOT_NAMESPACE).map(|_| None)
 }
 
 #[cfg(test)]
