@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use identity::jwt::{KeySetError, LARGEST_KEY_SET};
+use identity::tls::SYSTEM_ROOTS;
 use identity::tls::rustls::ClientConfig;
 use identity::tls::rustls::pki_types::ServerName;
 use serde_json::Value;
@@ -31,14 +32,6 @@ use super::url::Url;
 const REDIRECTS: usize = 10;
 /// What OpenID Connect Discovery adds to an issuer.
 const DISCOVERY: &str = "/.well-known/openid-configuration";
-/// Where systems keep the authorities that they trust; the first that exists counts.
-const SYSTEM: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 /// Authorities besides those of the system, as Istio reads them.
 const EXTRA: &str = "/cacerts/extra.pem";
 
@@ -355,10 +348,12 @@ fn location(headers: &HeaderMap) -> Result<String, FetchError> {
 }
 
 fn authorities() -> Result<String, String> {
-    let system = SYSTEM.iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let system = SYSTEM_ROOTS
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok());
     let extra = std::fs::read_to_string(EXTRA).ok();
     match (system, extra) {
-        (None, None) => Err(format!("neither {} nor {EXTRA} can be read", SYSTEM[0])),
+        (None, None) => Err(format!("neither {} nor {EXTRA} can be read", SYSTEM_ROOTS[0])),
         (system, extra) => Ok([system.unwrap_or_default(), extra.unwrap_or_default()].join("\n")),
     }
 }

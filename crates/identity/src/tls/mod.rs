@@ -130,6 +130,16 @@ fn finish_server(
     Ok(Arc::new(config))
 }
 
+/// Where systems keep the authorities that they trust, in PEM; the first that exists counts. (The places of Go's
+/// `crypto/x509`.)
+pub const SYSTEM_ROOTS: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
 fn root_store(roots: &str) -> Result<Arc<RootCertStore>, Error> {
     let mut store = RootCertStore::empty();
     for certificate in pem::decode_chain(roots)? {

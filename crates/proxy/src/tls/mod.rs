@@ -7,25 +7,16 @@ pub(crate) mod renewal;
 pub(crate) mod server;
 pub(crate) mod workload;
 
-use identity::tls::{PeerName, rustls};
+use identity::tls::{PeerName, SYSTEM_ROOTS, rustls};
 use snapshot::{SubjectMatch, Trust};
-
-/// Where systems keep the authorities that they trust; the first that exists counts.
-const SYSTEM: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// The file with the authorities that are believed, where they are in one.
 fn trusted_file(trust: &Trust) -> Option<&str> {
     match trust {
         Trust::Anybody | Trust::Mesh => None,
         Trust::System => {
-            let found = SYSTEM.iter().find(|path| std::fs::metadata(path).is_ok());
-            Some(found.unwrap_or(&SYSTEM[0]))
+            let found = SYSTEM_ROOTS.iter().find(|path| std::fs::metadata(path).is_ok());
+            Some(found.unwrap_or(&SYSTEM_ROOTS[0]))
         }
         Trust::File(path) => Some(path),
     }
