@@ -33,7 +33,7 @@ const TARGETS: &[(&str, &str)] = &[
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=4";
-const HOST: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds the fuzzer and runs a target. Inputs that it finds stay in `fuzz/target/found`.
 pub(crate) fn run(target: Option<&str>, minutes: u64) -> Result<()> {
