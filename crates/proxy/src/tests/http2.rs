@@ -33,6 +33,41 @@ async fn echo() -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>, Tasks) {
     (address, connections, tasks)
 }
 
+/// Answers each stream with whether its end came with the last of its body, in data that ends the stream as well.
+async fn telling_ends() -> (SocketAddr, Tasks) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, tasks) = (listener.local_addr().unwrap(), Tasks::new());
+    tasks.spawn("telling ends", async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let mut body = request.into_body();
+            // The connection moves only while it is asked for another stream.
+            let told = async {
+                let with_data = ends_with_data(&mut body).await;
+                let mut send = respond.send_response(Response::new(()), false).unwrap();
+                send.send_data(with_data.to_string().into(), true).unwrap();
+            };
+            tokio::select! {
+                () = told => {}
+                _ = std::future::poll_fn(|task| connection.poll_closed(task)) => return,
+            }
+        }
+    });
+    (address, tasks)
+}
+
+/// Reads a body: whether its last data ended it.
+async fn ends_with_data(body: &mut h2::RecvStream) -> bool {
+    let mut with_data = false;
+    while let Some(data) = body.data().await {
+        let data = data.unwrap();
+        let _ = body.flow_control().release_capacity(data.len());
+        with_data = !data.is_empty() && body.is_end_stream();
+    }
+    with_data
+}
+
 async fn answer(request: Request<h2::RecvStream>, mut respond: h2::server::SendResponse<Bytes>) {
     let stated = request.headers().get("x-state-length").cloned();
     let content_type = request.headers().get("content-type").cloned();
@@ -192,6 +227,27 @@ async fn http1_comes_in_and_http2_goes_out() {
         1,
         "streams share a connection"
     );
+}
+
+#[tokio::test]
+async fn the_end_of_a_stream_comes_with_the_last_of_its_data() {
+    let (address, _server) = telling_ends().await;
+    let world = World::start(over_http2(&[address])).await;
+    let mut send = Client::connect(&world).await.send;
+    for body in [b"small".to_vec(), vec![7; 100_000]] {
+        let request = Request::post("http://shop/").body(()).unwrap();
+        let (response, mut stream) = send.send_request(request, false).unwrap();
+        stream.send_data(body.into(), true).unwrap();
+        let (_, mut answer) = response.await.unwrap().into_parts();
+        let told = answer.data().await.unwrap().unwrap();
+        assert_eq!(told, "true", "the request");
+        assert!(answer.is_end_stream(), "the response");
+    }
+    let mut client = world.connect().await;
+    let answer = client
+        .call("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello")
+        .await;
+    assert_eq!(answer.body, "true", "a request over HTTP/1.1");
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ impl Sink<'_> {
     pub(crate) async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), CodecError> {
         match self {
             Sink::Http1(writer) => writer.end().await,
-            Sink::Http2(send) => send.end(trailers),
+            Sink::Http2(send) => send.end(trailers).await,
             Sink::Ended => Ok(()),
         }
     }
@@ -76,7 +76,8 @@ impl Sink<'_> {
     pub(crate) async fn flush(&mut self) -> Result<(), CodecError> {
         match self {
             Sink::Http1(writer) => writer.flush().await,
-            Sink::Http2(_) | Sink::Ended => Ok(()),
+            Sink::Http2(send) => send.flush().await,
+            Sink::Ended => Ok(()),
         }
     }
 }
@@ -169,7 +170,7 @@ impl Reply<'_> {
     pub(crate) async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), CodecError> {
         match self {
             Reply::Http1 { writer, .. } => writer.end().await,
-            Reply::Http2 { body: Some(send), .. } => send.end(trailers),
+            Reply::Http2 { body: Some(send), .. } => send.end(trailers).await,
             Reply::Http2 { body: None, .. } => Ok(()),
         }
     }
@@ -178,7 +179,8 @@ impl Reply<'_> {
     pub(crate) async fn flush(&mut self) -> Result<(), CodecError> {
         match self {
             Reply::Http1 { writer, .. } => writer.flush().await,
-            Reply::Http2 { .. } => Ok(()),
+            Reply::Http2 { body: Some(send), .. } => send.flush().await,
+            Reply::Http2 { body: None, .. } => Ok(()),
         }
     }
 
