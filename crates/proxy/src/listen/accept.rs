@@ -18,6 +18,7 @@ use super::original_dst::OriginalDestination;
 use crate::active::compile::{Chain, Listener};
 use crate::telemetry::flags::Flag;
 use crate::telemetry::format::{Facts, occasion};
+use crate::telemetry::metrics::RefusedConnection;
 use crate::telemetry::record::Record;
 use crate::tls::{TlsError, peer};
 use crate::transport::Transport;
@@ -198,10 +199,10 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends
 /// Says why there is no session with a client. Who only looks whether somebody listens is not worth a line.
 fn no_session(worker: &Worker, ends: Ends, error: &TlsError) {
     let (peer, port) = (ends.peer, ends.destination.port());
-    let left_out = match error {
-        TlsError::Ended(_) => None,
-        _ => worker.refused_sessions.say(clock::now()),
-    };
+    let left_out = error.refused_connection().and_then(|why| {
+        worker.metrics.refused_connection(why);
+        worker.refused_sessions.say(clock::now())
+    });
     match left_out {
         Some(left_out) => tracing::warn!(%error, %peer, port, left_out, "no TLS session with a client"),
         None => tracing::debug!(%error, %peer, port, "no TLS session with a client"),
@@ -210,6 +211,7 @@ fn no_session(worker: &Worker, ends: Ends, error: &TlsError) {
 
 /// Writes down that nobody took a connection.
 fn untaken(worker: &Worker, ends: Ends, listener: &Listener, mut record: Record) {
+    worker.metrics.refused_connection(RefusedConnection::NoChain);
     record.flag(Flag::NoRouteFound);
     record.details = std::borrow::Cow::Borrowed("filter_chain_not_found");
     let facts = Facts {

@@ -196,6 +196,45 @@ impl Decider {
     }
 }
 
+/// Why a listener did not take a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusedConnection {
+    /// No chain is for it: plain text where mutual TLS is demanded, or a port that is nobody's.
+    NoChain,
+    /// Its certificate is missing, or not believed.
+    Certificate,
+    /// The client did not believe ours, or gave up with an alert.
+    ByClient,
+    /// Not TLS, or none that both speak.
+    Protocol,
+    Timeout,
+    /// We have no certificates to show yet.
+    NotReady,
+}
+
+impl RefusedConnection {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::NoChain,
+        Self::Certificate,
+        Self::ByClient,
+        Self::Protocol,
+        Self::Timeout,
+        Self::NotReady,
+    ];
+
+    /// The value of the label.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoChain => "no_filter_chain",
+            Self::Certificate => "certificate",
+            Self::ByClient => "by_client",
+            Self::Protocol => "protocol",
+            Self::Timeout => "timeout",
+            Self::NotReady => "not_ready",
+        }
+    }
+}
+
 /// A histogram over [`BOUNDS`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spread {
@@ -253,6 +292,7 @@ struct Inner {
     /// By decider, and what decided.
     denials: [ByPolicy; Decider::ALL.len()],
     limited: foldhash::HashMap<Limited, u64>,
+    refused_connections: [u64; RefusedConnection::ALL.len()],
 }
 
 /// All series of a worker, with the texts of their labels.
@@ -264,6 +304,8 @@ pub(crate) struct Report {
     /// By decider and policy.
     pub(crate) denials: Vec<(Decider, String, Denials)>,
     pub(crate) limited: Vec<(Limited, u64)>,
+    /// In the order of [`RefusedConnection::ALL`].
+    pub(crate) refused_connections: [u64; RefusedConnection::ALL.len()],
     /// Lines of the access log that came faster than they could be written.
     pub(crate) dropped_lines: u64,
     /// Who calls this workload.
@@ -355,6 +397,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a connection that was not taken.
+    pub(crate) fn refused_connection(&self, why: RefusedConnection) {
+        self.0.borrow_mut().refused_connections[why as usize] += 1;
+    }
+
     /// Everything counted so far.
     pub(crate) fn report(&self) -> Report {
         let inner = self.0.borrow();
@@ -377,6 +424,7 @@ impl Metrics {
                 .iter()
                 .map(|(series, count)| (series.clone(), *count))
                 .collect(),
+            refused_connections: inner.refused_connections,
             dropped_lines: 0,
             callers: Vec::new(),
         }

@@ -6,8 +6,8 @@ use daemon::metrics::{Kind, Spread as Buckets, Text};
 use snapshot::endpoint::Workload;
 
 use super::metrics::{
-    BOUNDS, ClusterReport, Decider, Denials, Destination, HttpSeries, Limited, Outcome, Report, Spread,
-    TcpSeries,
+    BOUNDS, ClusterReport, Decider, Denials, Destination, HttpSeries, Limited, Outcome, RefusedConnection,
+    Report, Spread, TcpSeries,
 };
 
 type Labels = Vec<(&'static str, String)>;
@@ -77,6 +77,7 @@ pub(crate) fn page(reports: &[Report], own: &Workload) -> String {
     text.sample("amime_access_log_dropped_lines_total", &[], number(dropped));
     denials(&mut text, reports);
     limits(&mut text, reports);
+    refused_connections(&mut text, reports);
     clusters(&mut text, reports);
     text.finish()
 }
@@ -119,6 +120,19 @@ fn limits(text: &mut Text, reports: &[Report]) {
             ("outcome", outcome.as_str()),
         ];
         text.sample(name, &labels, number(count));
+    }
+}
+
+/// Connections that were not taken; every reason is there from the beginning, so that its first time is seen.
+fn refused_connections(text: &mut Text, reports: &[Report]) {
+    const NAME: &str = "amime_refused_connections_total";
+    text.family(NAME, "Connections that a listener did not take.", Kind::Counter);
+    for (index, reason) in RefusedConnection::ALL.into_iter().enumerate() {
+        let count = reports
+            .iter()
+            .map(|report| report.refused_connections[index])
+            .sum();
+        text.sample(NAME, &[("reason", reason.as_str())], number(count));
     }
 }
 

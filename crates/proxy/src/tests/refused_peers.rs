@@ -60,6 +60,44 @@ async fn a_peer_of_another_trust_domain_is_refused() {
 }
 
 #[tokio::test]
+async fn what_is_refused_is_counted_by_its_reason() {
+    let root = authority("root");
+    let backend = telling().await;
+    let server = changed(inbound(backend.address), |listener| {
+        let chain = listener.default_chain.as_mut().unwrap();
+        chain.tls.as_mut().unwrap().handshake_timeout = Some(Duration::from_millis(200));
+    });
+    let server = World::of(somebody(&root, SERVER), server).await;
+    let at = server.running.addresses["inbound"];
+    for caller in [
+        somebody(&root, "spiffe://elsewhere/ns/shop/sa/client"),
+        somebody(&authority("other"), CLIENT),
+    ] {
+        let client = World::of(caller, outbound(&[(at, true)])).await;
+        assert_eq!(client.call(GET).await.status, 503);
+    }
+    let mut plain = server.connect_inbound().await.stream;
+    plain.write_all(GET.as_bytes()).await.unwrap();
+    let stalled = server.connect_inbound().await;
+    // A connection that the client broke off is tried three times; the other client takes its session for good.
+    for (reason, expected) in [
+        ("certificate", 1.0),
+        ("by_client", 3.0),
+        ("protocol", 1.0),
+        ("timeout", 1.0),
+    ] {
+        let label = format!("reason=\"{reason}\"");
+        let labels = [label.as_str()];
+        let count = || server.metric("amime_refused_connections_total", &labels);
+        let counted = async { while count().await != Some(expected) {} };
+        let counted = clock::timeout(PATIENCE, counted).await;
+        assert!(counted.is_ok(), "{reason}: {:?}", count().await);
+    }
+    drop((plain, stalled));
+    assert_eq!(backend.requests(), 0);
+}
+
+#[tokio::test]
 async fn a_trust_domain_that_is_an_alias_is_let_in() {
     let root = authority("root");
     let backend = telling().await;

@@ -10,6 +10,8 @@ pub(crate) mod workload;
 use identity::tls::{PeerName, SYSTEM_ROOTS, rustls};
 use snapshot::{SubjectMatch, Trust};
 
+use crate::telemetry::metrics::RefusedConnection;
+
 /// The file with the authorities that are believed, where they are in one.
 fn trusted_file(trust: &Trust) -> Option<&str> {
     match trust {
@@ -54,6 +56,21 @@ pub(crate) enum TlsError {
 }
 
 impl TlsError {
+    /// What it counts as, where a client was the reason; who only looks whether somebody listens counts as nothing.
+    pub(crate) fn refused_connection(&self) -> Option<RefusedConnection> {
+        use rustls::Error as E;
+        Some(match self {
+            Self::Ended(_) => return None,
+            Self::Handshake(E::InvalidCertificate(_) | E::NoCertificatesPresented) => {
+                RefusedConnection::Certificate
+            }
+            Self::Handshake(E::AlertReceived(_)) => RefusedConnection::ByClient,
+            Self::Handshake(_) | Self::NoHello | Self::ServerName(_) => RefusedConnection::Protocol,
+            Self::TooLong => RefusedConnection::Timeout,
+            Self::Settings(_) | Self::File { .. } | Self::NoSettings => RefusedConnection::NotReady,
+        })
+    }
+
     /// What ended a handshake.
     fn of_handshake(error: std::io::Error) -> Self {
         let inner = error
