@@ -37,6 +37,9 @@ pub(crate) struct Pages {
     pub(crate) application: Application,
 }
 
+/// Of each server's connections, those that one address may have: a kubelet must get through, whoever else calls.
+const CONNECTIONS_OF_ONE: usize = 64;
+
 /// Serves the pages until the end, also while the proxy drains. Gives the bound addresses.
 pub(crate) async fn start(
     pages: Pages,
@@ -51,12 +54,13 @@ pub(crate) async fn start(
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
-        let server = match name {
+        let mut server = match name {
             "admin" => Server::plain(pages.clone().admin().merge(pages.clone().metrics())),
             "agent" => pages.clone().agent_server(address.port()),
             "health" => Server::plain(pages.clone().health()),
             _ => Server::plain(pages.clone().metrics()),
         };
+        server.limits.connections_of_one = CONNECTIONS_OF_ONE;
         addresses.insert(name, address);
         server.start(name, listener, tasks, stay.clone());
     }

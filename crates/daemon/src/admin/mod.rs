@@ -3,6 +3,8 @@
 //! Every part has a bound: connections, bytes of a body, and the time for a head, a body, an answer and a whole
 //! connection. With TLS, each connection takes the settings that stand in the given cell when it begins.
 
+mod shares;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
@@ -27,6 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{Drain, Tasks, clock};
+use shares::Shares;
 
 /// A request with its whole body, and who sent it.
 #[derive(Debug)]
@@ -65,6 +68,9 @@ pub struct Limits {
     pub body: usize,
     /// Connections at a time; more wait in the kernel's queue.
     pub connections: usize,
+    /// Connections of one address at a time; what is more is closed at once. As many as [`Limits::connections`] where
+    /// one caller may need them all, as an API server does for its webhooks.
+    pub connections_of_one: usize,
     /// Time for a TLS handshake, a head, a body, and between two requests.
     pub read: Duration,
     /// Time for an answer.
@@ -79,6 +85,7 @@ impl Default for Limits {
             // An admission review carries an object twice, and the largest object has 1.5 MiB.
             body: 4 << 20,
             connections: 256,
+            connections_of_one: 256,
             read: Duration::from_secs(15),
             answer: Duration::from_secs(30),
             connection: Duration::from_secs(600),
@@ -225,6 +232,7 @@ impl Server {
         mut drain: Drain,
     ) {
         let permits = Arc::new(Semaphore::new(self.limits.connections));
+        let shares = Shares::new(self.limits.connections_of_one);
         let connection_drain = drain.clone();
         loop {
             let permit = permits
@@ -238,10 +246,14 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    let Some(share) = shares.take(peer.ip().to_canonical()) else {
+                        tracing::debug!(server = name, %peer, "closed: its address has too many connections");
+                        continue;
+                    };
                     let (server, drain) = (self.clone(), connection_drain.clone());
                     tasks.spawn(name, async move {
                         server.connection(stream, peer, drain).await;
-                        drop(permit);
+                        drop((permit, share));
                     });
                 }
                 Err(error) => {

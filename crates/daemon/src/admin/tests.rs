@@ -136,6 +136,20 @@ async fn connections_over_the_bound_wait_their_turn() {
 }
 
 #[tokio::test]
+async fn an_address_that_has_its_share_of_connections_gets_no_other() {
+    let mut server = Server::plain(routes());
+    server.limits.connections_of_one = 1;
+    let started = start(server).await;
+    let first = TcpStream::connect(started.address).await.unwrap();
+    assert_eq!(exchange(started.address, &get("/ready")).await, "");
+    drop(first);
+    while !exchange(started.address, &get("/ready"))
+        .await
+        .starts_with("HTTP/1.1 200")
+    {}
+}
+
+#[tokio::test]
 async fn draining_closes_idle_connections_and_stops_accepting() {
     let started = start(Server::plain(routes())).await;
     let mut idle = TcpStream::connect(started.address).await.unwrap();
