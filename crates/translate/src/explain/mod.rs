@@ -29,6 +29,7 @@ pub use asked::Asked;
 pub use details::Details;
 use limits::limits;
 pub use onward::onward;
+pub use tokens::BEARER;
 use tokens::token_rules;
 
 /// A call, as the proxy would see it.

@@ -4,6 +4,9 @@ use snapshot::{HttpFilter, JwtProvider};
 
 use super::TokenRule;
 
+/// The place where most clients put tokens, and proxies look for them when nobody says otherwise.
+pub const BEARER: &str = "header authorization behind \"Bearer \"";
+
 /// What a filter says about tokens.
 pub(super) fn token_rules(filter: &HttpFilter) -> Vec<TokenRule> {
     let HttpFilter::Jwt(jwt) = filter else {
@@ -31,10 +34,7 @@ fn places(provider: &JwtProvider) -> Vec<String> {
     let cookies = provider.from_cookies.iter().map(|name| format!("cookie {name}"));
     let places: Vec<_> = headers.chain(parameters).chain(cookies).collect();
     if places.is_empty() {
-        return vec![
-            "header authorization behind \"Bearer \"".to_owned(),
-            "query parameter access_token".to_owned(),
-        ];
+        return vec![BEARER.to_owned(), "query parameter access_token".to_owned()];
     }
     places
 }

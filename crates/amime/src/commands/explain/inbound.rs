@@ -11,7 +11,7 @@ use translate::{Call, Outcome, explain, jwt, mtls};
 use super::objects::Objects;
 use super::outbound::listener;
 use super::report::{Ending, Fact, Half};
-use super::tokens;
+use super::tokens::{self, Known};
 use super::world::Place;
 
 /// What the callee's proxy does, and how the call ends there.
@@ -29,10 +29,9 @@ pub(super) fn half(
     let tokens = explain(&place.snapshot, &call)?.tokens;
     // Nobody reads a token there: policies do not know it either.
     let unread = tokens.is_empty() && call.caller.claims.take().is_some();
+    let known = tokens::read(&mut call, &tokens);
     let mut outcome = explain(&place.snapshot, &call)?;
-    let refused = call.caller.claims.as_ref();
-    let refused = refused.and_then(|claims| tokens::refused(&outcome, claims));
-    let refused = refused.filter(|_| !is_refused_before_tokens(&outcome));
+    let refused = tokens::refused(&outcome, known, &call).filter(|_| !is_refused_before_tokens(&outcome));
     if let Some(refused) = &refused {
         outcome.denied = Some(Denied {
             details: refused.details.clone(),
@@ -50,7 +49,7 @@ pub(super) fn half(
     let mut says = vec![listener(&outcome), facts.security(&call, &outcome)];
     says.extend(outcome.asked.iter().map(|asked| facts.asked(asked)));
     let told = Told {
-        with_token: call.caller.claims.is_some(),
+        known,
         unread,
         refused: refused.as_ref(),
     };
@@ -79,7 +78,7 @@ fn is_refused_before_tokens(outcome: &Outcome) -> bool {
 
 /// What is known of the caller's token.
 struct Told<'a> {
-    with_token: bool,
+    known: Known,
     /// Nobody reads it.
     unread: bool,
     refused: Option<&'a tokens::Refused>,
@@ -150,7 +149,7 @@ impl Facts<'_> {
 
     fn tokens(&self, outcome: &Outcome, told: &Told) -> Vec<Fact> {
         let Told {
-            with_token,
+            known,
             unread,
             refused,
         } = *told;
@@ -177,9 +176,12 @@ impl Facts<'_> {
         if let Some(refused) = refused {
             facts.push(Fact::new("Token", format!("refused: {}", refused.body)));
         } else if !outcome.tokens.is_empty() {
-            let says = match with_token {
-                true => "taken for well signed and in time",
-                false => "none is good, too; a bad one is refused, jwt_authn_access_denied{...}",
+            let says = match known {
+                Known::Stated => "taken for well signed and in time",
+                Known::Read => "read from the request and good, if it is well signed",
+                Known::Nothing | Known::Bad(_) => {
+                    "none is good, too; a bad one is refused, jwt_authn_access_denied{...}"
+                }
             };
             facts.push(Fact::new("Token", says));
         }
