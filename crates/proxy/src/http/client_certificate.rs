@@ -85,7 +85,7 @@ fn element(peer: &Peer, details: CertificateDetails) -> String {
     text
 }
 
-/// A name with one of the header's own signs could pass for another element: Envoy's documentation says to quote it.
+/// A name with one of the header's own signs could pass for another element. (Envoy 1.40 quotes subjects alone.)
 fn plain_or_quoted(name: &str) -> Cow<'_, str> {
     match name.contains([';', ',', '"']) {
         true => quoted(&name.replace('\\', "\\\\").replace('"', "\\\"")).into(),

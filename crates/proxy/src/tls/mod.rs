@@ -37,7 +37,7 @@ fn names(names: &[SubjectMatch]) -> Vec<PeerName> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     /// The proxy lacks what its settings name.
-    #[error("{0}")]
+    #[error(transparent)]
     Settings(#[from] identity::Error),
     #[error("{path}: {problem}")]
     File { path: String, problem: std::io::Error },
@@ -45,7 +45,7 @@ pub(crate) enum TlsError {
     NoSettings,
     #[error("{0:?} is no name of a server")]
     ServerName(String),
-    #[error("{0}")]
+    #[error(transparent)]
     Handshake(#[from] rustls::Error),
     #[error("the connection ended: {0}")]
     Ended(std::io::Error),
