@@ -43,6 +43,9 @@ impl RequestView for Request {
     }
 
     fn header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        if let Some(value) = self.framing_field(name) {
+            each(&value);
+        }
         for value in self.fields.all(name) {
             // Values are bytes; those that are no text match as their replacement, and so never an exact text.
             each(&String::from_utf8_lossy(value));

@@ -9,6 +9,8 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 mod stream;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::Method;
 
@@ -56,6 +58,19 @@ pub(crate) struct Request {
     /// The protocol asked for with `connection: upgrade`.
     pub(crate) upgrade: Option<String>,
     pub(crate) version: Version,
+}
+
+impl Request {
+    /// A field that its codec took out, and that rules about requests still ask for, as with Envoy: `content-length`,
+    /// and of a request for another protocol `connection` and `upgrade`.
+    pub(crate) fn framing_field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match (name, self.length, &self.upgrade) {
+            ("content-length", Length::Exact(length), _) => Some(length.to_string().into()),
+            ("connection", _, Some(_)) => Some("Upgrade".into()),
+            ("upgrade", _, Some(protocol)) => Some(protocol.into()),
+            _ => None,
+        }
+    }
 }
 
 /// The head of a response, with the fields of one hop taken out.

@@ -150,20 +150,12 @@ fn told_headers(request: &Request, filter: &ExtAuthz, told: impl Fn(&str) -> boo
         (":method", request.method.as_str().as_bytes()),
         (":scheme", request.scheme.as_bytes()),
     ];
-    let length = match request.length {
-        Length::Exact(length) => Some(length.to_string()),
-        Length::Empty | Length::Streamed => None,
-    };
-    let length = length
-        .as_ref()
-        .map(|length| ("content-length", length.as_bytes()));
-    let upgrade = request
-        .upgrade
-        .as_ref()
-        .map(|protocol| ("upgrade", protocol.as_bytes()));
+    let framing = ["content-length", "upgrade"].map(|name| (name, request.framing_field(name)));
+    let framing = framing
+        .iter()
+        .filter_map(|(name, value)| Some((*name, value.as_ref()?.as_bytes())));
     let all = pseudo.into_iter().chain(request.fields.iter());
-    all.chain(length)
-        .chain(upgrade)
+    all.chain(framing)
         .filter(|(name, _)| *name != PARTIAL && told(name) && !takes(&filter.withheld_headers, name))
         .map(|(name, value)| (name.to_owned(), value.to_vec()))
         .collect()
