@@ -187,7 +187,7 @@ impl<'c> RequestBody<'c> {
         }
     }
 
-    /// The first bytes of what was read ahead, and whether there are more of those.
+    /// The first bytes of what was read ahead, and whether there are more of those, or may be where less was read.
     pub(crate) fn beginning(&self, most: usize) -> (Vec<u8>, bool) {
         let mut bytes = Vec::new();
         for data in self.kept_data() {
@@ -197,7 +197,8 @@ impl<'c> RequestBody<'c> {
                 return (bytes, true);
             }
         }
-        (bytes, false)
+        let is_part = bytes.len() < most && !self.ended;
+        (bytes, is_part)
     }
 
     fn kept_data(&self) -> impl Iterator<Item = &Bytes> {

@@ -55,7 +55,7 @@ impl ChainFilter {
     }
 }
 
-/// Asks the filters of the chain, some of them also about requests that no route takes; `None` lets the request pass,
+/// Asks the filters of the chain, also about requests that no route takes; `None` lets the request pass,
 /// perhaps to another route than before.
 pub(crate) async fn of_chain<'f, 'c: 'f>(
     exchange: &mut Exchange<'c>,
@@ -68,7 +68,7 @@ pub(crate) async fn of_chain<'f, 'c: 'f>(
             ChainFilter::Jwt(tokens) => jwt::check(exchange, tokens),
             ChainFilter::Authorization(filter) => authorization::check(exchange, filter),
             ChainFilter::ExtAuthz(filter) => {
-                let Ok(route) = found else { continue };
+                let route = found.as_ref().ok();
                 // Boxed: every request would have room for a question that few need.
                 match Box::pin(ext_authz::decide(exchange, active, route, filter)).await? {
                     ext_authz::Outcome::Passes => None,

@@ -253,6 +253,33 @@ async fn the_service_sees_bodies_up_to_a_bound_and_the_workload_all_of_them() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_body_is_called_one_also_where_it_comes_in_too_many_pieces() {
+    const PIECES: usize = 70_000;
+    let backend = Backend::saying("hi").await;
+    let (service, asked) = service("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let filter = ExtAuthz {
+        body: Some(CheckedBody {
+            most: 1 << 20,
+            partial: true,
+            as_bytes: false,
+        }),
+        ..ask_http(over_http())
+    };
+    let world = World::start(guarded(&backend, service.address, filter)).await;
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let request = format!("{head}{}0\r\n\r\n", "1\r\nx\r\n".repeat(PIECES));
+    assert_eq!(world.call(&request).await.status, 200);
+    let asked = asked.lock().unwrap();
+    let (question, body) = asked[0].split_once("\r\n\r\n").unwrap();
+    let is_whole = body.len() == PIECES;
+    assert!(
+        question.contains(&format!("x-envoy-auth-partial-body: {}", !is_whole)),
+        "{} bytes: {question}",
+        body.len()
+    );
+}
+
+#[tokio::test]
 async fn routes_say_whether_their_requests_are_asked_about() {
     let backend = Backend::saying("hi").await;
     let (service, asked) = service(DENIED).await;

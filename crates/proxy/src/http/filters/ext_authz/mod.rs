@@ -50,14 +50,14 @@ pub(super) enum Outcome {
     Answered(LocalReply),
 }
 
-/// Asks about the request, if it is one to ask about.
+/// Asks about the request, if it is one to ask about. A route may have its own settings.
 pub(super) async fn decide(
     exchange: &mut Exchange<'_>,
     active: &Active,
-    found: &Found<'_>,
+    found: Option<&Found<'_>>,
     filter: &ExtAuthz,
 ) -> Result<Outcome, RequestError> {
-    let route = found.route.ext_authz.as_deref();
+    let route = found.and_then(|found| found.route.ext_authz.as_deref());
     if route.is_some_and(|route| route.disabled) {
         return Ok(Outcome::Passes);
     }
