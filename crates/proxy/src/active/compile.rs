@@ -102,6 +102,8 @@ pub(crate) struct HttpChain {
     pub(crate) retired: Retired,
     /// The table that belongs to this chain alone; others are found by name in the Snapshot of each request.
     inline: Option<Arc<CompiledTable>>,
+    /// Of the limits that its routes have of their own.
+    buckets: Buckets,
     /// Of the limit that all routes without their own share.
     bucket: Option<Arc<Bucket>>,
     /// Limits of policies, which it shares with other chains; in order.
@@ -128,42 +130,34 @@ impl HttpChain {
             _ => None,
         })?;
         match &route.local_rate_limit {
-            Some(own) => compiled.buckets.get(&address(own)).map(|bucket| (own, &**bucket)),
+            Some(own) => {
+                let buckets = match &self.inline {
+                    Some(_) => &self.buckets,
+                    None => &compiled.buckets,
+                };
+                buckets.get(&address(own)).map(|bucket| (own, &**bucket))
+            }
             None => filter.as_deref().zip(self.bucket.as_deref()),
         }
     }
 }
 
-/// What tells one limit of a Snapshot from all others.
+/// By [`address`] of the limit.
+type Buckets = HashMap<usize, Arc<Bucket>>;
+
+/// What tells one limit of a table from all others, as long as the table is there.
 fn address(limit: &LocalRateLimit) -> usize {
     std::ptr::from_ref(limit).addr()
 }
 
-/// Tables that did not change keep their buckets.
-fn buckets(snapshot: &Snapshot, before: Option<&Compiled>) -> HashMap<usize, Arc<Bucket>> {
-    let inline = snapshot.listeners.iter().flat_map(|listener| {
-        listener
-            .chains
-            .iter()
-            .chain(&listener.default_chain)
-            .filter_map(|chain| match &chain.handler {
-                Handler::Http(http) => match &http.routes {
-                    RouteSource::Inline(table) => Some(table),
-                    RouteSource::Named(_) => None,
-                },
-                Handler::Tcp(_) => None,
-            })
-    });
-    let routes = snapshot
-        .routes
-        .iter()
-        .chain(inline)
-        .flat_map(|table| &table.hosts)
-        .flat_map(|host| &host.routes);
+/// The buckets of these tables. Those that did not change keep theirs.
+fn buckets<'t>(tables: impl Iterator<Item = &'t Arc<RouteTable>>, before: Option<&Buckets>) -> Buckets {
+    let hosts = tables.flat_map(|table| &table.hosts);
+    let routes = hosts.flat_map(|host| &host.routes);
     let limits = routes.filter_map(|route| route.local_rate_limit.as_ref());
     limits
         .map(|limit| {
-            let known = before.and_then(|before| before.buckets.get(&address(limit)));
+            let known = before.and_then(|before| before.get(&address(limit)));
             let bucket = known
                 .cloned()
                 .unwrap_or_else(|| Arc::new(local_rate_limit::bucket(limit)));
@@ -191,7 +185,7 @@ impl Compiled {
             by_port: HashMap::default(),
             bound: HashMap::default(),
             balancers: balancers(snapshot, before),
-            buckets: buckets(snapshot, before),
+            buckets: buckets(snapshot.routes.iter(), before.map(|before| &before.buckets)),
             snapshot: snapshot.clone(),
         };
         for facts in snapshot.listeners.iter() {
@@ -432,6 +426,14 @@ fn judges_requests(facts: &snapshot::Listener, chain: &snapshot::Chain) -> bool 
         })
 }
 
+/// The table that belongs to a chain alone.
+fn inline_table(handler: &HttpHandler) -> Option<&Arc<RouteTable>> {
+    match &handler.routes {
+        RouteSource::Inline(table) => Some(table),
+        RouteSource::Named(_) => None,
+    }
+}
+
 fn compile_chain(chain: &snapshot::Chain, facts: &snapshot::Listener, limiters: Vec<Arc<Limiter>>) -> Chain {
     let (name, retired) = (chain.name.clone(), Retired::default());
     let tls = chain.tls.as_ref().map(Server::new);
@@ -443,10 +445,8 @@ fn compile_chain(chain: &snapshot::Chain, facts: &snapshot::Listener, limiters: 
             network,
             retired,
             filters: handler.filters.iter().filter_map(ChainFilter::new).collect(),
-            inline: match &handler.routes {
-                RouteSource::Inline(table) => Some(compile_table(table)),
-                RouteSource::Named(_) => None,
-            },
+            inline: inline_table(handler).map(compile_table),
+            buckets: buckets(inline_table(handler).into_iter(), None),
             bucket: handler.filters.iter().find_map(|filter| match filter {
                 HttpFilter::LocalRateLimit(limit) => limit
                     .as_ref()

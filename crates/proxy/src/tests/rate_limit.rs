@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use daemon::{Tasks, clock};
 use http::HeaderMap;
+use snapshot::chain::RouteSource;
 use snapshot::cluster::UpstreamHttp;
 use snapshot::rate_limit::{Limit, LimitKey, LimitServer, TOO_MANY_REQUESTS};
 use snapshot::{
-    AccessLog, Chain, ChainMatch, Cluster, Format, Handler, HttpFilter, LogFormat, Origin, RateLimit,
-    RouteMatch, Snapshot, Subnet,
+    AccessLog, Arrival, Chain, ChainMatch, Cluster, Direction, Format, Handler, HeaderOperations, HttpFilter,
+    LocalRateLimit, LogFormat, Origin, RateLimit, RouteMatch, Snapshot, Subnet, TransportProtocol,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -20,6 +21,7 @@ use xds::rate_limit::{Question, Status, Verdict};
 use xds::transport::RateLimitService;
 
 use super::world::{Backend, PATIENCE, World, all_to, cluster, endpoints, nobody};
+use crate::active::{Compiled, compile};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const GRPC: &str =
@@ -467,4 +469,46 @@ async fn a_server_that_says_nothing_costs_no_more_than_its_time() {
         (Duration::from_millis(30)..Duration::from_secs(2)).contains(&took),
         "{took:?}"
     );
+}
+
+/// The same table in a new place is what a listener has that was told anew because of something else.
+#[test]
+fn a_limit_of_a_route_holds_on_when_its_listener_is_told_anew() {
+    let own = LocalRateLimit {
+        stat_prefix: "x".into(),
+        status: TOO_MANY_REQUESTS,
+        max_tokens: 1,
+        tokens_per_fill: 1,
+        fill_interval: Duration::from_secs(3600),
+        enabled: snapshot::local_rate_limit::ALL,
+        enforced: snapshot::local_rate_limit::ALL,
+        response_headers: HeaderOperations::default(),
+        request_headers: HeaderOperations::default(),
+        says_limits: false,
+        resource_exhausted: false,
+    };
+    let told = || {
+        let mut snapshot = all_to(&["127.0.0.1:9".parse().unwrap()]);
+        let mut table = snapshot.routes.get("80").unwrap().as_ref().clone();
+        table.hosts[0].routes[0].local_rate_limit = Some(own.clone());
+        change_handlers(&mut snapshot, |handler| {
+            handler.filters.push(HttpFilter::LocalRateLimit(None));
+            handler.routes = RouteSource::Inline(Arc::new(table.clone()));
+        });
+        Arc::new(snapshot)
+    };
+    let before = Compiled::next(&told(), None);
+    let after = Compiled::next(&told(), Some(&before));
+    let listener = after.listener(Direction::Inbound, "127.0.0.1:9".parse().unwrap());
+    let arrival = Arrival {
+        destination: "127.0.0.1:9".parse().unwrap(),
+        server_name: "",
+        transport_protocol: TransportProtocol::RawBuffer,
+        application_protocols: &[],
+    };
+    let Some(compile::Chain::Http(chain)) = listener.unwrap().choose(&arrival) else {
+        panic!("it serves HTTP");
+    };
+    let route = &after.routes(chain).unwrap().table().hosts[0].routes[0];
+    assert!(chain.limit(&after, route).is_some());
 }
