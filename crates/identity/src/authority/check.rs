@@ -91,7 +91,7 @@ fn judge(
     tls::mesh_servers(roots, revoked).judge(chain, now)
 }
 
-/// Whether a certificate is valid at that time, with what clocks may disagree.
+/// Whether a certificate is valid at that time.
 fn in_force(certificate: &CertificateDer<'_>, now: SystemTime) -> Result<(), String> {
     let facts =
         tls::PeerCertificate::of(std::slice::from_ref(certificate)).map_err(|error| error.to_string())?;

@@ -1,6 +1,6 @@
 //! A certificate authority: makes its own root or continues a given one, and signs for servers, clients and workloads.
 //!
-//! What it signs never outlives its own certificate, and a request decides about nothing but its public key.
+//! What it signs never outlives the certificates that lead to the root, and a request decides about nothing but its public key.
 
 mod check;
 
@@ -15,6 +15,7 @@ use rustls_pki_types::CertificateDer;
 
 pub use check::{Part, Unusable};
 
+use crate::tls::PeerCertificate;
 use crate::{CertificateRequest, Error, Keypair, PrivateKey, pem};
 
 /// How far clocks may disagree: certificates are valid from this long before their making.
@@ -68,7 +69,7 @@ impl Authority {
     pub fn plugged_in(certificate: &str, key: &str, intermediates: &str, roots: &str) -> Result<Self, Error> {
         let own = Keypair::from_pem(certificate, key)?;
         let signer = own.chain[0].clone();
-        let expires = signing_expiry(&signer)?;
+        let mut expires = signing_expiry(&signer)?;
         let issuer = Issuer::from_ca_cert_der(&signer, own.key.signing()?)
             .map_err(|e| Error::malformed("certificate", e))?;
         let roots_der = pem::decode_chain(roots)?;
@@ -83,6 +84,10 @@ impl Authority {
             if !roots_der.contains(certificate) && !chain.contains(certificate) {
                 chain.push(certificate.clone());
             }
+        }
+        for between in &chain {
+            let facts = PeerCertificate::of(std::slice::from_ref(between))?;
+            expires = expires.min(facts.expires);
         }
         Ok(Self {
             issuer,
@@ -103,6 +108,11 @@ impl Authority {
         pem::encode_chain(&self.intermediates)
     }
 
+    /// The certificate that signs, and those between it and the root.
+    pub fn chain_pem(&self) -> String {
+        self.certificate_pem() + &self.intermediates_pem()
+    }
+
     /// The certificate that signs.
     pub fn certificate_pem(&self) -> String {
         self.own.chain_pem()
@@ -113,7 +123,7 @@ impl Authority {
         self.own.key.key_pem()
     }
 
-    /// When the signing certificate runs out.
+    /// When the first of the certificates that lead to the root runs out: the one that signs, or one between.
     pub fn expires(&self) -> SystemTime {
         self.expires
     }

@@ -138,6 +138,21 @@ fn intermediate(root: &Authority, lifetime: Duration, now: std::time::SystemTime
 }
 
 #[test]
+fn nothing_outlives_what_leads_to_the_root() {
+    let now = crate::now();
+    let root = Authority::generate("root", 100 * HOUR, now).unwrap();
+    let (between, between_key) = intermediate(&root, HOUR, now);
+    let middle = Authority::plugged_in(&between, &between_key, "", root.root_pem()).unwrap();
+    let (last, last_key) = intermediate(&root, 100 * HOUR, now);
+    let signs = Authority::plugged_in(&last, &last_key, &between, root.root_pem()).unwrap();
+    assert_eq!(signs.expires(), middle.expires());
+    let leaf = signs
+        .issue_workload(&["spiffe://a/ns/b/sa/c"], 24 * HOUR, now)
+        .unwrap();
+    assert!(leaf.facts().unwrap().expires <= middle.expires());
+}
+
+#[test]
 fn an_intermediate_is_sent_along_and_the_root_is_not() {
     let now = crate::now();
     let root = authority();

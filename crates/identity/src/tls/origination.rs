@@ -1,5 +1,5 @@
-//! TLS towards servers outside of the mesh, whose certificates are verified as Envoy does it: by authority, revocation
-//! and a list of names, each only if asked for.
+//! TLS towards servers, of the mesh or outside of it, whose certificates are verified as Envoy does it: by authority,
+//! revocation and a list of names, each only if asked for.
 
 use std::sync::Arc;
 
