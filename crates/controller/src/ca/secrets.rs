@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::clock::{self, Instant};
+use daemon::clock::{self, Due};
 use identity::Keypair;
 use xds::message::{Request, Response};
 use xds::secrets::{ROOTS, Secret, Secrets, WORKLOAD};
@@ -22,7 +22,7 @@ pub(crate) struct Keys {
     caller: Caller,
     secrets: Secrets,
     /// When the certificate is renewed, once there is one.
-    renewal: Option<Instant>,
+    renewal: Option<Due>,
     standing: Latest,
     /// What the proxy was told of.
     adopted: Option<Arc<Standing>>,
@@ -55,7 +55,7 @@ impl Keys {
         let due = self.renewal;
         let renewal = async {
             match due {
-                Some(due) => clock::sleep_until(due).await,
+                Some(due) => due.come().await,
                 None => std::future::pending().await,
             }
         };
@@ -75,12 +75,12 @@ impl Keys {
         let mut other_signer = false;
         if !known {
             self.secrets.set(ROOTS, Secret::roots(ROOTS, &standing.trusted));
-            let signer = |standing: &Arc<Standing>| standing.authority.certificate_pem();
+            let signer = |standing: &Arc<Standing>| standing.authority.chain_pem();
             other_signer = self.adopted.as_ref().map(signer) != Some(signer(&standing));
             self.adopted = Some(standing);
         }
         // The certificate may have come of age, or lead to a root that goes. All else is no reason for another key.
-        let of_age = self.renewal.is_some_and(|due| due <= clock::now());
+        let of_age = self.renewal.is_some_and(|due| due.has_come());
         if of_age || (other_signer && self.renewal.is_some()) {
             self.renew();
         }
@@ -97,18 +97,17 @@ impl Keys {
     }
 
     fn renew(&mut self) {
-        let now = clock::now();
-        self.renewal = Some(match self.signer.issue(&self.caller) {
+        self.renewal = Some(Due::after(match self.signer.issue(&self.caller) {
             Ok(keypair) => {
                 self.secrets
                     .set(WORKLOAD, Secret::certificate(WORKLOAD, &keypair));
-                now + half_of(&keypair)
+                half_of(&keypair)
             }
             Err(error) => {
                 tracing::error!(scope = "ca", proxy = self.caller.name(), %error, "no key made for a proxy");
-                now + RETRY
+                RETRY
             }
-        });
+        }));
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use arc_swap::ArcSwap;
+use daemon::Drain;
 use daemon::admin::Tls;
-use daemon::{Drain, clock};
+use daemon::clock::{self, Due};
 use identity::Authority;
 use identity::tls::{Acceptance, Clients};
 use xds::secrets::Trusted;
@@ -52,18 +53,18 @@ impl Serving {
 
     /// Replaces the certificate whenever `wait` has passed or the authority has changed, until the drain begins.
     pub(crate) async fn renew(self, mut latest: Latest, namespace: String, wait: Duration, mut drain: Drain) {
-        let mut due = clock::now() + wait;
+        let mut due = Due::after(wait);
         let mut shown = Looks::of(&latest.borrow_and_update());
         loop {
             tokio::select! {
                 () = drain.wait() => return,
                 Ok(()) = latest.changed() => {}
-                () = clock::sleep_until(due) => {}
+                () = due.come() => {}
             }
             let standing = latest.borrow_and_update().clone();
             let looks = Looks::of(&standing);
             // A note of a rotation changes nothing here.
-            if looks == shown && clock::now() < due {
+            if looks == shown && !due.has_come() {
                 continue;
             }
             let next = match Self::new(&standing, &namespace, clock::wall()) {
@@ -82,7 +83,7 @@ impl Serving {
                     RETRY
                 }
             };
-            due = clock::now() + next;
+            due = Due::after(next);
         }
     }
 }
@@ -97,7 +98,7 @@ struct Looks {
 impl Looks {
     fn of(standing: &Standing) -> Self {
         Self {
-            signer: presented(standing).certificate_pem(),
+            signer: presented(standing).chain_pem(),
             trusted: standing.trusted.clone(),
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use daemon::clock::{self, Instant};
+use daemon::clock::{self, Due};
 use identity::{Bundle, Keypair, PrivateKey};
 use tokio::sync::watch;
 use xds::secrets::{SPREAD, Trusted};
@@ -29,6 +29,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     failures: u32,
+    /// Certificates in a row that were not of the root that signs by what the controller told.
+    former: u32,
     expires: Option<SystemTime>,
 }
 
@@ -57,6 +59,14 @@ impl Schedule {
         whole.mul_f64(0.5 + 0.5 * share.clamp(0.0, 1.0)).min(most)
     }
 
+    /// It is of a former root, of a replica of the controller that has not followed yet; how long until another try:
+    /// twice as long each time.
+    pub(crate) fn received_former(&mut self, share: f64) -> Duration {
+        let whole = SPREAD.saturating_mul(1 << self.former.min(16));
+        self.former = self.former.saturating_add(1);
+        whole.mul_f64(1.0 + share.clamp(0.0, 1.0))
+    }
+
     /// Another root signs; how long until the certificate is renewed.
     pub(crate) fn other_signer(&self, now: SystemTime, share: f64) -> Duration {
         let left = self.expires.and_then(|expires| expires.duration_since(now).ok());
@@ -81,11 +91,17 @@ impl Renewal {
     /// Keeps renewing for ever.
     pub(crate) async fn keep(mut self) {
         let mut schedule = Schedule::default();
-        let mut due = clock::now();
+        let mut due = Due::after(Duration::ZERO);
         loop {
             tokio::select! {
-                () = clock::sleep_until(due) => due = clock::now() + self.renew(&mut schedule).await,
-                Ok(()) = self.told.changed() => due = due.min(self.learn(&schedule)),
+                () = due.come() => due = Due::after(self.renew(&mut schedule).await),
+                Ok(()) = self.told.changed() => {
+                    self.told.mark_unchanged();
+                    if self.has_former_root() {
+                        let wait = schedule.other_signer(clock::wall(), rand::random());
+                        due = due.min(Due::after(wait));
+                    }
+                }
             }
         }
     }
@@ -94,6 +110,13 @@ impl Renewal {
         match self.ask().await {
             Ok(expires) => {
                 let wait = schedule.received(expires, clock::wall(), &self.like, rand::random());
+                let wait = match self.has_former_root() {
+                    true => wait.min(schedule.received_former(rand::random())),
+                    false => {
+                        schedule.former = 0;
+                        wait
+                    }
+                };
                 tracing::info!(target: "tls", identity = %self.workload.uri(), ?wait, "certificate received");
                 wait
             }
@@ -133,20 +156,13 @@ impl Renewal {
         Ok(expires)
     }
 
-    /// Looks who signs; when the certificate should be renewed for it.
-    fn learn(&mut self, schedule: &Schedule) -> Instant {
-        let far = clock::now() + Duration::from_secs(365 * 24 * 3600);
-        let told = self.told.borrow_and_update().clone();
-        let Some(trusted) = told else { return far };
-        let signer = trusted.roots.signer();
+    /// Whether our certificate leads to another root than the one that signs, by what the controller told.
+    fn has_former_root(&self) -> bool {
+        let told = self.told.borrow();
+        let signer = told.as_ref().map(|trusted| trusted.roots.signer());
         let material = self.workload.now();
         let root = material.own.as_ref().and_then(|own| own.root.as_deref());
-        match root {
-            Some(root) if root != signer => {
-                clock::now() + schedule.other_signer(clock::wall(), rand::random())
-            }
-            _ => far,
-        }
+        root.is_some() && signer.is_some() && root != signer.as_deref()
     }
 }
 
@@ -306,6 +322,17 @@ mod tests {
             0.5,
         );
         assert_eq!(schedule.other_signer(start(), 1.0), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_certificate_of_a_former_root_is_soon_replaced_but_not_in_a_loop() {
+        let mut schedule = Schedule::default();
+        assert_eq!(schedule.received_former(0.0), SPREAD);
+        assert_eq!(schedule.received_former(1.0), 4 * SPREAD);
+        for _ in 0..40 {
+            schedule.received_former(0.5);
+        }
+        assert!(schedule.received_former(0.0) > 24 * HOUR);
     }
 
     #[test]
