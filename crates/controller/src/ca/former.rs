@@ -1,4 +1,4 @@
-//! Roots whose authority signed here until another one was plugged in. Workloads have certificates of theirs for a
+//! Roots whose authority signed here until another one was plugged in, or was taken away again. Workloads have certificates of theirs for a
 //! while, so they stay believed for the longest validity, also across restarts: Secret `amime-ca-former` remembers
 //! who signed last, and whom nobody signs for any more. Whoever removes a root while the signer stays removes it at
 //! once; whoever deletes the Secret forgets the former ones.
@@ -88,8 +88,8 @@ pub(super) async fn keep(secrets: &Api<Secret>, standing: &mut Standing, longest
     let stored = stored.with_context(|| format!("cannot read Secret {SECRET}"))?;
     let known = stored.as_ref().map(read).unwrap_or_default();
     let next = known.next(&standing.trusted.roots, clock::unix_seconds(), longest.as_secs());
-    // Our own root is replaced by a rotation, which knows when the former one can go.
-    if standing.source == Source::PluggedIn
+    // A rotation of our own root knows itself when the former one can go, and stores whom it believes.
+    if (standing.source == Source::PluggedIn || standing.rotation.is_none())
         && let Some((former, until)) = next.believed()
     {
         standing.trusted.roots = standing.trusted.roots.followed_by(&former);
@@ -148,6 +148,7 @@ mod tests {
     use identity::Authority;
     use serde_json::Value;
 
+    use super::super::rotation::Rotation;
     use super::*;
     use crate::fake_api;
 
@@ -212,6 +213,7 @@ mod tests {
         let day = Duration::from_secs(DAY);
         let (one, two) = (authority(), authority());
         let old = bundle(&[&one]);
+        let ours = Authority::from_pem(&one.certificate_pem(), &one.key_pem()).unwrap();
         let mut own = Standing::new(one, Source::Own).unwrap();
         keep(&secrets, &mut own, day).await.unwrap();
         for _ in 0..2 {
@@ -221,5 +223,16 @@ mod tests {
             assert_eq!(plugged_in.trusted.roots, bundle(&[&two]).followed_by(&old));
             assert!(plugged_in.read_again.is_some());
         }
+        // And it goes again: what it signed is in use.
+        let again = Authority::from_pem(&ours.certificate_pem(), &ours.key_pem()).unwrap();
+        let mut own = Standing::new(again, Source::Own).unwrap();
+        keep(&secrets, &mut own, day).await.unwrap();
+        assert_eq!(own.trusted.roots, old.followed_by(&bundle(&[&two])));
+        assert!(own.read_again.is_some());
+        let again = Authority::from_pem(&ours.certificate_pem(), &ours.key_pem()).unwrap();
+        let mut rotating = Standing::new(again, Source::Own).unwrap();
+        rotating.rotation = Some(Rotation::new("new".into(), 7));
+        keep(&secrets, &mut rotating, day).await.unwrap();
+        assert_eq!(rotating.trusted.roots, old, "it believes whom its steps stored");
     }
 }

@@ -79,6 +79,8 @@ pub(crate) struct Keeper {
     /// The pod that was looked for last.
     looked_for: String,
     told: Value,
+    /// The Secrets could not be taken over; after that pause they are looked at again.
+    behind: Option<Duration>,
 }
 
 impl Keeper {
@@ -102,6 +104,7 @@ impl Keeper {
             mounted: Vec::new(),
             looked_for: String::new(),
             told: Value::Null,
+            behind: None,
         }
     }
 
@@ -119,8 +122,10 @@ impl Keeper {
                 () = drain.wait() => return,
                 Some(event) = own.next() => self.reload_after(event).await,
                 Some(event) = plugged_in.next() => self.reload_after(event).await,
-                Some(Ok(Event::Apply(map) | Event::InitApply(map))) = asked.next() => {
-                    if self.hear(&map) {
+                Some(event) = asked.next() => {
+                    if let Ok(Event::Apply(map) | Event::InitApply(map)) = event
+                        && self.hear(&map)
+                    {
                         due = clock::now();
                     }
                     Ok(())
@@ -141,10 +146,13 @@ impl Keeper {
             if self.standing.borrow().rotation.is_some() || self.asked.is_some() {
                 due = due.min(clock::now() + WHILE_ROTATING);
             }
+            if let Some(pause) = self.behind {
+                due = due.min(clock::now() + pause);
+            }
         }
     }
 
-    async fn reload_after(&self, event: Result<Event<Secret>, watcher::Error>) -> Result<()> {
+    async fn reload_after(&mut self, event: Result<Event<Secret>, watcher::Error>) -> Result<()> {
         match event {
             Ok(Event::Apply(_) | Event::InitApply(_) | Event::Delete(_)) => self.reload().await,
             Ok(Event::Init | Event::InitDone) => Ok(()),
@@ -156,9 +164,17 @@ impl Keeper {
     }
 
     /// Takes over what the Secrets hold now. What cannot be used leaves the former authority in force.
-    async fn reload(&self) -> Result<()> {
+    async fn reload(&mut self) -> Result<()> {
         let secrets = self.secrets();
         let loaded = in_time(root::load(&secrets, (self.sight.longest, clock::wall()))).await;
+        // No other event tells of the same change: whoever did not answer may answer soon, what is not valid yet will be.
+        self.behind = match loaded {
+            Ok(_) => None,
+            Err(_) => Some(
+                self.behind
+                    .map_or(WHILE_ROTATING, |pause| (2 * pause).min(AT_REST)),
+            ),
+        };
         let Some(next) = loaded.context("the former certificate authority stays in force")? else {
             // Somebody removed the Secret: the mesh lives on with what is known, and the next start makes another one.
             return Ok(());
@@ -206,13 +222,8 @@ impl Keeper {
         if view.leads {
             self.answer().await?;
         }
+        self.reread().await;
         let standing = self.standing.borrow().clone();
-        if standing
-            .read_again
-            .is_some_and(|due| due <= clock::unix_seconds())
-        {
-            self.reload().await?;
-        }
         let mut facts = self.facts(&standing);
         in_time(self.replicas.tell(&view, &facts, &standing)).await?;
         if !view.leads {
@@ -228,13 +239,33 @@ impl Keeper {
         self.tell().await
     }
 
+    /// Reads once more what could not be read, and when former roots have been believed for long enough.
+    async fn reread(&mut self) {
+        let read_again = self.standing.borrow().read_again;
+        let is_over = read_again.is_some_and(|until| until <= clock::unix_seconds());
+        if (self.behind.is_some() || is_over)
+            && let Err(error) = self.reload().await
+        {
+            let error = format!("{error:#}");
+            tracing::warn!(scope = "ca", error, "certificate authority not read again");
+        }
+    }
+
     async fn decide(&mut self, standing: &Standing, rotation: &Rotation, facts: &Facts) -> Result<()> {
         let next = match rotation.next(facts) {
             Next::Wait(reasons) => {
                 self.waiting = reasons;
                 return self.forget_the_gone(standing, rotation, facts).await;
             }
-            Next::Note(rotation) => steps::noted(standing, rotation)?,
+            Next::Note(rotation) => {
+                self.store(standing, steps::noted(standing, rotation)?).await?;
+                // In a large mesh something is new each time, and yet some are gone.
+                let noted = self.standing.borrow().clone();
+                return match &noted.rotation {
+                    Some(rotation) => self.forget_the_gone(&noted, rotation, facts).await,
+                    None => Ok(()),
+                };
+            }
             Next::Switch(rotation) => steps::renewing(standing, rotation)?,
             Next::Finish => steps::finished(standing, rotation)?,
         };
@@ -288,7 +319,7 @@ impl Keeper {
     }
 
     /// Writes what comes next, if nobody else wrote meanwhile, and follows it.
-    async fn store(&self, before: &Standing, next: Standing) -> Result<()> {
+    async fn store(&mut self, before: &Standing, next: Standing) -> Result<()> {
         let secrets = self.secrets();
         let work = async {
             let stored = secrets.get(root::OWN).await?;

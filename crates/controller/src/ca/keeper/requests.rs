@@ -44,7 +44,7 @@ impl Wish {
 
 impl Keeper {
     /// Does what is asked; why it is refused, if it is. An error may pass when it is tried again.
-    pub(super) async fn fulfil(&self, request: &str) -> Result<Option<String>> {
+    pub(super) async fn fulfil(&mut self, request: &str) -> Result<Option<String>> {
         let standing = self.standing.borrow().clone();
         let next = match next(&standing, request, &self.organisation()) {
             Ok(Some(next)) => next,
@@ -57,7 +57,7 @@ impl Keeper {
     }
 
     /// Begins by itself.
-    pub(super) async fn begin(&self) -> Result<()> {
+    pub(super) async fn begin(&mut self) -> Result<()> {
         let standing = self.standing.borrow().clone();
         match next(&standing, "", &self.organisation())? {
             Some(next) => self.store(&standing, next).await,
@@ -88,6 +88,12 @@ fn next(standing: &Standing, request: &str, organisation: &str) -> Result<Option
         bail!(
             "the certificate authority is plugged in: add the new root to root-cert.pem of Secret {}, and then replace the signer",
             root::PLUGGED_IN
+        );
+    }
+    if let (None, Some(until)) = (&standing.rotation, standing.read_again) {
+        bail!(
+            "a former root is believed for {} s more, until nothing of it can be in use: try again then",
+            until.saturating_sub(clock::unix_seconds())
         );
     }
     let rotation = match (&standing.rotation, &wish) {
@@ -140,6 +146,17 @@ mod tests {
         assert!(next(&begun, "7", "test").unwrap().is_none(), "it is the same one");
         let refused = next(&begun, "8", "test").err().unwrap();
         assert_eq!(refused.to_string(), "a rotation is under way");
+    }
+
+    #[test]
+    fn no_rotation_begins_while_former_roots_are_believed() {
+        let mut before = own();
+        before.read_again = Some(u64::MAX);
+        let refused = next(&before, "7", "test").err().unwrap();
+        assert!(
+            refused.to_string().starts_with("a former root is believed"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -270,3 +270,24 @@ fn which_bundle_a_proxy_has_acknowledged_decides() {
     assert_eq!(of(None, Dialect::Amime, 200), Belief::Mounted);
     assert_eq!(of(None, Dialect::Envoy, 200), Belief::File);
 }
+
+#[tokio::test]
+async fn what_could_not_be_read_is_read_again_without_another_event() {
+    let cluster = Cluster::with(&own());
+    let mut keeper = cluster.keeper("one");
+    let next = own();
+    let secret = |standing| serde_json::to_value(root::to_secret(standing, "istio-system").unwrap()).unwrap();
+    let mut damaged = secret(&next);
+    damaged["data"]["ca-cert.pem"] = json!("AAAA");
+    cluster.put(root::OWN, damaged);
+    for pause in [1, 2, 4, 8, 16, 30, 30] {
+        assert!(keeper.reload().await.is_err());
+        assert_eq!(keeper.behind, Some(Duration::from_secs(pause)));
+    }
+    cluster.put(root::OWN, secret(&next));
+    keeper.step().await.unwrap();
+    assert_eq!(
+        (keeper.standing.borrow().signer(), keeper.behind),
+        (next.signer(), None)
+    );
+}

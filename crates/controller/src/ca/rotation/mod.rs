@@ -157,12 +157,19 @@ impl Rotation {
         }
     }
 
-    /// What comes next. What has become known is stored before anything is decided upon it.
+    /// What comes next. What has become known is stored with what is decided upon it, or, if that is to wait, by itself.
     pub(crate) fn next(&self, facts: &Facts) -> Next {
         let informed = self.informed(facts);
-        if informed != *self {
-            return Next::Note(informed);
+        let reasons = informed.reasons(facts);
+        match (reasons.is_empty(), informed == *self) {
+            (true, _) => informed.onward(facts.now),
+            (false, true) => Next::Wait(told(reasons)),
+            (false, false) => Next::Note(informed),
         }
+    }
+
+    /// Why the next step may not be taken yet.
+    fn reasons(&self, facts: &Facts) -> Vec<String> {
         let mut reasons = match (self.hurried, self.phase) {
             (true, _) => Vec::new(),
             (false, Phase::Trusting) => self.trusting(facts),
@@ -171,18 +178,21 @@ impl Rotation {
         if facts.now.saturating_sub(self.entered) < SETTLE {
             reasons.push("what has changed settles".to_owned());
         }
-        if !reasons.is_empty() {
-            return Next::Wait(told(reasons));
-        }
+        reasons
+    }
+
+    /// The next step.
+    fn onward(self, now: u64) -> Next {
+        let before = self.phase;
         let entered = |phase| Self {
             phase,
-            entered: facts.now,
+            entered: now,
             believing: BTreeSet::new(),
-            ..self.clone()
+            ..self
         };
-        match self.phase {
+        match before {
             Phase::Trusting => Next::Switch(Self {
-                switched: facts.now,
+                switched: now,
                 ..entered(Phase::Renewing)
             }),
             Phase::Renewing => Next::Note(entered(Phase::Closing)),

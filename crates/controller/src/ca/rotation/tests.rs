@@ -180,7 +180,11 @@ fn proxies_that_follow_a_file_are_given_the_time_of_kubelets_and_mounted_ones_no
 #[test]
 fn who_comes_back_after_a_while_is_no_reason_to_wait_for_ever() {
     let at = |now, belief| facts(now, vec![proxy("shop/a", belief)], &[given("shop/a", OLD, DAY)]);
-    let (noted, _) = decided(&begun(), &at(BEGUN + FILES, Belief::File));
+    let waiting = Facts {
+        published: false,
+        ..at(BEGUN + FILES, Belief::File)
+    };
+    let (noted, _) = decided(&begun(), &waiting);
     assert!(matches!(
         noted.next(&at(BEGUN + FILES, Belief::Unsaid)),
         Next::Switch(_)
@@ -329,14 +333,36 @@ fn what_is_told_and_what_is_stored_is_bounded() {
 }
 
 #[test]
+fn something_new_at_every_look_holds_nothing_up() {
+    let look = |number: u64| {
+        let pod = given(&format!("shop/pod-{number}"), OLD, DAY);
+        let known: Vec<_> = (0..=number)
+            .map(|number| proxy(&format!("shop/pod-{number}"), Belief::Acknowledged))
+            .collect();
+        facts(BEGUN + number, known, &[pod])
+    };
+    let mut rotation = begun();
+    for number in 0..2 * SETTLE {
+        match rotation.next(&look(number)) {
+            Next::Note(noted) => rotation = noted,
+            Next::Switch(renewing) => {
+                assert!(renewing.former.contains_key(&format!("shop/pod-{number}")));
+                return;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("the new root never signs");
+}
+
+#[test]
 fn callers_that_cannot_be_told_are_waited_for_once() {
     let crowded = |now| Facts {
         crowded: true,
         ..facts(now, Vec::new(), &[])
     };
-    let (rotation, _) = decided(&begun(), &crowded(BEGUN + FILES));
-    assert_eq!(rotation.crowd, Some(BEGUN + FILES + DAY));
-    let renewing = switched(&rotation, &crowded(BEGUN + FILES));
+    let renewing = switched(&begun(), &crowded(BEGUN + FILES));
+    assert_eq!(renewing.crowd, Some(BEGUN + FILES + DAY));
     let (over, _) = decided(&renewing, &crowded(BEGUN + FILES + DAY));
     assert_eq!(over.crowd, None);
 }
