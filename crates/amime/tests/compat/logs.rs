@@ -221,6 +221,19 @@ impl Logs {
         }
     }
 
+    /// Those of the names that our side wrote about calls with this mark, as soon as all are there.
+    pub(crate) async fn of_amime(&self, mark: &str, names: &[String]) -> BTreeMap<String, String> {
+        let begun = Instant::now();
+        loop {
+            let mut found = self.of(Side::Amime, mark);
+            found.retain(|name, _| names.contains(name));
+            if found.len() == names.len() || begun.elapsed() > WRITTEN {
+                return found;
+            }
+            sleep(POLL).await;
+        }
+    }
+
     /// `log.client.response_flags` and so on.
     fn of(&self, side: Side, mark: &str) -> BTreeMap<String, String> {
         let lines = self.lines.lock().unwrap();

@@ -62,10 +62,6 @@ impl Report {
         self.calls += calls;
     }
 
-    pub(crate) fn calls(&self) -> usize {
-        self.calls
-    }
-
     /// Told at once: a run takes minutes.
     pub(crate) fn fail(&mut self, what: &str) {
         self.failures += 1;
@@ -341,7 +337,12 @@ pub(crate) async fn through_amime(world: &mut World, call: &Call) -> Ending {
         sleep(MOMENT / 2).await;
     }
     let arrived = world.arrivals().await;
-    ending(&told, &of_side(&arrived, Side::Amime, number))
+    let mut ending = ending(&told, &of_side(&arrived, Side::Amime, number));
+    if let Ending::Once(outcome, _) = &mut ending {
+        let names: Vec<_> = call.expect.log.keys().map(|name| format!("log.{name}")).collect();
+        outcome.extend(world.logs.of_amime(&mark(Side::Amime, number), &names).await);
+    }
+    ending
 }
 
 fn mark(side: Side, number: usize) -> String {
