@@ -65,7 +65,7 @@ enum Command {
         /// Which target (`list` prints them)
         target: Option<String>,
         /// How long
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
         minutes: u64,
     },
     /// Measurements that are claims: propagation, up, policies, handshakes
