@@ -15,7 +15,7 @@ use snapshot::{
     TcpHandler, VirtualHost, Weighted,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use crate::settings::{Capture, Certificates, Discovery as Controller, Listen, Node, Probers};
@@ -397,13 +397,13 @@ pub(super) fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// An address on loopback where nobody listens.
+/// An address on loopback where nobody listens, nor will: it stays taken for as long as the tests run.
 pub(super) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address
 }
 
 pub(super) fn cluster(name: &str) -> Cluster {
