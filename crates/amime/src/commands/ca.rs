@@ -5,16 +5,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use controller::ca::status::{MAP, Phase, Progress, ROTATE, Status, Wish};
 use daemon::clock;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::Target;
 use crate::cluster::{Cluster, text};
 use crate::connect;
 
-const MAP: &str = "amime-ca";
-/// Asks for a rotation; each value once.
-const ROTATE: &str = "amime.io/rotate";
 const LOOK: Duration = Duration::from_secs(1);
 /// For the controller to see that something is asked of it.
 const HEARD: Duration = Duration::from_secs(30);
@@ -53,13 +52,12 @@ struct Rotate {
 }
 
 impl Rotate {
-    /// What is wished, in the words of the controller; nothing is said for a rotation that begins.
-    fn wish(&self) -> String {
+    fn wish(&self) -> Wish {
         match (self.finish, self.abort) {
-            (true, _) => " finish".to_owned(),
-            (_, true) => " abort".to_owned(),
-            _ if self.without.is_empty() => String::new(),
-            _ => format!(" without {}", self.without.join(" ")),
+            (true, _) => Wish::Finish,
+            (_, true) => Wish::Abort,
+            _ if self.without.is_empty() => Wish::Begin,
+            _ => Wish::Without(self.without.clone()),
         }
     }
 
@@ -105,7 +103,7 @@ impl Authority<'_> {
         }
     }
 
-    async fn status(&self) -> anyhow::Result<Value> {
+    async fn status(&self) -> anyhow::Result<Status> {
         let map = self.map().await?;
         serde_json::from_str(text(&map, "/data/status")).context("the controller's words are not understood")
     }
@@ -113,7 +111,7 @@ impl Authority<'_> {
     async fn rotate(&self, rotate: &Rotate) -> anyhow::Result<()> {
         // Whatever differs from the last request is a new one.
         let id = format!("{}-{}", clock::unix_seconds(), std::process::id());
-        let request = id + &rotate.wish();
+        let request = rotate.wish().request(&id);
         self.map().await?;
         let patch = json!({"metadata": {"annotations": {ROTATE: request}}});
         let path = format!("{}/{MAP}", self.path);
@@ -132,8 +130,7 @@ impl Authority<'_> {
             clock::sleep(LOOK).await;
         }
         let status = self.status().await?;
-        let refused = text(&status, "/refused");
-        if !refused.is_empty() {
+        if let Some(refused) = status.refused {
             bail!("{refused}");
         }
         println!("{}", rotate.done());
@@ -159,84 +156,73 @@ impl Authority<'_> {
 }
 
 /// What a rotation waits for, in one line; `None` when there is none.
-fn progress(status: &Value) -> Option<String> {
-    let rotation = status.get("rotation").filter(|rotation| rotation.is_object())?;
-    let phase = match text(rotation, "/phase") {
-        "trusting" => "both roots are believed, the old one signs",
-        "renewing" => "both roots are believed, the new one signs",
-        "closing" => "both roots are believed, nothing of the old one is in use",
-        other => other,
+fn progress(status: &Status) -> Option<String> {
+    let Progress {
+        phase, waiting_for, ..
+    } = status.rotation.as_ref()?;
+    let phase = match phase {
+        Phase::Trusting => "both roots are believed, the old one signs",
+        Phase::Renewing => "both roots are believed, the new one signs",
+        Phase::Closing => "both roots are believed, nothing of the old one is in use",
     };
-    let reasons = rotation["waitingFor"].as_array().into_iter().flatten();
-    let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
-    Some(match reasons.is_empty() {
+    Some(match waiting_for.is_empty() {
         true => phase.to_owned(),
-        false => format!("{phase}; waiting: {}", reasons.join("; ")),
+        false => format!("{phase}; waiting: {}", waiting_for.join("; ")),
     })
 }
 
-fn written(status: &Value) -> String {
-    let signer = text(status, "/signer");
+fn written(status: &Status) -> String {
     let mut lines = vec![
-        format!("Secret    {}", text(status, "/source")),
-        format!("Expires   {}", date(status["expires"].as_u64().unwrap_or(0))),
+        format!("Secret    {}", status.source),
+        format!("Expires   {}", date(status.expires)),
     ];
-    for root in status["roots"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
-        let signs = if root == signer { "  (signs)" } else { "" };
+    for root in &status.roots {
+        let signs = if *root == status.signer { "  (signs)" } else { "" };
         lines.push(format!("Root      {root}{signs}"));
     }
-    if status["revocationLists"] == true {
+    if status.revocation_lists {
         lines.push("Revoked   by the lists in ca-crl.pem".to_owned());
     }
     lines.push(format!(
         "Rotation  {}",
         progress(status).unwrap_or_else(|| "none under way".to_owned())
     ));
-    let mounted = status["mounted"].as_array().into_iter().flatten();
-    let mounted: Vec<&str> = mounted.filter_map(Value::as_str).collect();
-    if !mounted.is_empty() {
+    if !status.mounted.is_empty() {
         lines.push(format!(
             "Mounted   {}: with certificates and roots of their own, which you replace",
-            mounted.join(", ")
+            status.mounted.join(", ")
         ));
     }
-    let refused = text(status, "/refused");
-    if !refused.is_empty() {
+    if let Some(refused) = &status.refused {
         lines.push(format!("Refused   {refused}"));
     }
     lines.join("\n") + "\n"
 }
 
-/// The day in UTC, from the seconds since 1970 (Howard Hinnant's algorithm for civil dates).
+/// The day in UTC, from the seconds since 1970.
 fn date(seconds: u64) -> String {
-    let days = i64::try_from(seconds / 86_400).unwrap_or(0) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    let second = i64::try_from(seconds).unwrap_or(i64::MAX);
+    let moment = Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
+    moment.strftime("%Y-%m-%d").to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// As the controller writes it.
+    fn status(told: Value) -> Status {
+        serde_json::from_value(told).unwrap()
+    }
+
     #[test]
     fn a_status_is_written_for_people() {
-        let status = json!({
+        let status = status(json!({
             "source": "istio-ca-secret", "signer": "aa", "expires": 2_100_000_000_u64, "roots": ["aa", "bb"],
             "revocationLists": false, "refused": null, "mounted": ["shop/vm"],
-            "rotation": {"phase": "renewing", "waitingFor": ["shop/a has a certificate of the old root"]},
-        });
+            "rotation": {"phase": "renewing", "to": "aa", "begun": 7,
+                "waitingFor": ["shop/a has a certificate of the old root"]},
+        }));
         assert_eq!(
             written(&status),
             "Secret    istio-ca-secret\n\
@@ -249,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wished_of_a_rotation_is_said_to_the_controller() {
+    fn flags_say_what_is_wished_of_a_rotation() {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]
@@ -259,18 +245,22 @@ mod tests {
             let line: Result<Line, _> = clap::Parser::try_parse_from([&["rotate"], words].concat());
             line.ok().map(|line| line.rotate.wish())
         };
-        assert_eq!(wish(&[]).as_deref(), Some(""));
-        assert_eq!(wish(&["--finish", "--wait"]).as_deref(), Some(" finish"));
-        assert_eq!(wish(&["--abort"]).as_deref(), Some(" abort"));
-        let without = ["--without", "shop/a,shop/b", "--without", "shop/c"];
-        assert_eq!(wish(&without).as_deref(), Some(" without shop/a shop/b shop/c"));
+        assert_eq!(wish(&[]), Some(Wish::Begin));
+        assert_eq!(wish(&["--finish", "--wait"]), Some(Wish::Finish));
+        assert_eq!(wish(&["--abort"]), Some(Wish::Abort));
+        let names = ["shop/a", "shop/b", "shop/c"].map(str::to_owned);
+        assert_eq!(
+            wish(&["--without", "shop/a,shop/b", "--without", "shop/c"]),
+            Some(Wish::Without(names.into()))
+        );
         assert_eq!(wish(&["--abort", "--finish"]), None);
     }
 
     #[test]
     fn a_rotation_that_is_over_is_none() {
-        assert_eq!(progress(&json!({"rotation": null})), None);
-        let begun = json!({"rotation": {"phase": "trusting", "waitingFor": []}});
+        assert_eq!(progress(&status(json!({"rotation": null}))), None);
+        let begun =
+            status(json!({"rotation": {"phase": "trusting", "to": "aa", "begun": 7, "waitingFor": []}}));
         assert_eq!(
             progress(&begun).as_deref(),
             Some("both roots are believed, the old one signs")

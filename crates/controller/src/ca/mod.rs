@@ -1,6 +1,6 @@
 //! The mesh's certificate authority: where its key comes from ([`root`], [`keeper`]), who is
 //! believed when another one is plugged in ([`former`]), how its roots reach every namespace
-//! ([`publish`]) and are replaced ([`rotation`]), who may talk to it ([`authenticate`]), and whom it signs for
+//! ([`publish`]) and are replaced ([`rotation`], [`status`]), who may talk to it ([`authenticate`]), and whom it signs for
 //! ([`service`], [`secrets`]).
 
 pub mod authenticate;
@@ -16,3 +16,4 @@ pub(crate) mod service;
 pub(crate) mod serving;
 pub(crate) mod signer;
 pub(crate) mod standing;
+pub mod status;

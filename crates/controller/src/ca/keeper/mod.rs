@@ -28,13 +28,10 @@ use super::replicas::Replicas;
 use super::root;
 use super::rotation::{Belief, Facts, Next, Proxy, Rotation};
 use super::standing::{Source, Standing};
+use super::status::{self, Progress, Status};
 use crate::push::Connections;
 use crate::push::status::Connection;
 
-/// The ConfigMap.
-const STATUS: &str = "amime-ca";
-/// Asks for something; each value once.
-const ROTATE: &str = "amime.io/rotate";
 const WHILE_ROTATING: Duration = Duration::from_secs(1);
 const AT_REST: Duration = Duration::from_secs(30);
 /// For one question or write.
@@ -115,7 +112,7 @@ impl Keeper {
         let maps = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
         let mut own = std::pin::pin!(watch(secrets(), named(root::OWN)).default_backoff());
         let mut plugged_in = std::pin::pin!(watch(secrets(), named(root::PLUGGED_IN)).default_backoff());
-        let mut asked = std::pin::pin!(watch(maps, named(STATUS)).default_backoff());
+        let mut asked = std::pin::pin!(watch(maps, named(status::MAP)).default_backoff());
         let mut due = clock::now();
         loop {
             let outcome = tokio::select! {
@@ -198,7 +195,7 @@ impl Keeper {
     /// Somebody may have asked for something. Whether that is news.
     fn hear(&mut self, map: &ConfigMap) -> bool {
         let annotations = map.metadata.annotations.as_ref();
-        let request = annotations.and_then(|all| all.get(ROTATE)).cloned();
+        let request = annotations.and_then(|all| all.get(status::ROTATE)).cloned();
         let answered = map.data.as_ref().and_then(|data| data.get("answered"));
         let open = request.filter(|request| answered != Some(request) && self.answered.0 != *request);
         let news = open.is_some() && open != self.asked;
@@ -356,9 +353,10 @@ impl Keeper {
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let work = async {
             let patch = Patch::Merge(json!({"data": data}));
-            match maps.patch(STATUS, &PatchParams::default(), &patch).await {
+            match maps.patch(status::MAP, &PatchParams::default(), &patch).await {
                 Err(kube::Error::Api(problem)) if problem.is_not_found() => {
-                    let map = serde_json::from_value(json!({"metadata": {"name": STATUS}, "data": data}))?;
+                    let map =
+                        serde_json::from_value(json!({"metadata": {"name": status::MAP}, "data": data}))?;
                     maps.create(&PostParams::default(), &map).await?;
                 }
                 outcome => drop(outcome?),
@@ -372,27 +370,29 @@ impl Keeper {
         Ok(())
     }
 
-    fn status(&self) -> Value {
+    fn status(&self) -> Status {
         let standing = self.standing.borrow();
         let expires = standing.expires().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let rotation = standing.rotation.as_ref().map(|rotation| {
-            json!({
-                "phase": rotation.phase, "to": rotation.to, "begun": rotation.begun, "waitingFor": self.waiting,
-            })
+        let rotation = standing.rotation.as_ref().map(|rotation| Progress {
+            phase: rotation.phase,
+            to: rotation.to.clone(),
+            begun: rotation.begun,
+            waiting_for: self.waiting.clone(),
         });
-        json!({
-            "source": match standing.source {
-                Source::PluggedIn => root::PLUGGED_IN,
-                Source::Own => root::OWN,
-            },
-            "signer": standing.signer(),
-            "expires": expires.as_secs(),
-            "roots": standing.trusted.roots.fingerprints().collect::<Vec<_>>(),
-            "revocationLists": standing.trusted.revoked.is_some(),
-            "rotation": rotation,
-            "mounted": self.mounted,
-            "refused": self.answered.1,
-        })
+        let source = match standing.source {
+            Source::PluggedIn => root::PLUGGED_IN,
+            Source::Own => root::OWN,
+        };
+        Status {
+            source: source.to_owned(),
+            signer: standing.signer(),
+            expires: expires.as_secs(),
+            roots: standing.trusted.roots.fingerprints().collect(),
+            revocation_lists: standing.trusted.revoked.is_some(),
+            rotation,
+            mounted: self.mounted.clone(),
+            refused: self.answered.1.clone(),
+        }
     }
 
     fn secrets(&self) -> Api<Secret> {

@@ -8,39 +8,7 @@ use super::{Keeper, steps};
 use crate::ca::root;
 use crate::ca::rotation::Rotation;
 use crate::ca::standing::{Source, Standing};
-
-/// What is wished.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// That the root is replaced.
-    Begin,
-    /// That a rotation under way waits for nobody.
-    Finish,
-    /// That it is left.
-    Abort,
-    /// That those are not waited for.
-    Without(Vec<String>),
-}
-
-impl Wish {
-    pub(super) fn of(request: &str) -> Result<Self> {
-        let mut words = request.split_whitespace().skip(1);
-        Ok(match words.next() {
-            None => Self::Begin,
-            Some("finish") => Self::Finish,
-            Some("abort") => Self::Abort,
-            Some("without") => {
-                let names: Vec<String> = words.map(str::to_owned).collect();
-                let malformed = |name: &&String| name.split('/').filter(|part| !part.is_empty()).count() != 2;
-                if let Some(name) = names.iter().find(malformed) {
-                    bail!("{name:?} is not of the form NAMESPACE/POD");
-                }
-                Self::Without(names)
-            }
-            Some(other) => bail!("{other:?} is not understood"),
-        })
-    }
-}
+use crate::ca::status::Wish;
 
 impl Keeper {
     /// Does what is asked; why it is refused, if it is. An error may pass when it is tried again.
@@ -126,19 +94,6 @@ mod tests {
 
     use super::*;
     use crate::ca::keeper::tests::own;
-
-    #[test]
-    fn a_wish_is_said_in_words() {
-        assert_eq!(Wish::of("7").unwrap(), Wish::Begin);
-        assert_eq!(Wish::of("7 abort").unwrap(), Wish::Abort);
-        let names = ["shop/a".to_owned(), "shop/sa:b".to_owned()];
-        assert_eq!(
-            Wish::of("7 without shop/a shop/sa:b").unwrap(),
-            Wish::Without(names.into())
-        );
-        assert!(Wish::of("7 without a").is_err());
-        assert!(Wish::of("7 anything").is_err());
-    }
 
     #[test]
     fn one_request_begins_one_rotation() {

@@ -151,13 +151,13 @@ impl Cluster {
     }
 
     fn status(&self) -> Value {
-        let map = self.objects.lock().unwrap()[STATUS].clone();
+        let map = self.objects.lock().unwrap()[status::MAP].clone();
         serde_json::from_str(map["data"]["status"].as_str().unwrap()).unwrap()
     }
 }
 
 fn asking(request: &str) -> ConfigMap {
-    let map = json!({"metadata": {"name": STATUS, "annotations": {ROTATE: request}}});
+    let map = json!({"metadata": {"name": status::MAP, "annotations": {status::ROTATE: request}}});
     serde_json::from_value(map).unwrap()
 }
 
@@ -233,7 +233,10 @@ async fn of_two_replicas_one_answers_and_the_other_is_waited_for() {
     assert!(!reasons.contains("istiod-2"), "{reasons}");
     // The first one is gone before it could say so, and the second one answers again.
     cluster.pods.lock().unwrap().remove(0);
-    cluster.put(STATUS, json!({"metadata": {"name": STATUS}, "data": {}}));
+    cluster.put(
+        status::MAP,
+        json!({"metadata": {"name": status::MAP}, "data": {}}),
+    );
     two.step().await.unwrap();
     assert_eq!(cluster.status()["refused"], Value::Null);
 }

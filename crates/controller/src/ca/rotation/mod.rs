@@ -40,7 +40,7 @@ const _: () = assert!(
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Both roots are believed, the old one signs.
     Trusting,
     /// Both roots are believed, the new one signs.
