@@ -38,8 +38,8 @@ struct Report {
     proxies: Vec<Proxy>,
     /// Of each caller: whether its newest certificate is of the new root, until when it is valid, when it was given.
     given: BTreeMap<String, (bool, u64, u64)>,
-    /// There are more than can be told.
-    crowded: bool,
+    /// There are more than can be told: until when the last certificate of any of them is valid.
+    crowded: Option<u64>,
 }
 
 impl Report {
@@ -51,8 +51,14 @@ impl Report {
         let mut proxies = facts.proxies.clone();
         // Those that are waited for are told in any case.
         proxies.sort_by_key(|proxy| proxy.belief == Belief::Acknowledged);
-        let crowded = proxies.len() > MOST || facts.issued.len() > MOST;
-        proxies.truncate(MOST);
+        let untold = proxies.split_off(proxies.len().min(MOST));
+        let crowded = (!untold.is_empty() || facts.issued.len() > MOST).then(|| {
+            let last = facts.issued.values().map(|given| given.until).max();
+            let all_are_known = untold.iter().all(|proxy| facts.issued.contains_key(&proxy.name));
+            // Whoever is connected has a certificate, of another replica or of a former process perhaps.
+            let forever = facts.now.saturating_add(facts.longest);
+            last.filter(|_| all_are_known).unwrap_or(forever)
+        });
         Some(Self {
             at: facts.now,
             since: facts.since,
@@ -76,7 +82,7 @@ impl Report {
     /// Adds it to what is known. `to` is the root that comes.
     fn add_to(self, facts: &mut Facts, to: &str) {
         facts.since = facts.since.max(self.since);
-        facts.crowded |= self.crowded;
+        facts.crowded = facts.crowded.max(self.crowded);
         facts.proxies.extend(self.proxies);
         for (name, (new, until, at)) in self.given {
             let root = if new { to.to_owned() } else { String::new() };
@@ -353,12 +359,19 @@ mod tests {
             .map(|number| (name(number), given.clone()))
             .collect();
         let report = Report::of(&facts, &standing()).unwrap();
-        assert!(report.crowded);
+        assert_eq!(report.crowded, Some(given.until), "of all of them it is known");
         assert_eq!(
             report.proxies[0].belief,
             Belief::Lagging,
             "who is waited for is told"
         );
         assert!(serde_json::to_string(&report).unwrap().len() < 1 << 20);
+        facts.issued.remove(&name(2 * MOST - 2));
+        let report = Report::of(&facts, &standing()).unwrap();
+        assert_eq!(
+            report.crowded,
+            Some(facts.now + facts.longest),
+            "of one it is not"
+        );
     }
 }

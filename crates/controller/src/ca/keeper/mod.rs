@@ -311,7 +311,7 @@ impl Keeper {
             webhooks: self.sight.webhooks.has_everywhere(standing.roots()),
             issued: self.sight.issued.valid(now),
             longest: self.sight.longest.as_secs(),
-            crowded: false,
+            crowded: None,
         }
     }
 

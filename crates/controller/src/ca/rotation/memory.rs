@@ -85,16 +85,14 @@ impl Rotation {
             .chain(&self.believing)
             .chain(self.without.keys());
         let size: usize = names.map(|name| name.len() + ENTRY).sum();
-        let unknown = facts.crowded && self.crowd.is_none() && self.phase == Phase::Trusting;
-        if size <= LARGEST && !unknown {
+        let unknown = facts
+            .crowded
+            .filter(|_| self.crowd.is_none() && self.phase == Phase::Trusting);
+        if size <= LARGEST && unknown.is_none() {
             return;
         }
         let known = self.former.values().copied().max().unwrap_or(facts.now);
-        let last = match unknown {
-            true => facts.now.saturating_add(facts.longest),
-            false => known,
-        };
-        self.crowd = Some(self.crowd.unwrap_or(0).max(last));
+        self.crowd = self.crowd.max(unknown).max(Some(known));
         self.former.clear();
         self.believing.clear();
         self.without.retain(|_, until| *until == u64::MAX);

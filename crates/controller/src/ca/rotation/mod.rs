@@ -122,8 +122,8 @@ pub(crate) struct Facts {
     pub(crate) issued: Newest,
     /// The longest validity of any certificate.
     pub(crate) longest: u64,
-    /// There are more callers than could be told.
-    pub(crate) crowded: bool,
+    /// There are more callers than could be told: until when the last certificate of any of them is valid.
+    pub(crate) crowded: Option<u64>,
 }
 
 /// What to do.

@@ -35,7 +35,7 @@ fn facts(now: u64, proxies: Vec<Proxy>, issued: &[(String, Given)]) -> Facts {
         webhooks: true,
         issued: issued.iter().cloned().collect(),
         longest: DAY,
-        crowded: false,
+        crowded: None,
     }
 }
 
@@ -358,11 +358,11 @@ fn something_new_at_every_look_holds_nothing_up() {
 #[test]
 fn callers_that_cannot_be_told_are_waited_for_once() {
     let crowded = |now| Facts {
-        crowded: true,
+        crowded: Some(BEGUN + DAY),
         ..facts(now, Vec::new(), &[])
     };
     let renewing = switched(&begun(), &crowded(BEGUN + FILES));
-    assert_eq!(renewing.crowd, Some(BEGUN + FILES + DAY));
-    let (over, _) = decided(&renewing, &crowded(BEGUN + FILES + DAY));
+    assert_eq!(renewing.crowd, Some(BEGUN + DAY));
+    let (over, _) = decided(&renewing, &crowded(BEGUN + DAY));
     assert_eq!(over.crowd, None);
 }
