@@ -58,17 +58,17 @@ fn next(standing: &Standing, request: &str, organisation: &str) -> Result<Option
             root::PLUGGED_IN
         );
     }
-    if let (None, Some(until)) = (&standing.rotation, standing.read_again) {
-        bail!(
-            "a former root is believed for {} s more, until nothing of it can be in use: try again then",
-            until.saturating_sub(clock::unix_seconds())
-        );
-    }
     let rotation = match (&standing.rotation, &wish) {
         // Stored already, by another replica or by a try whose answer was lost.
         (Some(rotation), Wish::Begin) if rotation.request == request => return Ok(None),
         (Some(_), Wish::Begin) => bail!("a rotation is under way"),
         (None, Wish::Begin) => {
+            if let Some(until) = standing.read_again {
+                bail!(
+                    "a former root is believed for {} s more, until nothing of it can be in use: try again then",
+                    until.saturating_sub(clock::unix_seconds())
+                );
+            }
             let coming = Authority::generate(organisation, root::LIFETIME, clock::wall())?;
             let now = clock::unix_seconds();
             return steps::trusting(standing, coming, (now, request)).map(Some);
@@ -112,6 +112,10 @@ mod tests {
             refused.to_string().starts_with("a former root is believed"),
             "{refused}"
         );
+        for wish in ["7 finish", "7 abort"] {
+            let refused = next(&before, wish, "test").err().unwrap();
+            assert_eq!(refused.to_string(), "no rotation is under way");
+        }
     }
 
     #[test]
