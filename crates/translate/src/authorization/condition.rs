@@ -4,7 +4,7 @@ use resources::istio::authorization_policy::Attribute;
 use snapshot::Subnet;
 use snapshot::authorization::{
     Condition, HeaderCondition, JWT_METADATA, JWT_PAYLOAD, MetadataMatch, Pattern, Permission, Principal,
-    Source, Target, TextMatch, ValueMatch,
+    Source, Target, TextMatch, ValueMatch, compile_template,
 };
 
 const SPIFFE: &str = "spiffe://";
@@ -211,11 +211,16 @@ pub(super) fn method(value: &str) -> Permission {
     Condition::Is(Target::Header(header(":method", value, false)))
 }
 
-pub(super) fn path(value: &str) -> Permission {
-    Condition::Is(match value.contains("{*}") || value.contains("{**}") {
-        true => Target::PathTemplate(value.replace("{*}", "*").replace("{**}", "**")),
-        false => Target::Path(text(value)),
-    })
+/// A template that a proxy could not read would cost it everything that it is told along with it.
+pub(super) fn path(value: &str) -> Result<Permission, Meaningless> {
+    if !value.contains("{*}") && !value.contains("{**}") {
+        return Ok(Condition::Is(Target::Path(text(value))));
+    }
+    let template = value.replace("{*}", "*").replace("{**}", "**");
+    match compile_template(&template) {
+        Ok(_) => Ok(Condition::Is(Target::PathTemplate(template))),
+        Err(_) => Err(Meaningless),
+    }
 }
 
 pub(super) fn port(value: &str) -> Result<Permission, Meaningless> {

@@ -110,6 +110,7 @@ impl Place<'_> {
 
     fn operation(self, operation: &Operation) -> Permissions {
         let http = |value: fn(&str) -> Permission| move |text: &str| self.http(|| Ok(value(text)));
+        let path = |text: &str| self.http(|| condition::path(text));
         let Operation {
             hosts,
             not_hosts,
@@ -122,7 +123,7 @@ impl Place<'_> {
         } = operation;
         let mut conditions = self.each((hosts, not_hosts), &http(condition::host))?;
         conditions.extend(self.each((methods, not_methods), &http(condition::method))?);
-        conditions.extend(self.each((paths, not_paths), &http(condition::path))?);
+        conditions.extend(self.each((paths, not_paths), &path)?);
         conditions.extend(self.each((ports, not_ports), &condition::port)?);
         Ok(conditions)
     }

@@ -179,6 +179,25 @@ fn a_condition_on_what_nobody_knows_is_left_out_unless_the_rule_allows() {
 }
 
 #[test]
+fn a_template_that_no_proxy_can_read_is_left_out_as_well() {
+    let with = |action: &str, path: &str| {
+        let to = format!("to: [{{operation: {{paths: ['{path}'], ports: ['80']}}}}]");
+        let spec = format!("{{action: {action}, rules: [{{{to}}}]}}");
+        let scope = scope_of_any(&policy("a", &spec));
+        filters(&scope, Of::Requests).remove(0).rules.unwrap().policies
+    };
+    assert!(format!("{:?}", with("DENY", "/api/{*}/items")).contains("PathTemplate"));
+    for path in ["api/{*}/items", "{**}", "/a*b/{*}"] {
+        let denied = format!("{:?}", with("DENY", path));
+        assert!(
+            !denied.contains("PathTemplate") && denied.contains("Port(80)"),
+            "{denied}"
+        );
+        assert_eq!(with("ALLOW", path).len(), 0, "nobody is let in");
+    }
+}
+
+#[test]
 fn a_change_of_a_policy_is_a_change_of_the_scope_and_one_for_others_is_not() {
     let with = |policies: &str| scope(policies, json!({})).hash();
     let nothing = with("");

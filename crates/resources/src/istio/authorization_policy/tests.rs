@@ -269,6 +269,19 @@ fn denying_requests_alone_is_warned_of_because_it_denies_every_connection() {
         json!({"to": [{"operation": {"methods": ["GET"], "ports": ["80"]}}]})
     ));
     assert!(!warned(json!({"from": [{"source": {"namespaces": ["a"]}}]})));
+    assert!(!warned(json!({"from": [{"source": {"trustDomains": ["a"]}}]})));
+    let when = |key: &str| json!({"key": key, "values": ["1"]});
+    assert!(warned(json!({"when": [when("request.headers[x-bad]")]})));
+    assert!(!warned(
+        json!({"when": [when("request.headers[x-bad]"), when("destination.port")]})
+    ));
+    let anybody = json!([{"source": {"requestPrincipals": ["*"]}}]);
+    assert!(!warned(
+        json!({"from": anybody, "when": [when("destination.port")]})
+    ));
+    assert!(warned(json!({"from": [
+        {"source": {"namespaces": ["a"]}}, {"source": {"requestPrincipals": ["*"]}}
+    ]})));
     assert!(!warned(json!({})));
 }
 

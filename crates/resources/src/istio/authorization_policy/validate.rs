@@ -136,33 +136,53 @@ fn not_for_custom(report: &mut Report, index: usize, rule: &Rule) {
     }
 }
 
-/// Whether nothing in a rule can be asked about a connection, so that it denies every one.
+/// Whether some of what a rule denies cannot be told of a connection at all, so that it denies every one.
 fn denies_all_of_tcp(rule: &Rule) -> bool {
-    let of_connections = |source: &Source| {
-        [
-            &source.principals,
-            &source.not_principals,
-            &source.ip_blocks,
-            &source.not_ip_blocks,
-            &source.namespaces,
-            &source.not_namespaces,
-            &source.remote_ip_blocks,
-            &source.not_remote_ip_blocks,
-            &source.service_accounts,
-            &source.not_service_accounts,
-        ]
-        .iter()
-        .any(|values| !values.is_empty())
+    let asks = !rule.from().is_empty() || !rule.to().is_empty() || !rule.when.is_empty();
+    let anybody = |from: &From| !from.source.as_ref().is_some_and(tells_connections);
+    let anywhere = |to: &To| {
+        let operation = to.operation.as_ref();
+        !operation.is_some_and(|operation| !operation.ports.is_empty() || !operation.not_ports.is_empty())
     };
-    let mut sources = rule
-        .from()
-        .iter()
-        .filter_map(|from| from.source.as_ref())
-        .peekable();
-    let mut operations = rule.to().iter().filter_map(|to| to.operation.as_ref()).peekable();
-    let (from, to) = (sources.peek().is_some(), operations.peek().is_some());
-    let by_port = operations.any(|operation| !operation.ports.is_empty() || !operation.not_ports.is_empty());
-    (from && !to && !sources.any(of_connections)) || (to && !by_port)
+    let of_requests = |when: &When| Attribute::parse(&when.key).is_ok_and(Attribute::is_http);
+    asks && (rule.from().is_empty() || rule.from().iter().any(anybody))
+        && (rule.to().is_empty() || rule.to().iter().any(anywhere))
+        && rule.when.iter().all(of_requests)
+}
+
+/// Whether a source says something of who connects.
+fn tells_connections(source: &Source) -> bool {
+    let Source {
+        principals,
+        not_principals,
+        request_principals: _,
+        not_request_principals: _,
+        namespaces,
+        not_namespaces,
+        ip_blocks,
+        not_ip_blocks,
+        remote_ip_blocks,
+        not_remote_ip_blocks,
+        service_accounts,
+        not_service_accounts,
+        trust_domains,
+        not_trust_domains,
+    } = source;
+    let told = [
+        principals,
+        not_principals,
+        namespaces,
+        not_namespaces,
+        ip_blocks,
+        not_ip_blocks,
+        remote_ip_blocks,
+        not_remote_ip_blocks,
+        service_accounts,
+        not_service_accounts,
+        trust_domains,
+        not_trust_domains,
+    ];
+    told.iter().any(|values| !values.is_empty())
 }
 
 /// One rule.
@@ -395,6 +415,11 @@ fn paths(name: &str, values: &[String]) -> Result<(), String> {
 /// Braces are for templates alone, and what surrounds those is what paths are made of.
 fn path_template(name: &str, path: &str) -> Result<(), String> {
     let is_template = path.contains(MATCH_ONE) || path.contains(MATCH_REST);
+    if is_template && !path.starts_with('/') {
+        return Err(format!(
+            "path template {path:?} must begin with a slash, found in {name}"
+        ));
+    }
     let path = path.trim_matches('/');
     let wrong = |why: &str| {
         Err(format!(
