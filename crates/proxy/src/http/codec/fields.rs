@@ -6,6 +6,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+/// What removed fields may leave behind before anybody looks.
+const SLACK: usize = 16 * 1024;
+
 /// Header fields in order of arrival.
 #[derive(Clone, Default)]
 pub(crate) struct Fields {
@@ -55,7 +58,25 @@ impl Fields {
         let before = self.spans.len();
         let text = &self.text;
         self.spans.retain(|span| span.name(text) != name.as_bytes());
-        self.spans.len() != before
+        let removed = self.spans.len() != before;
+        if removed && self.text.len() > SLACK {
+            self.reclaim();
+        }
+        removed
+    }
+
+    /// Gives back what removed fields have left behind, once that is the most of it: however often a field is replaced,
+    /// a head takes no more than twice its size.
+    fn reclaim(&mut self) {
+        let live = usize::try_from(self.size()).unwrap_or(usize::MAX);
+        if self.text.len() - live <= live.max(SLACK) {
+            return;
+        }
+        let mut kept = Self::with_capacity(live);
+        for (name, value) in self.iter() {
+            kept.push(name, value);
+        }
+        *self = kept;
     }
 
     /// The first value of that name (lower case).
@@ -194,6 +215,21 @@ mod tests {
             ]
         );
         assert_eq!(fields.size(), 12);
+    }
+
+    #[test]
+    fn fields_that_are_replaced_for_ever_take_no_more_room() {
+        let mut fields = Fields::default();
+        fields.push("first", b"1");
+        for round in 0..1000 {
+            fields.set("a", &[b'a'; 1000]);
+            fields.set("b", &[b'b'; 1000]);
+            assert!(fields.text.len() <= 3 * SLACK, "{round}: {}", fields.text.len());
+        }
+        let names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["first", "a", "b"]);
+        assert_eq!(fields.get("a"), Some(&[b'a'; 1000][..]));
+        assert_eq!(fields.size(), 2008);
     }
 
     #[test]

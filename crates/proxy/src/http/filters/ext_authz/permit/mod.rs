@@ -12,6 +12,8 @@ use xds::check::{Change, Mutation, Permission, Refusal};
 use crate::http::codec::h1::{MAX_FIELDS, MAX_HEAD, check_authority};
 use crate::http::codec::{Fields, Request};
 
+const TOO_LARGE: &str = "a head that is too large";
+
 /// Whether a service may say anything of that field (lower case).
 pub(super) fn may_be_said(name: &str) -> bool {
     !snapshot::frames_messages(name) && HeaderName::from_bytes(name.as_bytes()).is_ok()
@@ -64,6 +66,10 @@ pub(super) fn request(
             true => pseudo(request, mutation),
             false => field(&mut request.fields, mutation),
         }
+        // Not only at the end: fields that grow are copied each time.
+        if request.fields.size() > MAX_HEAD as u64 {
+            return Err(TOO_LARGE);
+        }
     }
     for name in &permission.remove {
         let name = name.to_ascii_lowercase();
@@ -73,7 +79,7 @@ pub(super) fn request(
     }
     query(request, &permission, strict)?;
     if request.fields.len() > MAX_FIELDS || request.fields.size() > MAX_HEAD as u64 {
-        return Err("a head that is too large");
+        return Err(TOO_LARGE);
     }
     Ok(permission.response)
 }

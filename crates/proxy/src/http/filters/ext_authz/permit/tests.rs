@@ -74,6 +74,21 @@ fn fields_are_replaced_added_appended_and_removed() {
 }
 
 #[test]
+fn a_field_that_grows_for_ever_is_too_large_at_once() {
+    let mut request = get("/", &[("a", "1")]);
+    let longer = change("a", &"x".repeat(1000), Change::Append);
+    let permission = Permission {
+        request: vec![longer; 100_000],
+        ..Permission::default()
+    };
+    assert_eq!(
+        super::request(&mut request, permission, false).unwrap_err(),
+        TOO_LARGE
+    );
+    assert!(request.fields.size() <= MAX_HEAD as u64 + 1001);
+}
+
+#[test]
 fn nothing_that_frames_a_message_and_nothing_that_is_no_field_gets_in() {
     let hostile = [
         ("content-length", "9"),
