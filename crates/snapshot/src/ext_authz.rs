@@ -247,6 +247,9 @@ impl CheckedPath {
     }
 }
 
+/// Most bytes of a body that is read before a service has decided, whatever [`CheckedBody::most`] says.
+pub const LONGEST_BODY: u32 = 4 << 20;
+
 /// What a service is told of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckedBody {

@@ -14,6 +14,7 @@ use kube::api::{Api, ObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde_json::{Map, Value};
+use snapshot::ext_authz::LONGEST_BODY;
 use tokio::sync::watch as watch_channel;
 use translate::MeshSettings;
 use translate::mesh::settings::FIELDS;
@@ -159,6 +160,15 @@ impl Followers {
                 provider,
                 kind,
                 "an extension provider of a kind that is not supported yet"
+            );
+        }
+        for provider in settings.providers_of_long_bodies() {
+            tracing::warn!(
+                scope = "default",
+                provider,
+                longest = LONGEST_BODY,
+                "includeRequestBodyInCheck.maxRequestBytes is more than proxies read ahead: what is longer is refused \
+                 with 413, or its beginning is told where allowPartialMessage is set"
             );
         }
         self.mesh.send_if_modified(|known| {

@@ -6,6 +6,7 @@ use std::cell::Cell;
 pub(crate) const KEPT: usize = 64 << 20;
 /// Most of it for one request.
 pub(crate) const SHARE: usize = KEPT / 16;
+const _: () = assert!(SHARE == snapshot::ext_authz::LONGEST_BODY as usize);
 /// Most copies of requests under way to mirrors.
 const COPIES: usize = 1024;
 

@@ -11,6 +11,7 @@ use resources::istio::destination_rule::{H2UpgradePolicy, TcpKeepalive};
 use resources::istio::virtual_service::HttpRetry;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use snapshot::ext_authz::LONGEST_BODY;
 use snapshot::{AccessLog, Format, LogFormat, Template};
 
 use crate::mtls;
@@ -124,6 +125,20 @@ impl MeshSettings {
         providers.filter_map(|(name, provider)| match provider {
             Provider::Other(kind) => Some((name.as_str(), kind.as_str())),
             Provider::ExtAuthzHttp(_) | Provider::ExtAuthzGrpc(_) => None,
+        })
+    }
+
+    /// Providers that ask to be told more of bodies than proxies read ahead ([`LONGEST_BODY`]).
+    pub fn providers_of_long_bodies(&self) -> impl Iterator<Item = &str> {
+        let providers = self.extension_providers.iter();
+        providers.filter_map(|(name, provider)| {
+            let body = match provider {
+                Provider::ExtAuthzHttp(http) => http.include_request_body_in_check,
+                Provider::ExtAuthzGrpc(grpc) => grpc.include_request_body_in_check,
+                Provider::Other(_) => None,
+            };
+            body.filter(|body| body.max_request_bytes > LONGEST_BODY)
+                .map(|_| name.as_str())
         })
     }
 
@@ -281,6 +296,19 @@ mod tests {
             panic!("JSON")
         };
         assert_eq!(object.len(), JSON.len());
+    }
+
+    #[test]
+    fn providers_that_ask_for_more_of_bodies_than_there_is_are_known_by_name() {
+        let provider = |name: &str, most: u32| {
+            let body = json!({"maxRequestBytes": most});
+            let http = json!({"service": "a", "port": 80, "includeRequestBodyInCheck": body});
+            json!({"name": name, "envoyExtAuthzHttp": http})
+        };
+        let providers = [provider("some", LONGEST_BODY), provider("more", LONGEST_BODY + 1)];
+        let settings = read(json!({"extensionProviders": providers})).unwrap();
+        let named: Vec<_> = settings.providers_of_long_bodies().collect();
+        assert_eq!(named, ["more"]);
     }
 
     #[test]
