@@ -126,12 +126,17 @@ fn ends(
         }
     };
     Some(Ends {
-        peer,
-        destination,
+        peer: canonical(peer),
+        destination: canonical(destination),
         direction,
         connection: CONNECTION.fetch_add(1, Ordering::Relaxed),
         encrypted: false,
     })
+}
+
+/// Who came over IPv4 to a socket of both families is called by the IPv4 address, for chains, rules and logs alike.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends) {
@@ -225,4 +230,20 @@ fn untaken(worker: &Worker, ends: Ends, listener: &Listener, mut record: Record)
         record: &record,
     };
     worker.lines.write(&listener.facts.access_log, &facts);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_of_ipv4_has_an_address_of_ipv4() {
+        for (seen, is) in [
+            ("[::ffff:10.0.0.1]:80", "10.0.0.1:80"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("[fd00::1]:80", "[fd00::1]:80"),
+        ] {
+            assert_eq!(canonical(seen.parse().unwrap()).to_string(), is);
+        }
+    }
 }
