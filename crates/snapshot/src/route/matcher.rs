@@ -117,7 +117,7 @@ impl Header {
     fn matches(&self, request: &impl RequestView) -> bool {
         let pseudo = match self.name.as_str() {
             ":method" => Some(request.method()),
-            ":authority" => Some(request.authority()),
+            ":authority" | "host" => Some(request.authority()),
             ":scheme" => Some(request.scheme()),
             ":path" => Some(request.path_and_query()),
             _ => None,

@@ -211,6 +211,10 @@ fn pseudo_headers_are_headers() {
         header(":authority", Some(StringMatch::Prefix("back".into())), false),
         &get("/")
     ));
+    assert!(takes(
+        header("host", Some(StringMatch::Prefix("back".into())), false),
+        &get("/")
+    ));
     assert!(!takes(
         header(":scheme", Some(StringMatch::Exact("https".into())), false),
         &get("/")
