@@ -40,7 +40,7 @@ impl Url {
     /// Where a redirect leads from here. Never from `https` to `http`: whoever is on the way could answer then.
     pub(super) fn join(&self, location: &str) -> Result<Self, FetchError> {
         let scheme = if self.https { "https" } else { "http" };
-        let next = if location.contains("://") {
+        let next = if is_absolute(location) {
             Self::parse(location)?
         } else if let Some(rest) = location.strip_prefix("//") {
             Self::parse(&format!("{scheme}://{rest}"))?
@@ -76,6 +76,13 @@ impl Url {
             (_, port) => format!("{host}:{port}"),
         }
     }
+}
+
+/// Whether it names a scheme. Addresses in its path or query are those of others.
+fn is_absolute(location: &str) -> bool {
+    let end = location.find(['/', '?', '#']).unwrap_or(location.len());
+    let (scheme, rest) = location.split_at(end);
+    scheme.ends_with(':') && rest.starts_with("//")
 }
 
 #[cfg(test)]
@@ -134,5 +141,14 @@ mod tests {
         assert_eq!(to("https://b.example").unwrap(), "b.example/");
         assert!(matches!(to("http://b.example/"), Err(FetchError::Downgrade)));
         assert!(to("ftp://b.example/").is_err());
+    }
+
+    #[test]
+    fn a_redirect_may_have_an_address_in_its_query() {
+        let from = Url::parse("https://a.example/x/y").unwrap();
+        let to = |location| from.join(location).map(|url| url.path);
+        assert_eq!(to("/k?src=http://x/y").unwrap(), "/k?src=http://x/y");
+        assert_eq!(to("k?src=http://x").unwrap(), "/x/k?src=http://x");
+        assert_eq!(to("https://b.example/k?src=http://x").unwrap(), "/k?src=http://x");
     }
 }
