@@ -3,9 +3,10 @@
 //! Each source is asked again after 20 minutes; after a failure within a second, and then at growing intervals of up to
 //! five minutes. The last keys that could be read stay in force while a source fails, for a week at most.
 //!
-//! At most [`AT_ONCE`] fetches run at a time, each with a limit in time and size ([`fetch`]), and at most half of them
-//! for one namespace; the source that has been due longest goes first. So no namespace, whatever sources it names,
-//! keeps those of another from being fetched. What the keys take in memory is bounded likewise ([`budget`]).
+//! At most [`AT_ONCE`] fetches run at a time, each with a limit in time and size ([`fetch`]), and at most a quarter of
+//! them for one namespace. Namespaces take turns, and the last places are for those that have none: so no namespace,
+//! whatever sources it names, keeps those of another from being fetched, and many together do so only until each has
+//! had a turn. What the keys take in memory is bounded likewise ([`budget`]).
 
 mod budget;
 mod fetch;
@@ -13,7 +14,7 @@ mod fetch;
 mod tests;
 mod url;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +32,11 @@ pub use fetch::FetchError;
 use fetch::Fetcher;
 
 /// Fetches that run at a time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// Those of them that one namespace may ask for.
-const OF_ONE_NAMESPACE: usize = AT_ONCE / 2;
+const OF_ONE_NAMESPACE: usize = AT_ONCE / 4;
+/// Those of them that are for namespaces without any other.
+const OF_FIRST_ONES: usize = AT_ONCE / 4;
 /// After the first failure; doubled up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
@@ -85,6 +88,7 @@ pub fn start(settings: &Settings, registry: &Registry, tasks: &Tasks, drain: Dra
         fetcher: Arc::new(Fetcher::new(settings)),
         entries: BTreeMap::new(),
         running: BTreeMap::new(),
+        turns: BTreeMap::new(),
         told,
         counts: Counts::new(registry),
         tasks: tasks.clone(),
@@ -125,6 +129,8 @@ struct Keeper {
     entries: BTreeMap<KeySource, Entry>,
     /// Fetches, with the namespaces in whose places they run. Some may be of sources that nobody wants any more.
     running: BTreeMap<KeySource, String>,
+    /// When each namespace had a place the last time.
+    turns: BTreeMap<String, Instant>,
     told: watch::Sender<Arc<KeySets>>,
     counts: Counts,
     tasks: Tasks,
@@ -172,6 +178,8 @@ impl Keeper {
             let entry = self.entries.entry(source.clone()).or_insert_with(new);
             entry.demand = demand.clone();
         }
+        let asking: BTreeSet<&String> = wanted.values().flat_map(|demand| &demand.namespaces).collect();
+        self.turns.retain(|namespace, _| asking.contains(namespace));
         self.pay_anew();
         self.tell();
     }
@@ -214,30 +222,43 @@ impl Keeper {
         later.filter(|due| *due > now).min()
     }
 
-    /// The sources that are fetched now, longest due first, with the time for each.
+    /// The sources that are fetched now, with the time for each.
     fn take_places(&mut self, now: Instant) -> Vec<(KeySource, Duration)> {
-        let due = self.entries.iter().filter(|(_, entry)| entry.due <= now);
-        let mut due: Vec<_> = due.collect();
-        due.sort_by_key(|(_, entry)| entry.due);
         let mut taken = Vec::new();
-        for (source, entry) in due {
-            if self.running.len() >= AT_ONCE {
-                break;
-            }
-            if self.running.contains_key(source) {
-                continue;
-            }
-            // A source that several namespaces ask for waits only while none of them has a place.
-            let places = |namespace: &&String| {
-                let running = self.running.values();
-                running.filter(|one| one == namespace).count() < OF_ONE_NAMESPACE
-            };
-            if let Some(namespace) = entry.demand.namespaces.iter().find(places) {
-                self.running.insert(source.clone(), namespace.clone());
-                taken.push((source.clone(), entry.demand.limit));
-            }
+        while let Some((source, namespace, limit)) = self.next_in_turn(now) {
+            self.turns.insert(namespace.clone(), now);
+            self.running.insert(source.clone(), namespace);
+            taken.push((source, limit));
         }
         taken
+    }
+
+    /// The source that has the next place, and in whose name: the namespace that has the fewest places goes first, then
+    /// the one whose last is longest ago, and of its sources the one that has been due longest. A source that several
+    /// namespaces ask for waits only while all of them do.
+    fn next_in_turn(&self, now: Instant) -> Option<(KeySource, String, Duration)> {
+        let free = AT_ONCE.saturating_sub(self.running.len());
+        if free == 0 {
+            return None;
+        }
+        let mut places: BTreeMap<&String, usize> = BTreeMap::new();
+        for namespace in self.running.values() {
+            *places.entry(namespace).or_default() += 1;
+        }
+        let due = self.entries.iter();
+        let due = due.filter(|(source, entry)| entry.due <= now && !self.running.contains_key(*source));
+        let asked = due.flat_map(|(source, entry)| {
+            let namespaces = entry.demand.namespaces.iter();
+            namespaces.map(move |namespace| (source, entry, namespace))
+        });
+        let turns = asked.filter_map(|(source, entry, namespace)| {
+            let own = places.get(namespace).copied().unwrap_or_default();
+            let may = own == 0 || (own < OF_ONE_NAMESPACE && free > OF_FIRST_ONES);
+            let turn = (own, self.turns.get(namespace), entry.due);
+            may.then_some((turn, source, entry, namespace))
+        });
+        let (_, source, entry, namespace) = turns.min_by_key(|(turn, ..)| *turn)?;
+        Some((source.clone(), namespace.clone(), entry.demand.limit))
     }
 
     fn learn(&mut self, source: &KeySource, outcome: Result<String, FetchError>) {

@@ -268,6 +268,7 @@ fn keeper(wanted: &Wanted) -> Keeper {
         fetcher: Arc::new(fetcher()),
         entries: BTreeMap::new(),
         running: BTreeMap::new(),
+        turns: BTreeMap::new(),
         told,
         counts: Counts::new(&Registry::new()),
         tasks: Tasks::new(),
@@ -276,10 +277,20 @@ fn keeper(wanted: &Wanted) -> Keeper {
     keeper
 }
 
+/// Has everything that was taken fail after its time.
+async fn fail(keeper: &mut Keeper, taken: Vec<(KeySource, Duration)>) {
+    clock::sleep(LIMIT).await;
+    for (source, limit) in taken {
+        keeper.learn(&source, Err(FetchError::Timeout(limit)));
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn the_source_that_has_been_due_longest_goes_first() {
+async fn namespaces_take_turns_however_many_sources_they_name() {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let mut wanted = hanging(address, &["a", "b", "c"], 2 * AT_ONCE);
+    let names: Vec<String> = (0..2 * AT_ONCE).map(|number| format!("n{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut wanted = hanging(address, &names, AT_ONCE);
     let mut keeper = keeper(&wanted);
     let last = KeySource::Uri("http://z/".to_owned());
     clock::sleep(Duration::from_secs(1)).await;
@@ -288,20 +299,53 @@ async fn the_source_that_has_been_due_longest_goes_first() {
     let mut rounds = 0;
     loop {
         let taken = keeper.take_places(clock::now());
-        assert!(keeper.running.len() <= AT_ONCE);
-        for namespace in ["a", "b", "c"] {
-            let of_it = keeper.running.values().filter(|one| *one == namespace);
-            assert!(of_it.count() <= OF_ONE_NAMESPACE);
-        }
+        assert_eq!(keeper.running.len(), AT_ONCE);
         if taken.iter().any(|(source, _)| *source == last) {
             break;
         }
         rounds += 1;
-        assert!(rounds <= 6, "48 sources that were due before it are 6 rounds");
-        clock::sleep(LIMIT).await;
-        for (source, limit) in taken {
-            keeper.learn(&source, Err(FetchError::Timeout(limit)));
-        }
+        assert!(rounds <= 2, "each of the others has had one place by then");
+        fail(&mut keeper, taken).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_namespaces_leave_places_for_all_others_from_the_start() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut wanted = hanging(address, &["a", "b", "c", "d"], AT_ONCE);
+    let with = |wanted: &mut Wanted, source: &str, namespace: &str| {
+        let source = KeySource::Uri(source.to_owned());
+        wanted.insert(source.clone(), asked_by(&[namespace]));
+        source
+    };
+    let first = with(&mut wanted, "http://z/", "shop");
+    let mut keeper = keeper(&wanted);
+    let taken = keeper.take_places(clock::now());
+    assert!(taken.iter().any(|(source, _)| *source == first));
+    assert_eq!(taken.len(), AT_ONCE - OF_FIRST_ONES);
+    for namespace in ["a", "b", "c", "d"] {
+        let of_it = keeper.running.values().filter(|one| *one == namespace);
+        assert!(of_it.count() <= OF_ONE_NAMESPACE);
+    }
+    let later = with(&mut wanted, "http://zz/", "bank");
+    keeper.want(&wanted);
+    assert_eq!(keeper.take_places(clock::now()), [(later, LIMIT)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_one_namespace_the_source_that_has_been_due_longest_goes_first() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut wanted = hanging(address, &["a"], 2 * OF_ONE_NAMESPACE);
+    let mut keeper = keeper(&wanted);
+    let last = KeySource::Uri("http://0/".to_owned());
+    clock::sleep(Duration::from_secs(1)).await;
+    wanted.insert(last.clone(), asked_by(&["a"]));
+    keeper.want(&wanted);
+    for round in 0..3 {
+        let taken = keeper.take_places(clock::now());
+        assert_eq!(taken.len(), OF_ONE_NAMESPACE);
+        assert_eq!(taken[0].0 == last, round == 2, "{taken:?}");
+        fail(&mut keeper, taken).await;
     }
 }
 
@@ -310,7 +354,7 @@ async fn a_source_that_is_given_up_and_wanted_again_has_one_place() {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let wanted = hanging(address, &["a", "b"], 2 * AT_ONCE);
     let mut keeper = keeper(&wanted);
-    assert_eq!(keeper.take_places(clock::now()).len(), AT_ONCE);
+    assert_eq!(keeper.take_places(clock::now()).len(), 2 * OF_ONE_NAMESPACE);
     keeper.want(&Wanted::new());
     keeper.want(&wanted);
     assert_eq!(
