@@ -127,14 +127,14 @@ impl Publisher {
         (held, now): (&mut Held, Instant),
     ) -> (Vec<Change>, Vec<Change>) {
         let before = before.map(|world| &*world.mesh);
-        if let Some(wanted) = tokens::wanted(before, &changes) {
+        let (changes, mut waiting) = held.tokens.part(before, changes, keys, now);
+        if let Some(wanted) = tokens::wanted(before, &changes, &waiting) {
             self.keys.wanted.send_if_modified(|known| {
                 let new = *known != wanted;
                 *known = wanted;
                 new
             });
         }
-        let (changes, mut waiting) = held.tokens.part(before, changes, keys, now);
         let Some(before) = before else {
             return (changes, waiting);
         };

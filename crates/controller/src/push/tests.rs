@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use snapshot::{Action, Snapshot};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use translate::{Fetched, KeySets, KeySource};
 use xds::transport::{DeltaService, Event as ProxyEvent, Settings, follow};
 
 use super::*;
+use crate::jwks::Wanted;
 use crate::watch::Event;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -22,6 +24,8 @@ type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 /// A controller without a cluster: changes go in by hand.
 struct Controller {
     events: mpsc::Sender<Event>,
+    wanted: watch::Receiver<Wanted>,
+    fetched: watch::Sender<Arc<KeySets>>,
     pusher: Pusher,
     address: SocketAddr,
     tasks: Tasks,
@@ -33,14 +37,16 @@ async fn controller() -> Controller {
     let (trigger, drain) = drain::channel();
     let (events, changes) = mpsc::channel(EVENTS);
     let (publish, worlds) = watch::channel(None);
+    let (wishes, wanted) = watch::channel(Wanted::new());
+    let (fetched, keys) = watch::channel(Arc::default());
     let metrics = Metrics::new(&registry);
     let publisher = Publisher {
         worlds: publish,
         debounce: debounce::Settings::default(),
         settings: watch::channel(Some(Arc::default())).1,
         keys: Keys {
-            wanted: watch::channel(Default::default()).0,
-            fetched: watch::channel(Arc::default()).1,
+            wanted: wishes,
+            fetched: keys,
         },
         metrics: metrics.clone(),
         ready: Ready::new(&[publish::SYNCED]),
@@ -72,6 +78,8 @@ async fn controller() -> Controller {
     tasks.spawn("server", async { serving.await.unwrap() });
     Controller {
         events,
+        wanted,
+        fetched,
         pusher,
         address,
         tasks,
@@ -132,6 +140,14 @@ fn virtual_service(name: &str) -> Value {
         "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
         "metadata": {"name": "backend", "namespace": "shop"},
         "spec": {"hosts": ["backend"], "http": [{"name": name, "route": [{"destination": {"host": "backend"}}]}]},
+    })
+}
+
+fn token_policy(keys: &str) -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication",
+        "metadata": {"name": "tokens", "namespace": "shop"},
+        "spec": {"jwtRules": [{"issuer": "a", "jwksUri": keys}]},
     })
 }
 
@@ -224,5 +240,31 @@ async fn a_proxy_of_another_namespace_than_its_token_is_refused_with_a_reason() 
         "{reason}"
     );
     assert_eq!(controller.pusher.connections.count(), 0);
+    controller.tasks.stop(DEADLINE).await;
+}
+
+#[tokio::test]
+async fn the_keys_in_force_are_wanted_until_a_policy_with_others_takes_its_place() {
+    let controller = controller().await;
+    let (mut wanted, mut worlds) = (controller.wanted.clone(), controller.pusher.worlds.clone());
+    let [old, new] = ["https://a.example/old", "https://a.example/new"];
+    let source = |keys: &str| KeySource::Uri(keys.to_owned());
+    let tried = |all: &[&str]| -> Arc<KeySets> {
+        let all = all.iter().map(|&keys| (source(keys), Fetched::default()));
+        Arc::new(all.collect())
+    };
+    controller.fetched.send_replace(tried(&[old]));
+    controller.apply(token_policy(old)).await;
+    let key = Key::new(Kind::RequestAuthentication, "shop", "tokens");
+    controller.finish_lists(&[key]).await;
+    soon(worlds.wait_for(Option::is_some)).await.unwrap();
+    controller.apply(token_policy(new)).await;
+    let waits = soon(wanted.wait_for(|wanted| wanted.contains_key(&source(new)))).await;
+    let waits: Vec<KeySource> = waits.unwrap().keys().cloned().collect();
+    assert_eq!(waits, [source(new), source(old)]);
+    controller.fetched.send_replace(tried(&[old, new]));
+    let gone = soon(wanted.wait_for(|wanted| !wanted.contains_key(&source(old)))).await;
+    let gone: Vec<KeySource> = gone.unwrap().keys().cloned().collect();
+    assert_eq!(gone, [source(new)]);
     controller.tasks.stop(DEADLINE).await;
 }
