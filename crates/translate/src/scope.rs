@@ -235,17 +235,17 @@ impl Scope {
         hasher.finish()
     }
 
-    /// Policies, and the keys that they ask for.
+    /// Policies, and the keys that they ask for: each set once, however many rules name it.
     fn hash_tokens(&self, hasher: &mut DefaultHasher) {
+        let mut sources = BTreeSet::new();
         for policy in &self.request_authentications {
             let meta = &policy.object.metadata;
             (&meta.namespace, &meta.name, policy.revision).hash(hasher);
-            for source in policy.object.spec.jwt_rules.iter().filter_map(KeySource::of) {
-                self.key_sets
-                    .get(&source)
-                    .map(|fetched| &fetched.keys)
-                    .hash(hasher);
-            }
+            sources.extend(policy.object.spec.jwt_rules.iter().filter_map(KeySource::of));
+        }
+        for source in &sources {
+            let keys = self.key_sets.get(source).map(|fetched| &fetched.keys);
+            keys.hash(hasher);
         }
     }
 

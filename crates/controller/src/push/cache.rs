@@ -36,6 +36,7 @@ impl Cache {
         let cell = self.cell((scope.hash(), peer.dialect), world.number);
         // Outside of the lock: others with the same view wait for this one, and nobody else does.
         let make = || {
+            tell_of_keys_without_room(&scope, peer);
             let snapshot = Arc::new(translate::snapshot(&scope));
             Arc::new(Encoded::new(snapshot, peer.dialect, before))
         };
@@ -70,4 +71,17 @@ impl Cache {
     fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Says which rules about tokens let none in, because all keys together are too large.
+fn tell_of_keys_without_room(scope: &Scope, peer: &Peer) {
+    let rules = translate::jwt::without_room(scope);
+    let Some(first) = rules.first() else {
+        return;
+    };
+    let (proxy, resource, field) = (peer.name(), &first.resource, &first.field);
+    tracing::warn!(
+        target: "ads", %proxy, rules = rules.len(), %resource, %field,
+        "there is no room for the keys of some rules about tokens: theirs are refused"
+    );
 }
