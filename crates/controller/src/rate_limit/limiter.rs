@@ -9,7 +9,7 @@ use std::hash::Hasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use daemon::buckets::{Callers, Rate};
 use daemon::clock::Instant;
 use snapshot::rate_limit::LIMIT_ENTRY;
@@ -27,8 +27,19 @@ type Rules = HashMap<(String, String), Arc<Counted>>;
 /// The counts of all limits.
 #[derive(Default)]
 pub(crate) struct Limiter {
-    rules: ArcSwap<Rules>,
+    /// None before the mesh is known.
+    rules: ArcSwapOption<Rules>,
     stated: Mutex<Stated>,
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unanswered {
+    /// Whatever is asked about may have a rule.
+    #[error("the limits of the mesh are not known yet")]
+    Unknown,
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 /// A rule with its counts.
@@ -51,7 +62,8 @@ impl Limiter {
         let before = self.rules.load();
         let counted = rules.iter().map(|rule| {
             let key = (rule.domain.clone(), rule.limit.clone());
-            let same = before.get(&key).filter(|known| known.rule == *rule);
+            let known = before.as_deref().and_then(|before| before.get(&key));
+            let same = known.filter(|known| known.rule == *rule);
             let counted = same.cloned().unwrap_or_else(|| {
                 let rate = Rate::new(rule.requests, rule.interval, rule.burst, now);
                 Arc::new(Counted {
@@ -61,25 +73,27 @@ impl Limiter {
             });
             (key, counted)
         });
-        self.rules.store(Arc::new(counted.collect()));
+        self.rules.store(Some(Arc::new(counted.collect())));
     }
 
     /// Takes what a question from that namespace asks for, of every limit that it is about; or of none.
     ///
     /// # Errors
-    /// When it states rates, and there is no room to count them.
+    /// Before rules are known; and when it states rates, and there is no room to count them.
     pub(crate) fn judge(
         &self,
         namespace: &str,
         question: &Question,
         now: Instant,
-    ) -> Result<Verdict, NoRoom> {
+    ) -> Result<Verdict, Unanswered> {
         let domain = &question.domain;
+        let rules = self.rules.load();
+        let rules = rules.as_deref().ok_or(Unanswered::Unknown)?;
         let counters = question.descriptors.iter().map(|descriptor| {
-            let counter = self.counter((namespace, domain), descriptor, now)?;
-            Ok((descriptor, counter))
+            let counter = self.counter(rules, (namespace, domain), descriptor, now);
+            counter.map(|counter| (descriptor, counter))
         });
-        let counters: Vec<_> = counters.collect::<Result<_, _>>()?;
+        let counters: Vec<_> = counters.collect::<Result<_, NoRoom>>()?;
         let statuses = counters.into_iter().map(|(descriptor, counter)| match counter {
             Counter::Rule(counted) => counted.take(domain, descriptor, now),
             Counter::Stated(rate, callers) => {
@@ -97,12 +111,12 @@ impl Limiter {
 
     fn counter(
         &self,
+        rules: &Rules,
         (namespace, domain): (&str, &str),
         descriptor: &Descriptor,
         now: Instant,
     ) -> Result<Counter, NoRoom> {
         let named = descriptor.entries.first().filter(|(key, _)| key == LIMIT_ENTRY);
-        let rules = self.rules.load();
         let counted = named.and_then(|(_, limit)| rules.get(&(domain.to_owned(), limit.clone())));
         if let Some(counted) = counted {
             return Ok(Counter::Rule(counted.clone()));

@@ -2,8 +2,8 @@
 //! `envoy.service.ratelimit.v3` beside discovery, on the same port.
 //!
 //! Rules come from the RateLimits of the mesh, never from who asks, and only the namespace that a limit is for (or any,
-//! for limits of the root namespace) may use it up, by the rule's cost with each question. Counts are in memory: a restart fills the buckets, so at most one
-//! burst is given twice.
+//! for limits of the root namespace) may use it up, by the rule's cost with each question. Counts are in memory: a
+//! restart fills the buckets, so at most one burst is given twice. Before the mesh is known no question is answered.
 
 mod callers;
 mod limiter;
@@ -63,7 +63,7 @@ impl Server {
         check(&caller, &question)?;
         let verdict = self.limiter.judge(&caller.namespace, &question, clock::now());
         // Whoever asks does then what its policy says about a server that cannot be asked.
-        verdict.map_err(|no_room| Status::unavailable(no_room.to_string()))
+        verdict.map_err(|unanswered| Status::unavailable(unanswered.to_string()))
     }
 }
 

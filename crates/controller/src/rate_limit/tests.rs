@@ -7,6 +7,7 @@ use daemon::clock::{self, Instant};
 use translate::rate_limit::Rule;
 use xds::rate_limit::{Descriptor, Question};
 
+use super::limiter::Unanswered;
 use super::stated::NoRoom;
 use super::*;
 
@@ -129,6 +130,16 @@ fn a_limit_holds_over_all_proxies_and_a_restart_gives_at_most_one_burst() {
 }
 
 #[test]
+fn before_the_mesh_is_known_no_question_is_answered() {
+    let (limiter, now) = (Limiter::default(), clock::now());
+    let answer = limiter.judge("shop", &question(1), now);
+    assert_eq!(answer, Err(Unanswered::Unknown), "there may be a rule for it");
+    limiter.follow(&[], now);
+    let verdict = judge(&limiter, &question(1), now);
+    assert_eq!((verdict.over, &verdict.statuses[0].rate), (false, &None));
+}
+
+#[test]
 fn who_asks_learns_what_is_left() {
     let now = clock::now();
     let limiter = limiter(now);
@@ -168,6 +179,7 @@ fn counts_outlive_changes_of_other_rules() {
 fn an_envoy_may_state_a_rate_where_there_is_no_rule() {
     let now = clock::now();
     let limiter = Limiter::default();
+    limiter.follow(&[], now);
     let stated = |requests| Question {
         domain: "shop/x".into(),
         descriptors: vec![Descriptor {
@@ -180,7 +192,8 @@ fn an_envoy_may_state_a_rate_where_there_is_no_rule() {
     assert_eq!((0..5).filter(|_| passes(&stated(3)).unwrap()).count(), 3);
     let outcomes: Vec<_> = (10..200).map(|requests| passes(&stated(requests))).collect();
     assert_eq!(outcomes[0], Ok(true));
-    assert_eq!(outcomes[189], Err(NoRoom), "nothing passes uncounted");
+    let no_room = Err(Unanswered::NoRoom(NoRoom));
+    assert_eq!(outcomes[189], no_room, "nothing passes uncounted");
     assert_eq!(
         passes(&stated(3)),
         Ok(false),
