@@ -16,9 +16,11 @@ use snapshot::{
     RouteMatch, Snapshot, SubjectMatch, Trust,
 };
 
+use crate::headers::is_authority;
 use crate::mesh::rate_limits::Applied;
 use crate::routes::matching::{header, string_match};
 use crate::scope::{InboundPort, Scope};
+use crate::sidecar::clusters;
 use crate::{DOMAIN, Mesh, ROOT_NAMESPACE};
 
 /// The cluster of the mesh's own server.
@@ -128,7 +130,8 @@ fn conditions(matches: &RequestMatch) -> RouteMatch {
     }
 }
 
-/// One without any field tells nobody apart; validation refuses it.
+/// One without any field tells nobody apart; validation refuses it. What a request says in `host` is no field for
+/// proxies: it is what it asks for.
 fn key(key: &SpecKey) -> Option<LimitKey> {
     let attribute = key.attribute.map(|attribute| match attribute {
         Attribute::Path => LimitKey::Path,
@@ -138,9 +141,10 @@ fn key(key: &SpecKey) -> Option<LimitKey> {
         Attribute::SourceAddress => LimitKey::SourceAddress,
     });
     let header = || {
-        key.header
-            .as_ref()
-            .map(|name| LimitKey::Header(name.to_ascii_lowercase()))
+        key.header.as_ref().map(|name| match is_authority(name) {
+            true => LimitKey::Host,
+            false => LimitKey::Header(name.to_ascii_lowercase()),
+        })
     };
     attribute
         .or_else(header)
@@ -204,27 +208,32 @@ pub fn rules(mesh: &Mesh) -> Vec<Rule> {
     let mut seen = std::collections::BTreeSet::new();
     let mut rules = Vec::new();
     for object in mesh.rate_limits.iter() {
-        let elsewhere = object
-            .spec
-            .global
-            .as_ref()
-            .is_some_and(|global| global.server.is_some());
-        let limits = object.spec.limits.iter();
-        for limit in limits.filter(|limit| limit.scope == LimitScope::Global && !elsewhere) {
-            let rule = Rule {
-                domain: domain(object),
-                limit: limit.name.clone(),
-                requests: limit.requests.max(1),
-                interval: limit.unit.duration(),
-                burst: burst(limit),
-                cost: cost(limit),
-            };
+        for (_, rule) in rules_of(object) {
             if seen.insert((rule.domain.clone(), rule.limit.clone())) {
                 rules.push(rule);
             }
         }
     }
     rules
+}
+
+/// The limits of one object that the mesh's own server counts for, by position.
+pub(crate) fn rules_of(object: &resources::RateLimit) -> impl Iterator<Item = (usize, Rule)> {
+    let global = object.spec.global.as_ref();
+    let elsewhere = global.is_some_and(|global| global.server.is_some());
+    let limits = object.spec.limits.iter().enumerate();
+    let shared = limits.filter(move |(_, limit)| limit.scope == LimitScope::Global && !elsewhere);
+    shared.map(move |(index, limit)| {
+        let rule = Rule {
+            domain: domain(object),
+            limit: limit.name.clone(),
+            requests: limit.requests.max(1),
+            interval: limit.unit.duration(),
+            burst: burst(limit),
+            cost: cost(limit),
+        };
+        (index, rule)
+    })
 }
 
 /// The cluster of the mesh's own server, where a limit needs it. The same key goes to the same replica, so that each
@@ -239,18 +248,8 @@ pub(crate) fn add_server(scope: &Scope, snapshot: &mut Snapshot) {
         return;
     }
     let host = format!("{SERVICE}.{ROOT_NAMESPACE}.svc.{DOMAIN}");
-    let service = ClusterName::outbound(PORT, "", &host.as_str().into());
-    let localities = snapshot
-        .endpoints
-        .get(service.as_str())
-        .map(|members| members.localities.clone())
-        .unwrap_or_default();
-    snapshot.endpoints.insert(Endpoints {
-        cluster: SERVER.into(),
-        localities,
-    });
     let name = format!("{SERVICE}.{ROOT_NAMESPACE}.svc");
-    snapshot.clusters.insert(Cluster {
+    let cluster = Cluster {
         load_balancing: LoadBalancing::Maglev {
             table_size: LoadBalancing::MAGLEV_TABLE_SIZE,
         },
@@ -263,14 +262,23 @@ pub(crate) fn add_server(scope: &Scope, snapshot: &mut Snapshot) {
             ..ClientTls::new(Trust::File(ROOT.to_owned()))
         }),
         ..Cluster::new(SERVER.into(), Discovery::Endpoints)
+    };
+    // Rules of the service may send proxies to the replica that is next to them; then a key would be counted anew in
+    // each zone.
+    snapshot.endpoints.insert(Endpoints {
+        cluster: SERVER.into(),
+        localities: clusters::members(scope, &host, PORT, &cluster),
     });
+    snapshot.clusters.insert(cluster);
 }
 
 #[cfg(test)]
 mod tests {
     use resources::yaml;
+    use snapshot::Locality;
 
     use super::*;
+    use crate::Node;
 
     #[test]
     fn rules_are_of_the_meshs_own_server_and_every_namespace_has_its_own() {
@@ -318,5 +326,73 @@ spec:
                 ("other/shop/backend", "each", 1, 1, 1)
             ]
         );
+    }
+
+    #[test]
+    fn a_key_of_the_header_host_is_the_host_that_is_asked_for() {
+        let text = "
+apiVersion: policy.amime.io/v1alpha1
+kind: RateLimit
+metadata: {name: backend, namespace: shop}
+spec:
+  limits:
+  - name: each
+    requests: 1
+    keys: [{header: Host}, {header: X-User}]
+";
+        let mesh = Mesh::of(yaml::read(text).resources);
+        let object = mesh.rate_limits.iter().next().unwrap();
+        let keys = object.spec.limits[0].keys.iter().filter_map(key);
+        let keys: Vec<_> = keys.collect();
+        assert_eq!(keys, [LimitKey::Host, LimitKey::Header("x-user".into())]);
+    }
+
+    #[test]
+    fn every_proxy_has_the_same_replicas_of_the_meshs_own_server_wherever_it_is() {
+        let text = "
+apiVersion: v1
+kind: Service
+metadata: {name: istiod, namespace: istio-system}
+spec: {clusterIP: 10.96.0.99, ports: [{name: https-dns, port: 15012}], selector: {app: istiod}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: istiod-1, namespace: istio-system, labels: {kubernetes.io/service-name: istiod}}
+addressType: IPv4
+endpoints:
+- {addresses: [10.244.1.1], zone: a, conditions: {ready: true}}
+- {addresses: [10.244.1.2], zone: b, conditions: {ready: true}}
+ports: [{name: https-dns, port: 15012}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: istiod, namespace: istio-system}
+spec: {host: istiod, trafficPolicy: {outlierDetection: {consecutive5xxErrors: 5}}}
+---
+apiVersion: policy.amime.io/v1alpha1
+kind: RateLimit
+metadata: {name: everybody, namespace: istio-system}
+spec: {limits: [{name: all, requests: 1, scope: Global}]}
+";
+        let mesh = Mesh::of(yaml::read(text).resources);
+        let seen_from = |zone: &str, cluster: &str| {
+            let node = Node {
+                namespace: "shop".into(),
+                locality: Locality {
+                    zone: zone.into(),
+                    ..Locality::default()
+                },
+                ..Node::default()
+            };
+            let snapshot = crate::snapshot(&Scope::of(&mesh, &node));
+            snapshot.endpoints.get(cluster).unwrap().localities.clone()
+        };
+        let own = seen_from("a", SERVER);
+        let addresses: Vec<_> = own.iter().flat_map(|place| &place.endpoints).collect();
+        assert_eq!(addresses.len(), 2);
+        assert_eq!(own, seen_from("b", SERVER));
+        let service = "outbound|15012||istiod.istio-system.svc.cluster.local";
+        let near_first = seen_from("a", service);
+        assert_ne!(near_first, seen_from("b", service), "the rule holds for others");
     }
 }

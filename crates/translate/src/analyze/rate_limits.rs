@@ -1,18 +1,31 @@
-//! RateLimits that are for nobody, or that ask a server which nobody knows.
+//! RateLimits that are for nobody, that ask a server which nobody knows, or whose numbers do not count.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use resources::istio::resolve_host;
+use resources::kubernetes::Pod;
 use resources::policy::rate_limit::LimitScope;
-use resources::{Code, Key, Kind, Problem, RateLimit};
+use resources::{Code, Key, Kind, Problem, RateLimit, Resource};
 
 use super::messages;
+use crate::mesh::selection::{Subject, applies};
 use crate::mesh::services::service_host;
-use crate::{DOMAIN, Mesh};
+use crate::rate_limit::{Rule, rules_of};
+use crate::{DOMAIN, Mesh, ROOT_NAMESPACE};
+
+/// The rules of a mesh and whose they are, by domain and name of the limit.
+type Oldest = BTreeMap<(String, String), (Rule, Key)>;
 
 pub(super) fn check(mesh: &Mesh, problems: &mut Vec<Problem>) {
+    let mut oldest = Oldest::new();
     for object in mesh.rate_limits.iter() {
         let meta = &object.metadata;
         let key = Key::new(Kind::RateLimit, &meta.namespace, &meta.name);
         of_target(mesh, &key, object, problems);
+        of_selector(mesh, &key, object, problems);
+        of_rules(&key, object, &mut oldest, problems);
         of_server(mesh, &key, object, problems);
     }
 }
@@ -43,6 +56,58 @@ fn of_target(mesh: &Mesh, key: &Key, object: &RateLimit, problems: &mut Vec<Prob
     }
 }
 
+fn of_selector(mesh: &Mesh, key: &Key, object: &RateLimit, problems: &mut Vec<Problem>) {
+    let selector = object.spec.selector.as_ref();
+    let selector = selector.map(|selector| &selector.match_labels);
+    let Some(selector) = selector.filter(|labels| !labels.is_empty()) else {
+        return;
+    };
+    let mut pods = mesh.kind(Kind::Pod).filter_map(|stored| match &stored.resource {
+        Resource::Pod(pod) => Some(pod),
+        _ => None,
+    });
+    let is_for = |pod: &Arc<Pod>| {
+        let workload = Subject {
+            namespace: &pod.metadata.namespace,
+            labels: &pod.metadata.labels,
+        };
+        applies(&key.namespace, Some(selector), workload, ROOT_NAMESPACE).is_some()
+    };
+    if !pods.any(is_for) {
+        let labels = selector.iter().map(|(name, value)| format!("{name}={value}"));
+        let labels: Vec<_> = labels.collect();
+        problems.push(Problem::new(
+            Code::NoMatchingWorkloadsFound,
+            key,
+            "spec.selector",
+            messages::no_matching_workloads(&labels.join(",")),
+        ));
+    }
+}
+
+/// Of several limits that the mesh's own server counts as one, the oldest says how much that is.
+fn of_rules(key: &Key, object: &RateLimit, oldest: &mut Oldest, problems: &mut Vec<Problem>) {
+    for (index, rule) in rules_of(object) {
+        match oldest.entry((rule.domain.clone(), rule.limit.clone())) {
+            Entry::Vacant(entry) => {
+                entry.insert((rule, key.clone()));
+            }
+            Entry::Occupied(known) => {
+                let (counts, owner) = known.get();
+                if *counts != rule {
+                    let reason = format!(
+                        "RateLimit {}/{} is older and has limit {:?} of domain {:?}, too; its numbers count",
+                        owner.namespace, owner.name, rule.limit, rule.domain
+                    );
+                    let message = messages::ineffective_policy(&reason);
+                    let field = format!("spec.limits[{index}]");
+                    problems.push(Problem::new(Code::IneffectivePolicy, key, field, message));
+                }
+            }
+        }
+    }
+}
+
 fn of_server(mesh: &Mesh, key: &Key, object: &RateLimit, problems: &mut Vec<Problem>) {
     let spec = &object.spec;
     let server = spec.global.as_ref().and_then(|global| global.server.as_ref());
@@ -61,5 +126,65 @@ fn of_server(mesh: &Mesh, key: &Key, object: &RateLimit, problems: &mut Vec<Prob
             "spec.global.server",
             message,
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use resources::yaml;
+
+    use super::*;
+
+    const WORLD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: backend-1, namespace: shop, labels: {app: backend}}
+---
+apiVersion: policy.amime.io/v1alpha1
+kind: RateLimit
+metadata: {name: first, namespace: shop, creationTimestamp: '2024-01-01T00:00:00Z'}
+spec:
+  selector: {matchLabels: {app: backend}}
+  global: {domain: all}
+  limits: [{name: each, requests: 10, scope: Global}, {name: same, requests: 5, scope: Global}]
+---
+apiVersion: policy.amime.io/v1alpha1
+kind: RateLimit
+metadata: {name: second, namespace: shop, creationTimestamp: '2024-01-02T00:00:00Z'}
+spec:
+  selector: {matchLabels: {app: nobody, tier: none}}
+  global: {domain: all}
+  limits: [{name: same, requests: 5, scope: Global}, {name: each, requests: 20, scope: Global}]
+";
+
+    #[test]
+    fn who_is_for_nobody_and_whose_numbers_do_not_count_is_told() {
+        let mesh = Mesh::of(yaml::read(WORLD).resources);
+        let mut problems = Vec::new();
+        check(&mesh, &mut problems);
+        let told: Vec<_> = problems
+            .iter()
+            .map(|problem| (problem.code, problem.field.as_str(), problem.message.as_str()))
+            .collect();
+        assert!(problems.iter().all(|problem| {
+            let key = problem.key.as_ref().unwrap();
+            *key.name == *"second"
+        }));
+        assert_eq!(
+            told,
+            [
+                (
+                    Code::NoMatchingWorkloadsFound,
+                    "spec.selector",
+                    "No matching workloads for this resource with the following labels: app=nobody,tier=none"
+                ),
+                (
+                    Code::IneffectivePolicy,
+                    "spec.limits[1]",
+                    "The policy has no impact: RateLimit shop/first is older and has limit \"each\" of \
+                     domain \"shop/all\", too; its numbers count."
+                ),
+            ]
+        );
     }
 }

@@ -113,6 +113,22 @@ fn add_cluster(scope: &Scope, one: One<'_>, snapshot: &mut Snapshot) {
     snapshot.clusters.insert(cluster);
 }
 
+/// Members of a service's port, by place, for a cluster that has its own word on everything else. They are the same
+/// for every proxy, wherever it is.
+pub(crate) fn members(scope: &Scope, host: &str, port: u16, cluster: &Cluster) -> Vec<LocalityEndpoints> {
+    let mut services = scope.services.iter().chain(&scope.unseen);
+    let Some(seen) = services.find(|seen| seen.service.host.as_str() == host) else {
+        return Vec::new();
+    };
+    let is_it = |known: &&ServicePort| known.port == port && known.protocol != Protocol::Udp;
+    let Some(port) = seen.service.ports.iter().find(is_it) else {
+        return Vec::new();
+    };
+    let subset = None;
+    let groups = One { seen, port, subset }.groups(cluster);
+    groups.into_iter().map(|group| group.facts).collect()
+}
+
 /// The oldest of the objects that made the policy.
 fn origin(seen: &VisibleService) -> Option<Origin> {
     let (key, _) = seen.policy.as_ref()?.sources.first()?;

@@ -86,6 +86,27 @@ fn a_limit_that_cannot_work_is_refused_with_its_field() {
 }
 
 #[test]
+fn headers_that_no_limit_ever_sees_are_told() {
+    let said = "the limit is for no request: proxies take the header";
+    for (limit, expected) in [
+        (
+            "{name: a, requests: 5, keys: [{header: Keep-Alive}]}",
+            format!("spec.limits[0].keys[0].header: {said} Keep-Alive out"),
+        ),
+        (
+            "{name: a, requests: 5, match: {headers: {transfer-encoding: {}}}}",
+            format!("spec.limits[0].match.headers[transfer-encoding]: {said} transfer-encoding out"),
+        ),
+    ] {
+        let found = problems(&format!("{{limits: [{limit}]}}"));
+        assert_eq!(found.len(), 1, "{limit}: {found:?}");
+        assert!(found[0].starts_with(&expected), "{limit}: {found:?}");
+    }
+    let seen = "{limits: [{name: a, requests: 5, keys: [{header: Host}, {header: te}, {header: upgrade}]}]}";
+    assert_eq!(problems(seen), Vec::<String>::new());
+}
+
+#[test]
 fn a_burst_may_be_as_large_as_can_come_back() {
     for limit in [
         "{name: a, requests: 1, unit: Day, burst: 53375}",

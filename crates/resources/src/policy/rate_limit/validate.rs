@@ -11,6 +11,9 @@ const MOST: u32 = 1_000_000_000;
 /// Longest time that it may take until a burst is there again, in nanoseconds: 146 years. Counters of 64 bits have room
 /// for it, and for the time that passes.
 const LONGEST: u128 = 1 << 62;
+/// Fields of one hop that proxies take out. Others of that kind limits do see, some of them (`upgrade`) only of requests
+/// for another protocol.
+const TAKEN_OUT: [&str; 3] = ["keep-alive", "proxy-connection", "transfer-encoding"];
 
 impl RateLimit {
     /// What is wrong with the object by itself.
@@ -144,6 +147,9 @@ fn of_header_name(report: &mut Report, field: &str, name: &str) {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if !name.bytes().all(is_token) {
         report.error(field, format!("header name {name:?} is not a token"));
+    } else if TAKEN_OUT.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+        let message = format!("the limit is for no request: proxies take the header {name} out first");
+        report.warning(field, message);
     }
 }
 
