@@ -31,6 +31,8 @@ const UNITS: [(u64, RateLimitUnit, Unit); 6] = [
     (31_536_000, RateLimitUnit::Year, Unit::Year),
 ];
 
+const WEEK: u64 = 604_800;
+
 /// What a server is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
@@ -222,7 +224,12 @@ fn status_to_proto(status: &Status) -> DescriptorStatus {
 fn status_from_proto(message: &DescriptorStatus) -> Status {
     let rate = message.current_limit.as_ref().and_then(|limit| {
         let known = UNITS.iter().find(|(_, _, unit)| *unit == limit.unit());
-        known.map(|(seconds, ..)| (limit.requests_per_unit, Duration::from_secs(*seconds)))
+        let seconds = match limit.unit() {
+            // Nobody can ask for it.
+            Unit::Week => Some(WEEK),
+            _ => known.map(|(seconds, ..)| *seconds),
+        };
+        seconds.map(|seconds| (limit.requests_per_unit, Duration::from_secs(seconds)))
     });
     let reset = message.duration_until_reset.unwrap_or_default();
     Status {
@@ -265,6 +272,16 @@ mod tests {
     fn a_question_arrives_as_it_was_asked() {
         let message = pb::RateLimitRequest::decode(question().encode().as_slice()).unwrap();
         assert_eq!(Question::from_proto(message), question());
+    }
+
+    #[test]
+    fn a_limit_of_a_week_is_understood() {
+        let mut message = DescriptorStatus::default();
+        let limit = message.current_limit.insert(Default::default());
+        limit.requests_per_unit = 7;
+        limit.set_unit(Unit::Week);
+        let rate = status_from_proto(&message).rate;
+        assert_eq!(rate, Some((7, Duration::from_secs(7 * 86_400))));
     }
 
     #[test]

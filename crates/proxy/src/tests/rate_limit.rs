@@ -512,3 +512,52 @@ fn a_limit_of_a_route_holds_on_when_its_listener_is_told_anew() {
     let route = &after.routes(chain).unwrap().table().hosts[0].routes[0];
     assert!(chain.limit(&after, route).is_some());
 }
+
+/// What the server of limits in the mesh's controller is asked: a question for each limit.
+#[tokio::test]
+async fn questions_about_several_limits_take_no_longer_than_one() {
+    let backend = Backend::saying("hi").await;
+    // It accepts, and that is all.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    // Much less than the sum of all their times, and much more than one.
+    let limits = ["a"; 20].map(shared);
+    let mut snapshot = asking(&backend, address, limits.into(), false);
+    change_handlers(&mut snapshot, |handler| {
+        for filter in &mut handler.filters {
+            if let HttpFilter::RateLimit(policy) = filter
+                && let Some(server) = &mut policy.server
+            {
+                server.timeout = Duration::from_millis(300);
+                server.own = true;
+            }
+        }
+    });
+    let world = World::start(snapshot).await;
+    let begun = clock::now();
+    assert_eq!(world.call(&of("bob")).await.status, 200);
+    let took = clock::now() - begun;
+    assert!(
+        (Duration::from_millis(300)..Duration::from_secs(5)).contains(&took),
+        "{took:?}"
+    );
+    let counted = ["limit=\"a\"", "outcome=\"failed_open\""];
+    assert_eq!(
+        world.metric("amime_rate_limited_requests_total", &counted).await,
+        Some(20.0)
+    );
+}
+
+/// As envoyproxy/ratelimit with `SHADOW_MODE`.
+#[tokio::test]
+async fn a_server_that_only_watches_refuses_nothing() {
+    let backend = Backend::saying("hi").await;
+    let watching = Verdict {
+        over: false,
+        ..verdict(true)
+    };
+    let server = Server::saying(watching).await;
+    let world = World::start(asking(&backend, server.address, vec![shared("each")], true)).await;
+    let answer = world.call(&of("bob")).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (200, None));
+}

@@ -1,18 +1,25 @@
 //! Asks a server about limits that it keeps for all proxies, in Envoy's protocol, within its time. What becomes of a
-//! request while it cannot be asked, the policy says; nothing waits for it longer than that.
+//! request while it cannot be asked, the policy says; nothing waits for it longer than that, however many questions
+//! there are about a request.
+//!
+//! The server may be somebody else's program: what it answers has bounds, and nothing of it frames a message.
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::time::Duration;
 
-use snapshot::HeaderField;
+use bytes::Bytes;
+use daemon::clock::{self, Instant};
 use snapshot::rate_limit::LimitServer;
-use xds::rate_limit::{Descriptor, METHOD, Question, Verdict};
+use xds::rate_limit::{Descriptor, METHOD, Question, Status, Verdict};
 
 use super::caller::Caller;
-use super::{Limiter, Told};
+use super::{Judgement, Limiter, Told, told};
 use crate::active::Active;
-use crate::http::codec::Fields;
+use crate::error::UpstreamError;
+use crate::http::codec::{Fields, Request};
 use crate::http::exchange::Exchange;
+use crate::http::filters::ext_authz;
 use crate::http::inquiry::Inquiry;
 use crate::http::reply::{self, LocalReply};
 use crate::telemetry::flags::Flag;
@@ -37,13 +44,14 @@ pub(super) async fn ask(
     asked: &[usize],
 ) -> Option<LocalReply> {
     let server = limiter.facts.server.as_ref()?;
+    let begun = clock::now();
     for batch in batches(exchange, limiter, server, asked) {
         let (positions, descriptors): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let question = Question {
             domain: server.domain.clone(),
             descriptors,
         };
-        let answer = match inquire(exchange, active, server, &question).await {
+        let answer = match inquire(exchange, active, (server, begun), &question).await {
             Ok(verdict) => judge(exchange, limiter, &positions, verdict),
             Err(problem) => {
                 tracing::debug!(
@@ -85,7 +93,7 @@ fn batches(exchange: &Exchange<'_>, limiter: &Limiter, server: &LimitServer, ask
 async fn inquire(
     exchange: &Exchange<'_>,
     active: &Active,
-    server: &LimitServer,
+    (server, begun): (&LimitServer, Instant),
     question: &Question,
 ) -> Result<Verdict, String> {
     let worker = &exchange.connection.worker;
@@ -99,11 +107,12 @@ async fn inquire(
         fields.push("authorization", format!("Bearer {token}").as_bytes());
     }
     let message = question.encode();
+    let left = left(server.timeout, clock::now().saturating_duration_since(begun));
     let inquiry = Inquiry {
         worker,
         cluster,
         ends: exchange.connection.ends,
-        limit: Some(server.timeout),
+        limit: Some(left.ok_or_else(|| UpstreamError::Timeout.to_string())?),
         key: Some(xxhash::hash(&message)),
         longest: LONGEST,
         abandoned: Cell::default(),
@@ -113,56 +122,82 @@ async fn inquire(
     Verdict::decode(&answer).map_err(|error| error.to_string())
 }
 
+/// What is left of the time that all questions about a request share; `None` when it is over.
+pub(super) fn left(limit: Duration, passed: Duration) -> Option<Duration> {
+    limit.checked_sub(passed).filter(|left| !left.is_zero())
+}
+
 fn judge(
     exchange: &mut Exchange<'_>,
     limiter: &Limiter,
     positions: &[usize],
     verdict: Verdict,
 ) -> Option<LocalReply> {
-    let (mut refusing, mut ignored) = (None, false);
-    for (position, status) in positions.iter().zip(&verdict.statuses) {
-        let limit = &limiter.facts.limits[*position];
-        if limiter.says(limit) {
-            let told = Told::of_server(&limiter.facts, limit, status);
-            Told::keep(&mut exchange.record.told, told);
-        }
-        if status.over && limit.dry_run {
-            ignored = true;
-            limiter.count(exchange, *position, LimitOutcome::DryRun);
-            limiter.write_down(exchange, *position);
-        } else if status.over {
-            refusing = refusing.or(Some(*position));
-        }
+    let judgement = ruling(limiter, positions, &verdict);
+    if let Some(told) = judgement.told {
+        Told::keep(&mut exchange.record.told, told);
     }
-    // A server need not say which limit it was.
-    if verdict.over && refusing.is_none() && !ignored {
-        let enforced = |position: &&usize| !limiter.facts.limits[**position].dry_run;
-        refusing = positions.iter().find(enforced).copied();
+    for position in judgement.ignored {
+        limiter.count(exchange, position, LimitOutcome::DryRun);
+        limiter.write_down(exchange, position);
     }
     let fields: Vec<_> = verdict.response_fields.into_iter().filter(may_be_set).collect();
     if !fields.is_empty() {
         Told::keep(&mut exchange.record.told, Told::fields(fields));
     }
-    let Some(position) = refusing else {
-        for (name, value) in verdict.request_fields.into_iter().filter(may_be_set) {
-            exchange.request.fields.push(&name, value.as_bytes());
-        }
+    let Some(position) = judgement.refused else {
+        let fields: Vec<_> = verdict.request_fields.into_iter().filter(may_be_set).collect();
+        told::add(&mut exchange.request.fields, &fields);
         return None;
     };
     limiter.count(exchange, position, LimitOutcome::Refused);
     limiter.write_down(exchange, position);
     exchange.record.flag(Flag::RateLimited);
     exchange.record.details = Cow::Borrowed(REFUSED_THERE);
-    let body = String::from_utf8_lossy(&verdict.body);
-    let mut reply = reply::stated(limiter.facts.status, None, &body, &exchange.request);
+    Some(refusal(limiter.facts.status, verdict.body, &exchange.request))
+}
+
+/// What a verdict means for the limits at these positions. As for Envoy, a request passes that the server lets pass,
+/// whatever it says of single limits: one that only watches says that they are used up. Limits that are tried out here
+/// go by what it says of them.
+pub(super) fn ruling(limiter: &Limiter, positions: &[usize], verdict: &Verdict) -> Judgement {
+    let mut judgement = Judgement::default();
+    for (position, status) in positions.iter().zip(&verdict.statuses) {
+        let limit = &limiter.facts.limits[*position];
+        let refuses = verdict.over && status.over;
+        if limiter.says(limit) && (refuses || has_numbers(status)) {
+            let told = Told::of_server(&limiter.facts, limit, status, refuses);
+            Told::keep(&mut judgement.told, told);
+        }
+        if status.over && limit.dry_run {
+            judgement.ignored.push(*position);
+        } else if refuses {
+            judgement.refused = judgement.refused.or(Some(*position));
+        }
+    }
+    // A server need not say which limit it was.
+    if verdict.over && judgement.refused.is_none() && judgement.ignored.is_empty() {
+        let enforced = |position: &&usize| !limiter.facts.limits[**position].dry_run;
+        judgement.refused = positions.iter().find(enforced).copied();
+    }
+    judgement
+}
+
+/// Where the server has no rule, or one that limits nothing, there is nothing to tell.
+fn has_numbers(status: &Status) -> bool {
+    status.rate.is_some() && status.remaining < u32::MAX
+}
+
+/// What is answered to a request over a limit. The body is the server's.
+pub(super) fn refusal(status: u16, body: Bytes, request: &Request) -> LocalReply {
+    let mut reply = reply::with_body(status, body, request);
     reply.response.fields.push("x-envoy-ratelimited", b"true");
-    Some(reply)
+    reply
 }
 
 /// What frames messages is nobody's to set, and neither is what breaks out of a field.
 fn may_be_set((name, value): &(String, String)) -> bool {
-    let clean = |byte: u8| byte == b'\t' || !byte.is_ascii_control();
-    HeaderField::new(name, "").is_ok() && value.bytes().all(clean)
+    ext_authz::is_field(&name.to_ascii_lowercase(), value.as_bytes())
 }
 
 fn unreached(
@@ -171,20 +206,32 @@ fn unreached(
     server: &LimitServer,
     positions: &[usize],
 ) -> Option<LocalReply> {
-    let enforced = positions
-        .iter()
-        .find(|position| !limiter.facts.limits[**position].dry_run);
-    let closed = enforced.filter(|_| server.fails_closed);
-    for position in positions {
-        let outcome = match closed {
-            Some(_) => LimitOutcome::FailedClosed,
-            None => LimitOutcome::FailedOpen,
-        };
-        limiter.count(exchange, *position, outcome);
+    let mut closed = None;
+    for (position, outcome) in outcomes(limiter, positions, server.fails_closed) {
+        limiter.count(exchange, position, outcome);
+        if outcome == LimitOutcome::FailedClosed {
+            closed = closed.or(Some(position));
+        }
     }
     let position = closed?;
-    limiter.write_down(exchange, *position);
+    limiter.write_down(exchange, position);
     exchange.record.flag(Flag::RateLimitServiceError);
     exchange.record.details = Cow::Borrowed(UNREACHED);
     Some(reply::stated(ERROR, None, "", &exchange.request))
+}
+
+/// What becomes of limits whose server was not reached. Those that are tried out refuse nothing.
+pub(super) fn outcomes(
+    limiter: &Limiter,
+    positions: &[usize],
+    fails_closed: bool,
+) -> Vec<(usize, LimitOutcome)> {
+    let outcome = |position: usize| match fails_closed && !limiter.facts.limits[position].dry_run {
+        true => LimitOutcome::FailedClosed,
+        false => LimitOutcome::FailedOpen,
+    };
+    let positions = positions.iter();
+    positions
+        .map(|position| (*position, outcome(*position)))
+        .collect()
 }

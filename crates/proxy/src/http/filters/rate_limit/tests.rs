@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use snapshot::rate_limit::{LimitKey, TOO_MANY_REQUESTS};
 use snapshot::{Origin, RouteMatch};
+use xds::rate_limit::{Status, Verdict};
 
 use super::*;
+use crate::http::codec::h1::{MAX_FIELDS, MAX_HEAD};
 use crate::http::codec::{Fields, Length, Version};
 
 pub(crate) fn limit(name: &str, requests: u32) -> Limit {
@@ -157,4 +160,131 @@ fn a_refusal_says_when_to_come_again() {
     judge().told.unwrap().apply(&mut fields);
     assert_eq!(fields.text("retry-after"), Some("60"));
     assert_eq!(fields.text("ratelimit"), Some("\"narrow\";r=0;t=60"));
+}
+
+fn shared(name: &str) -> Limit {
+    Limit {
+        global: true,
+        ..limit(name, 60)
+    }
+}
+
+fn used_up() -> Status {
+    Status {
+        over: true,
+        rate: Some((10, Duration::from_secs(1))),
+        remaining: 0,
+        reset: Duration::from_secs(1),
+    }
+}
+
+#[test]
+fn what_a_server_says_of_all_limits_together_decides() {
+    let dry = Limit {
+        dry_run: true,
+        ..shared("try")
+    };
+    let limiter = Limiter::new(&policy(vec![shared("each"), dry]));
+    let judge = |over| {
+        let verdict = Verdict {
+            over,
+            statuses: vec![used_up(), used_up()],
+            ..Verdict::default()
+        };
+        server::ruling(&limiter, &[0, 1], &verdict)
+    };
+    let told = |judgement: Judgement| {
+        let mut fields = Fields::default();
+        judgement.told.unwrap().apply(&mut fields);
+        ["ratelimit", "retry-after"].map(|name| fields.text(name).unwrap_or("-").to_owned())
+    };
+    let watching = judge(false);
+    assert_eq!((watching.refused, watching.ignored.as_slice()), (None, &[1][..]));
+    assert_eq!(told(watching), ["\"each\";r=0;t=1", "-"]);
+    let refusing = judge(true);
+    assert_eq!(
+        (refusing.refused, refusing.ignored.as_slice()),
+        (Some(0), &[1][..])
+    );
+    assert_eq!(told(refusing), ["\"each\";r=0;t=1", "1"]);
+}
+
+#[test]
+fn of_what_a_server_has_no_rule_for_nothing_is_told() {
+    let limiter = Limiter::new(&policy(vec![shared("each")]));
+    let tells = |over, status: Status| {
+        let verdict = Verdict {
+            over,
+            statuses: vec![status],
+            ..Verdict::default()
+        };
+        server::ruling(&limiter, &[0], &verdict).told.is_some()
+    };
+    assert!(!tells(false, Status::default()));
+    let unlimited = Status {
+        over: false,
+        remaining: u32::MAX,
+        ..used_up()
+    };
+    assert!(!tells(false, unlimited));
+    let left = Status {
+        over: false,
+        remaining: 7,
+        ..used_up()
+    };
+    assert!(tells(false, left));
+    let unknown = Status {
+        rate: None,
+        ..used_up()
+    };
+    assert!(tells(true, unknown), "its caller is told when to come again");
+}
+
+#[test]
+fn fields_of_a_server_are_added_as_long_as_there_is_room() {
+    let added = |count: usize, length: usize| {
+        let asked = (0..count).map(|number| (format!("x-{number}"), "a".repeat(length)));
+        let mut fields = Fields::default();
+        Told::fields(asked.collect()).apply(&mut fields);
+        fields
+    };
+    assert_eq!(added(500, 1).len(), MAX_FIELDS);
+    let fields = added(90, 1000);
+    assert!((50_000..=MAX_HEAD as u64).contains(&fields.size()));
+}
+
+#[test]
+fn a_call_of_grpc_is_told_the_beginning_of_a_refusal() {
+    let body = Bytes::from("%".repeat(60_000));
+    let mut call = request(None);
+    call.fields.push("content-type", b"application/grpc");
+    let told = server::refusal(TOO_MANY_REQUESTS, body.clone(), &call);
+    let message = told.response.fields.text("grpc-message").unwrap();
+    assert_eq!(message.len(), 3 * 8 * 1024);
+    let told = server::refusal(TOO_MANY_REQUESTS, body.clone(), &request(None));
+    assert_eq!((told.response.status, told.body), (TOO_MANY_REQUESTS, body));
+}
+
+#[test]
+fn a_limit_that_is_tried_out_refuses_nothing_while_its_server_is_away() {
+    let dry = Limit {
+        dry_run: true,
+        ..shared("try")
+    };
+    let limiter = Limiter::new(&policy(vec![dry, shared("each")]));
+    let (open, closed) = (LimitOutcome::FailedOpen, LimitOutcome::FailedClosed);
+    assert_eq!(
+        server::outcomes(&limiter, &[0, 1], true),
+        [(0, open), (1, closed)]
+    );
+    assert_eq!(server::outcomes(&limiter, &[0, 1], false), [(0, open), (1, open)]);
+}
+
+#[test]
+fn questions_share_their_time() {
+    let milliseconds = Duration::from_millis;
+    let left = |passed| server::left(milliseconds(20), milliseconds(passed));
+    assert_eq!(left(0), Some(milliseconds(20)));
+    assert_eq!(left(15), Some(milliseconds(5)));
+    assert_eq!((left(20), left(25)), (None, None));
 }

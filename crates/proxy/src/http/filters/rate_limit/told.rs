@@ -9,6 +9,7 @@ use snapshot::rate_limit::Limit;
 use xds::rate_limit::Status;
 
 use crate::http::codec::Fields;
+use crate::http::filters::ext_authz;
 
 /// What a response tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,15 +64,15 @@ impl Told {
         }
     }
 
-    /// Of a limit that a server keeps.
-    pub(super) fn of_server(policy: &RateLimit, limit: &Limit, status: &Status) -> Self {
+    /// Of a limit that a server keeps, and whether it refuses the request.
+    pub(super) fn of_server(policy: &RateLimit, limit: &Limit, status: &Status, refused: bool) -> Self {
         let (quota, window) = status.rate.unwrap_or((limit.requests, limit.interval));
         let window = window.as_secs();
         let seconds = whole_seconds(status.reset);
         let x = || format!("{quota}, {quota};w={window}");
         Self {
             limit: limit.name.clone(),
-            refused: status.over,
+            refused,
             quota,
             window,
             remaining: status.remaining.into(),
@@ -116,7 +117,14 @@ impl Told {
             fields.set("x-ratelimit-remaining", remaining.to_string().as_bytes());
             fields.set("x-ratelimit-reset", reset.to_string().as_bytes());
         }
-        for (name, value) in &self.fields {
+        add(fields, &self.fields);
+    }
+}
+
+/// Adds fields that a server asked for, as long as others still accept the message.
+pub(super) fn add(fields: &mut Fields, asked: &[(String, String)]) {
+    for (name, value) in asked {
+        if ext_authz::has_room(fields, name, value.as_bytes()) {
             fields.push(name, value.as_bytes());
         }
     }
