@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::{Chain, Subnet, TransportProtocol};
+use crate::{Chain, Handler, Subnet, TransportProtocol};
 
 /// Chains of one listener, by what they match. Answers are positions in the list that it was made from.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ pub struct Asked {
     pub tls: bool,
     /// Which application protocol it speaks.
     pub application_protocol: bool,
+    /// Whether who says nothing may be a client that waits for its server: plain text reaches a chain of opaque bytes.
+    pub server_first: bool,
 }
 
 /// Longest prefix first.
@@ -130,6 +132,9 @@ impl ByServerName {
         let matches = &chain.matches;
         self.asked.tls |= !matches.server_names.is_empty() || matches.transport_protocol.is_some();
         self.asked.application_protocol |= !matches.application_protocols.is_empty();
+        self.asked.server_first |= matches.transport_protocol != Some(TransportProtocol::Tls)
+            && chain.tls.is_none()
+            && matches!(chain.handler, Handler::Tcp(_));
         if matches.server_names.is_empty() {
             self.any.get_or_insert_default().add(chain, position);
         }
@@ -308,6 +313,27 @@ mod tests {
         let asked = table.asked("10.0.0.1:80".parse().unwrap());
         assert!(asked.tls && asked.application_protocol);
         let simple = super::tests::table(&[ChainMatch::default()]);
-        assert_eq!(simple.asked("10.0.0.1:80".parse().unwrap()), Asked::default());
+        let nothing_but_silence = Asked {
+            server_first: true,
+            ..Asked::default()
+        };
+        assert_eq!(simple.asked("10.0.0.1:80".parse().unwrap()), nothing_but_silence);
+    }
+
+    #[test]
+    fn who_must_begin_with_tls_does_not_wait_for_its_server() {
+        let of = |transport_protocol, port| ChainMatch {
+            transport_protocol,
+            destination_port: Some(port),
+            ..ChainMatch::default()
+        };
+        let table = table(&[
+            of(Some(TransportProtocol::Tls), 1),
+            of(Some(TransportProtocol::Tls), 2),
+            of(Some(TransportProtocol::RawBuffer), 2),
+        ]);
+        let server_first = |destination: &str| table.asked(destination.parse().unwrap()).server_first;
+        assert!(!server_first("10.0.0.1:1"));
+        assert!(server_first("10.0.0.1:2"));
     }
 }

@@ -75,6 +75,10 @@ impl Retired {
     pub(crate) fn is_retired(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+
+    pub(crate) fn retire(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How a chain forwards opaque bytes.
@@ -321,6 +325,11 @@ impl Chain {
         }
     }
 
+    /// Whether it takes opaque bytes in plain text, of a client that may wait for its server to begin.
+    fn is_opaque(&self) -> bool {
+        matches!(self, Self::Tcp(chain) if chain.tls.is_none())
+    }
+
     fn retired(&self) -> &Retired {
         match self {
             Chain::Http(chain) => &chain.retired,
@@ -329,7 +338,7 @@ impl Chain {
     }
 
     fn retire(&self) {
-        self.retired().0.store(true, Ordering::Relaxed);
+        self.retired().retire();
     }
 
     /// What tells it from all others.
@@ -404,6 +413,7 @@ impl Listener {
             // Protocols that a ClientHello offers are application protocols too.
             tls: self.detect_tls && (asked.tls || asked.application_protocol),
             application_protocol: self.detect_http && asked.application_protocol,
+            server_first: asked.server_first || self.default.as_ref().is_some_and(Chain::is_opaque),
         }
     }
 

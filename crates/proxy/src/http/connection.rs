@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use daemon::clock;
+use daemon::clock::{self, Instant};
 use snapshot::{Cluster, Direction};
 
 use super::codec::{self, CodecError, Reply, Source, Version, h1, h2};
 use super::exchange;
-use crate::active::compile::HttpChain;
+use crate::active::compile::{HttpChain, Retired};
 use crate::listen::accept::Ends;
 use crate::tcp::authorization::Caller;
 use crate::telemetry::metrics::Label;
@@ -60,7 +60,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, mut transport: Transport) 
     if !connection.chain.network.is_empty() && !Box::pin(passes(&connection)).await {
         return;
     }
-    match speaks_http2(&mut transport).await {
+    match speaks_http2(&connection, &mut transport).await {
         Some(true) => http2(&connection, transport).await,
         Some(false) => http1(&connection, transport).await,
         None => {}
@@ -86,14 +86,14 @@ async fn passes(connection: &Connection) -> bool {
 }
 
 /// Whether the client speaks HTTP/2: as agreed, or else by how it begins; `None` when it says nothing.
-async fn speaks_http2(transport: &mut Transport) -> Option<bool> {
+async fn speaks_http2(connection: &Connection, transport: &mut Transport) -> Option<bool> {
     // Between proxies of a mesh the name may say no more than that they are such.
     match transport.agreed_protocol() {
         Some(b"h2" | b"istio-h2") => return Some(true),
         Some(b"istio" | b"istio-peer-exchange") | None => {}
         Some(_) => return Some(false),
     }
-    clock::timeout(SILENCE, transport.readable()).await.ok()?.ok()?;
+    first_comes(connection, transport).await?;
     let compare = async {
         loop {
             let read = transport.read_ahead();
@@ -108,6 +108,20 @@ async fn speaks_http2(transport: &mut Transport) -> Option<bool> {
         }
     };
     clock::timeout(HEAD, compare).await.ok().flatten()
+}
+
+/// Waits for the first byte. A silent connection ends in the drain time of its listener, as an idle one does.
+async fn first_comes(connection: &Connection, transport: &mut Transport) -> Option<()> {
+    let begun = clock::now();
+    loop {
+        match clock::timeout(DRAIN, transport.readable()).await {
+            Ok(waited) => return waited.ok(),
+            Err(_) if connection.chain.retired.is_retired() || clock::now() - begun >= SILENCE => {
+                return None;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 async fn http1(connection: &Connection, transport: Transport) {
@@ -207,12 +221,19 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
     let mut draining = connection.chain.direction == Direction::Outbound;
     let (mut last, mut ending) = (clock::now(), false);
     let resets = Rc::<h2::Resets>::default();
+    let mut farewell = Farewell::default();
     loop {
         tokio::select! {
             accepted = server.accept() => match accepted {
                 Some(Ok(_)) if resets.another_is_too_many() => {
                     tracing::debug!(peer = %connection.ends.peer, "HTTP/2 connection opens streams to reset them");
                     server.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
+                }
+                Some(Ok((_, mut respond))) if farewell.is_over(&connection.chain.retired, clock::now()) => {
+                    respond.send_reset(::h2::Reason::REFUSED_STREAM);
+                    if !server.has_streams() {
+                        server.abrupt_shutdown(::h2::Reason::NO_ERROR);
+                    }
                 }
                 Some(Ok((request, respond))) => {
                     last = clock::now();
@@ -238,12 +259,27 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
                     // Said goodbye one round ago, and cannot even be told so: the peer does not read.
                     return;
                 }
+                // Also where no stream comes, the time begins now.
+                farewell.is_over(&connection.chain.retired, clock::now());
                 if connection.is_draining() || idle && clock::now() - last >= SILENCE {
                     ending = idle;
                     server.graceful_shutdown();
                 }
             }
         }
+    }
+}
+
+/// When new streams are no longer served on a connection whose chain was retired: rules and mutual TLS are other ones
+/// now, and a client that does not heed GOAWAY would go on under the former.
+#[derive(Debug, Default)]
+struct Farewell {
+    since: Option<Instant>,
+}
+
+impl Farewell {
+    fn is_over(&mut self, retired: &Retired, now: Instant) -> bool {
+        retired.is_retired() && now >= *self.since.get_or_insert(now) + DRAIN
     }
 }
 
@@ -277,4 +313,20 @@ fn serve_stream(
         };
         exchange::serve(&connection, request, Source::Http2(body), reply).await;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retired_connection_takes_new_streams_for_the_drain_time_only() {
+        let (mut farewell, retired, now) = (Farewell::default(), Retired::default(), clock::now());
+        assert!(!farewell.is_over(&retired, now));
+        retired.retire();
+        let noticed = now + 3 * DRAIN;
+        assert!(!farewell.is_over(&retired, noticed));
+        assert!(!farewell.is_over(&retired, noticed + DRAIN / 2));
+        assert!(farewell.is_over(&retired, noticed + DRAIN));
+    }
 }

@@ -9,6 +9,9 @@ pub(crate) const LONGEST: usize = 64 * 1024;
 /// Most bytes of one record's content.
 const RECORD: usize = 16 * 1024;
 
+/// Most records of one: others have a handful, and each is read anew with every piece that arrives.
+const RECORDS: usize = 256;
+
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
@@ -41,7 +44,7 @@ pub(crate) struct ClientHello {
 pub(crate) fn read(bytes: &[u8]) -> Begun {
     let mut message = Vec::new();
     let mut left = bytes;
-    loop {
+    for _ in 0..=RECORDS {
         match wanted(&message) {
             Some(Err(NotHello)) => return Begun::Other,
             Some(Ok(length)) if length > LONGEST => return Begun::TooLong,
@@ -60,6 +63,7 @@ pub(crate) fn read(bytes: &[u8]) -> Begun {
             Err(NotHello) => return Begun::Other,
         }
     }
+    Begun::TooLong
 }
 
 /// Something else than a ClientHello.
@@ -249,6 +253,18 @@ mod tests {
                 assert_eq!(read(&bytes[..length]), Begun::Unfinished, "{length} of {size}");
             }
         }
+    }
+
+    #[test]
+    fn a_message_in_very_many_records_is_given_up() {
+        let mut long = usual();
+        long.resize(long.len() + 2 * RECORDS, 0);
+        let length = u32::try_from(long.len() - 4).unwrap().to_be_bytes();
+        long[1..4].copy_from_slice(&length[1..]);
+        let bytes = records(&long, 1);
+        assert_eq!(read(&bytes), Begun::TooLong);
+        let given_up = (0..bytes.len()).find(|length| read(&bytes[..*length]) == Begun::TooLong);
+        assert_eq!(given_up, Some(6 * (RECORDS + 1)));
     }
 
     #[test]

@@ -28,7 +28,9 @@ pub(crate) struct Found {
 pub(crate) async fn inspect(transport: &mut Transport, asked: Asked) -> Option<Found> {
     let mut found = Found::default();
     if asked.tls {
-        match begun(transport).await? {
+        // Where nothing but HTTP or TLS is served, no client waits for its server.
+        let patience = if asked.server_first { PATIENCE } else { HELLO };
+        match begun(transport, patience).await? {
             Some(Begun::Tls(hello)) => found.hello = Some(hello),
             Some(Begun::TooLong) => return None,
             Some(Begun::Other | Begun::Unfinished) => {}
@@ -61,9 +63,9 @@ impl Found {
 }
 
 /// How the connection begins; `Some(None)` when its client is silent, `None` when it has left without a word.
-async fn begun(transport: &mut Transport) -> Option<Option<Begun>> {
+async fn begun(transport: &mut Transport, patience: Duration) -> Option<Option<Begun>> {
     if transport.read_ahead().is_empty() {
-        match clock::timeout(PATIENCE, transport.read_more()).await {
+        match clock::timeout(patience, transport.read_more()).await {
             Ok(Ok(0) | Err(_)) => return None,
             Ok(Ok(_)) => {}
             Err(_) => return Some(None),
