@@ -16,8 +16,8 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde_json::{Map, Value};
 use snapshot::ext_authz::LONGEST_BODY;
 use tokio::sync::watch as watch_channel;
-use translate::MeshSettings;
 use translate::mesh::settings::FIELDS;
+use translate::{MeshSettings, ROOT_NAMESPACE};
 
 use crate::inject::Settings;
 use crate::install::Values;
@@ -249,12 +249,25 @@ fn next(current: &Settings, name: &str, map: &ConfigMap) -> Result<Option<Settin
     Ok(Some(settings))
 }
 
+/// A root namespace that is not the one.
+fn other_root(mesh: &Map<String, Value>) -> Option<&str> {
+    let stated = mesh.get("rootNamespace")?.as_str()?;
+    Some(stated).filter(|stated| !stated.is_empty() && *stated != ROOT_NAMESPACE)
+}
+
 fn note_unsupported(mesh: &Map<String, Value>) {
     let unsupported: Vec<&str> = mesh
         .keys()
         .map(String::as_str)
         .filter(|name| !SUPPORTED.contains(name) && !FIELDS.contains(name))
         .collect();
+    if let Some(stated) = other_root(mesh) {
+        tracing::error!(
+            scope = "default",
+            root_namespace = stated,
+            "rootNamespace has no effect: policies of the whole mesh are those of namespace {ROOT_NAMESPACE}"
+        );
+    }
     if !unsupported.is_empty() {
         let fields = unsupported.join(", ");
         tracing::warn!(

@@ -166,3 +166,21 @@ fn what_cannot_be_understood_changes_nothing() {
     assert!(Arc::ptr_eq(&before, &seen.followers.injection.load_full()));
     assert_eq!(next(&before, "other", &map(&json!({}))).unwrap(), None);
 }
+
+#[test]
+fn a_root_namespace_that_is_not_the_one_is_told() {
+    let stated = |mesh: Value| {
+        let Value::Object(mesh) = mesh else {
+            panic!("an object")
+        };
+        other_root(&mesh).map(str::to_owned)
+    };
+    assert_eq!(stated(json!({"rootNamespace": "mesh"})).as_deref(), Some("mesh"));
+    for known in [
+        json!({}),
+        json!({"rootNamespace": ""}),
+        json!({"rootNamespace": "istio-system"}),
+    ] {
+        assert_eq!(stated(known), None);
+    }
+}
