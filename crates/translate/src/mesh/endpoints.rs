@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use resources::kubernetes::{Conditions, EndpointSlice, Node, Pod};
+use resources::kubernetes::{Conditions, Endpoint, EndpointSlice, Node, Pod};
 use resources::{Kind, Resource};
 use snapshot::endpoint::Workload;
 use snapshot::{Health, Host, Locality};
@@ -33,6 +33,14 @@ pub struct Members {
     groups: Vec<Group>,
     /// Changes whenever anything in `groups` does.
     pub(crate) fingerprint: u64,
+}
+
+/// Nodes and pods, as EndpointSlices name them.
+struct Known<'m> {
+    mesh: &'m Mesh,
+    nodes: BTreeMap<&'m str, &'m Node>,
+    /// Namespace and address → the pod that has it for itself.
+    pods: BTreeMap<(&'m str, IpAddr), &'m Pod>,
 }
 
 /// Members that share port numbers: one EndpointSlice.
@@ -77,23 +85,14 @@ impl Member {
 
 impl EndpointIndex {
     pub(super) fn derive(mesh: &Mesh) -> Self {
-        let nodes: BTreeMap<&str, &Node> = mesh
-            .kind(Kind::Node)
-            .filter_map(|stored| match &stored.resource {
-                Resource::Node(node) => Some((node.metadata.name.as_str(), &**node)),
-                _ => None,
-            })
-            .collect();
+        let known = Known::of(mesh);
         let mut groups: BTreeMap<Host, Vec<Group>> = BTreeMap::new();
         for stored in mesh.kind(Kind::EndpointSlice) {
             if let Resource::EndpointSlice(slice) = &stored.resource
                 && let Some(service) = slice.metadata.labels.get("kubernetes.io/service-name")
             {
                 let host = service_host(service, &slice.metadata.namespace);
-                groups
-                    .entry(host)
-                    .or_default()
-                    .push(Group::of(slice, mesh, &nodes));
+                groups.entry(host).or_default().push(Group::of(slice, &known));
             }
         }
         let by_service = groups.into_iter().map(|(host, groups)| {
@@ -149,8 +148,52 @@ impl Account {
     }
 }
 
+impl<'m> Known<'m> {
+    fn of(mesh: &'m Mesh) -> Self {
+        let nodes = mesh.kind(Kind::Node).filter_map(|stored| match &stored.resource {
+            Resource::Node(node) => Some((node.metadata.name.as_str(), &**node)),
+            _ => None,
+        });
+        let pods = mesh.kind(Kind::Pod).filter_map(|stored| match &stored.resource {
+            Resource::Pod(pod) => Some(((pod.metadata.namespace.as_str(), own_address(pod)?), &**pod)),
+            _ => None,
+        });
+        Self {
+            mesh,
+            nodes: nodes.collect(),
+            pods: pods.collect(),
+        }
+    }
+
+    /// The pod that an endpoint refers to.
+    fn referred(&self, namespace: &str, name: &str) -> Option<&'m Pod> {
+        self.mesh.pod(namespace, name).map(Arc::as_ref)
+    }
+
+    /// The pod of that namespace with that address.
+    fn at(&self, namespace: &str, address: IpAddr) -> Option<&'m Pod> {
+        self.pods.get(&(namespace, address)).copied()
+    }
+}
+
+/// The address that leads to that pod alone. Pods of the host's network share theirs, and those that have ended had it.
+fn own_address(pod: &Pod) -> Option<IpAddr> {
+    let ended = ["Succeeded", "Failed"].contains(&pod.status.phase.as_str());
+    if pod.spec.host_network || ended {
+        return None;
+    }
+    pod.status.pod_ip.parse().ok()
+}
+
+/// The name of the pod that an endpoint says it is.
+fn referred_pod(endpoint: &Endpoint) -> Option<&str> {
+    let reference = endpoint.target_ref.as_ref()?;
+    (reference.kind == "Pod").then_some(reference.name.as_str())
+}
+
 impl Group {
-    fn of(slice: &EndpointSlice, mesh: &Mesh, nodes: &BTreeMap<&str, &Node>) -> Self {
+    fn of(slice: &EndpointSlice, known: &Known<'_>) -> Self {
+        let namespace = slice.metadata.namespace.as_str();
         let tcp = slice
             .ports
             .iter()
@@ -161,28 +204,24 @@ impl Group {
         let members = slice.endpoints.iter().filter_map(|endpoint| {
             // Consumers read the first address only: the others name the same endpoint.
             let address = endpoint.addresses.first()?.parse().ok()?;
-            let reference = endpoint
-                .target_ref
-                .as_ref()
-                .filter(|reference| reference.kind == "Pod");
-            let pod = reference.and_then(|reference| mesh.pod(&slice.metadata.namespace, &reference.name));
-            let pod = pod.map(Arc::as_ref);
+            let pod = match referred_pod(endpoint) {
+                // What it takes is not known before its pod is: until then it is left out.
+                Some(name) => Some(known.referred(namespace, name)?),
+                None => known.at(namespace, address),
+            };
             let node = endpoint
                 .node_name
                 .as_deref()
                 .or(pod.map(|pod| pod.spec.node_name.as_str()));
-            let known = node.and_then(|node| nodes.get(node)).copied();
-            let locality = place_of(pod, known, endpoint.zone.as_deref());
+            let place = node.and_then(|node| known.nodes.get(node)).copied();
+            let locality = place_of(pod, place, endpoint.zone.as_deref());
             let none = BTreeMap::new();
             let labels = pod.map_or(&none, |pod| &pod.metadata.labels);
-            let workload = Subject {
-                namespace: &slice.metadata.namespace,
-                labels,
-            };
+            let workload = Subject { namespace, labels };
             let speaks = labels.get(TLS_MODE.0).is_some_and(|mode| mode == TLS_MODE.1);
             Some(Member {
                 account: pod.map(Account::of),
-                modes: speaks.then(|| mesh.peer_authentications.of(workload)),
+                modes: speaks.then(|| known.mesh.peer_authentications.of(workload)),
                 address,
                 health: health(&endpoint.conditions)?,
                 labels: with_place(labels, &locality, node),

@@ -114,6 +114,45 @@ fn every_visible_change_changes_the_hash() {
     }
 }
 
+/// Who stands behind `backend`, and whether they take mutual TLS.
+fn backends(mesh: &Mesh) -> Vec<(String, bool)> {
+    let host = services::service_host("backend", "shop");
+    let members = mesh.endpoints.get(&host).unwrap().of_port("http");
+    let told = members.map(|(address, member)| (address.to_string(), member.is_mutual(address.port())));
+    told.collect()
+}
+
+#[test]
+fn who_refers_to_a_pod_is_no_member_until_that_pod_is_known() {
+    let pod = Key::new(Kind::Pod, "shop", "backend-1");
+    let others = world().into_iter().filter(|resource| resource.key() != pod);
+    let mesh = Mesh::of(others);
+    assert!(backends(&mesh).is_empty());
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: backend-1, namespace: shop, labels: {security.istio.io/tlsMode: istio}}\n";
+    let arrived = mesh.next(&[Change::from(yaml::read(text).resources[0].clone())]);
+    assert_eq!(backends(&arrived), [("10.0.0.1:80".to_owned(), true)]);
+    assert!(backends(&arrived.next(&[without(&pod)])).is_empty());
+}
+
+#[test]
+fn who_refers_to_nobody_is_the_pod_of_its_namespace_with_its_address() {
+    let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: by-hand, namespace: shop, labels: {kubernetes.io/service-name: backend}}\nendpoints: [{addresses: [10.0.0.1]}]\nports: [{name: http, port: 80}]\n";
+    let mesh = Mesh::of(yaml::read(slice).resources);
+    let mutual = |namespace: &str, host_network: bool, phase: &str| {
+        let pod = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: one, namespace: {namespace}, labels: {{security.istio.io/tlsMode: istio}}}}\nspec: {{hostNetwork: {host_network}}}\nstatus: {{podIP: 10.0.0.1, phase: {phase}}}\n"
+        );
+        let next = mesh.next(&[Change::from(yaml::read(&pod).resources[0].clone())]);
+        backends(&next) == [("10.0.0.1:80".to_owned(), true)]
+    };
+    assert_eq!(backends(&mesh), [("10.0.0.1:80".to_owned(), false)]);
+    assert!(mutual("shop", false, "Running"));
+    assert!(!mutual("other", false, "Running"), "of another namespace");
+    assert!(!mutual("shop", true, "Running"), "of the host's network");
+    assert!(!mutual("shop", false, "Succeeded"), "ended");
+    assert!(!mutual("shop", false, "Failed"), "ended");
+}
+
 proptest! {
     #[test]
     fn the_way_to_a_mesh_does_not_matter(
