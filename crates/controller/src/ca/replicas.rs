@@ -2,7 +2,8 @@
 //! signed itself, and says so in ConfigMap `amime-ca-POD`, which goes with its pod. The first of them by name decides
 //! for all; that two believe to be the first for a moment does no harm, since what they store has a version.
 //!
-//! A replica that serves and has not said what it sees is waited for. One that is alone writes nothing.
+//! A replica that Kubernetes calls Ready and that has not said what it sees is waited for; of one that is not Ready counts
+//! what it says, if it does. One that is alone writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -100,7 +101,7 @@ impl Report {
 pub(super) struct View {
     /// Whether this one decides.
     pub(super) leads: bool,
-    /// All others, and whether they serve.
+    /// All others, and whether they are Ready.
     others: BTreeMap<String, bool>,
     /// Of our own pod.
     uid: Option<String>,

@@ -152,6 +152,36 @@ fn check(standing: &Standing, secret: &Secret, now: SystemTime) -> Result<()> {
 
 /// The Secret of an authority of ours.
 pub(super) fn to_secret(standing: &Standing, namespace: &str) -> Result<Secret> {
+    Ok(Secret {
+        metadata: ObjectMeta {
+            name: Some(OWN.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectMeta::default()
+        },
+        type_: Some(TYPE.to_owned()),
+        data: Some(data_of(standing)?),
+        ..Secret::default()
+    })
+}
+
+/// The Secret that is there, with what comes next. A type cannot be changed: one that somebody restored may have
+/// another than ours. Entries that are not ours stay.
+pub(super) fn replaced(mut stored: Secret, next: &Standing) -> Result<Secret> {
+    let mut data = stored.data.take().unwrap_or_default();
+    data.retain(|name, _| !is_ours(name));
+    data.extend(data_of(next)?);
+    stored.data = Some(data);
+    Ok(stored)
+}
+
+/// Whether an entry holds something of an authority or of its rotation. Lists of revoked certificates are taken over.
+fn is_ours(name: &str) -> bool {
+    let of =
+        |entries: &Entries| [entries.certificate, entries.key, entries.chain, entries.roots].contains(&name);
+    of(&ISTIO) || of(&KUBERNETES) || [REVOKED, OTHER_CERTIFICATE, OTHER_KEY, ROTATION].contains(&name)
+}
+
+fn data_of(standing: &Standing) -> Result<BTreeMap<String, ByteString>> {
     let entry = |name: &str, text: String| (name.to_owned(), ByteString(text.into_bytes()));
     let authority = &standing.authority;
     let mut data = BTreeMap::from([
@@ -175,16 +205,7 @@ pub(super) fn to_secret(standing: &Standing, namespace: &str) -> Result<Secret> 
             entry(OTHER_KEY, other.key_pem()),
         ]);
     }
-    Ok(Secret {
-        metadata: ObjectMeta {
-            name: Some(OWN.to_owned()),
-            namespace: Some(namespace.to_owned()),
-            ..ObjectMeta::default()
-        },
-        type_: Some(TYPE.to_owned()),
-        data: Some(data),
-        ..Secret::default()
-    })
+    Ok(data)
 }
 
 fn text_of(secret: &Secret, name: &str) -> Result<String> {

@@ -12,8 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use daemon::clock::Due;
 use daemon::{Drain, clock};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use identity::Keypair;
+use identity::tls::PeerCertificate;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event};
@@ -24,7 +27,7 @@ use xds::Dialect;
 
 use super::issued::Issued;
 use super::publish::Published;
-use super::replicas::Replicas;
+use super::replicas::{Replicas, View};
 use super::root;
 use super::rotation::{Belief, Facts, Next, Proxy, Rotation};
 use super::standing::{Source, Standing};
@@ -38,6 +41,8 @@ const AT_REST: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Our own root is replaced when this part of its life is left (Istio: a fifth).
 const GRACE: u32 = 5;
+/// After a rotation was left, none begins by itself for so long.
+const REST: Duration = Duration::from_secs(3600);
 /// Who asks for the roots does so in its first messages: within this time, in seconds.
 const YOUNG: u64 = 10;
 /// Pods that are looked for at once.
@@ -76,6 +81,8 @@ pub(crate) struct Keeper {
     /// The pod that was looked for last.
     looked_for: String,
     told: Value,
+    /// Until then no rotation begins by itself: somebody left one.
+    rests: Option<Due>,
     /// The Secrets could not be taken over; after that pause they are looked at again.
     behind: Option<Duration>,
 }
@@ -101,6 +108,7 @@ impl Keeper {
             mounted: Vec::new(),
             looked_for: String::new(),
             told: Value::Null,
+            rests: None,
             behind: None,
         }
     }
@@ -194,9 +202,22 @@ impl Keeper {
 
     /// Somebody may have asked for something. Whether that is news.
     fn hear(&mut self, map: &ConfigMap) -> bool {
+        if json!(map.data) != self.told {
+            // Another replica wrote it: what we said last stands there no more.
+            self.told = Value::Null;
+        }
         let annotations = map.metadata.annotations.as_ref();
         let request = annotations.and_then(|all| all.get(status::ROTATE)).cloned();
-        let answered = map.data.as_ref().and_then(|data| data.get("answered"));
+        let entry = |name: &str| map.data.as_ref().and_then(|data| data.get(name));
+        let answered = entry("answered");
+        if let Some(request) = &request
+            && answered == Some(request)
+            && self.answered.0 != *request
+        {
+            // Who leads again must not answer with a request from before.
+            let refused = entry("status").and_then(|status| refusal(status));
+            self.answered = (request.clone(), refused);
+        }
         let open = request.filter(|request| answered != Some(request) && self.answered.0 != *request);
         let news = open.is_some() && open != self.asked;
         self.asked = open;
@@ -213,27 +234,39 @@ impl Keeper {
         Ok(())
     }
 
-    /// Looks whether something is due.
+    /// Looks whether something is due. Who leads says how it is in any case.
     async fn step(&mut self) -> Result<()> {
         let view = in_time(self.replicas.look()).await?;
+        let outcome = self.act(&view).await;
+        if !view.leads {
+            return outcome;
+        }
+        let told = self.tell().await;
+        outcome.and(told)
+    }
+
+    async fn act(&mut self, view: &View) -> Result<()> {
         if view.leads {
             self.answer().await?;
         }
         self.reread().await;
         let standing = self.standing.borrow().clone();
         let mut facts = self.facts(&standing);
-        in_time(self.replicas.tell(&view, &facts, &standing)).await?;
+        in_time(self.replicas.tell(view, &facts, &standing)).await?;
         if !view.leads {
             return Ok(());
         }
-        in_time(self.replicas.hear(&view, &standing, &mut facts)).await?;
+        in_time(self.replicas.hear(view, &standing, &mut facts)).await?;
         self.mounted = mounted(&facts);
-        match &standing.rotation {
-            Some(rotation) => self.decide(&standing, rotation, &facts).await?,
-            None if is_old(&standing) => self.begin().await?,
-            None => self.waiting.clear(),
+        if let Some(rotation) = &standing.rotation {
+            return self.decide(&standing, rotation, &facts).await;
         }
-        self.tell().await
+        self.waiting.clear();
+        let rests = self.rests.is_some_and(|until| !until.has_come());
+        if is_due(&standing) && !rests {
+            self.begin().await?;
+        }
+        Ok(())
     }
 
     /// Reads once more what could not be read, and when former roots have been believed for long enough.
@@ -324,8 +357,7 @@ impl Keeper {
             if !known.is_same(before) {
                 bail!("Secret {} was changed by somebody else", root::OWN);
             }
-            let mut secret = root::to_secret(&next, &self.namespace)?;
-            secret.metadata = stored.metadata;
+            let secret = root::replaced(stored, &next)?;
             secrets
                 .replace(root::OWN, &PostParams::default(), &secret)
                 .await?;
@@ -405,13 +437,32 @@ async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("the API server did not answer in time")))
 }
 
-/// Whether our own root nears its end.
+/// Whether our own root is to be replaced without being asked: it nears its end, and no former root is believed, beside
+/// which no rotation begins.
+fn is_due(standing: &Standing) -> bool {
+    is_old(standing) && standing.read_again.is_none()
+}
+
+/// Whether our own root nears its end, in proportion to its own life.
 fn is_old(standing: &Standing) -> bool {
-    let left = standing
-        .expires()
-        .duration_since(clock::wall())
-        .unwrap_or_default();
-    standing.source == Source::Own && left < root::LIFETIME / GRACE
+    let Some(certificate) = certificate(standing) else {
+        return false;
+    };
+    let life = certificate.expires.duration_since(certificate.begins);
+    let left = standing.expires().duration_since(clock::wall());
+    standing.source == Source::Own && left.unwrap_or_default() < life.unwrap_or_default() / GRACE
+}
+
+/// What the certificate that signs says of itself.
+fn certificate(standing: &Standing) -> Option<PeerCertificate> {
+    let authority = &standing.authority;
+    let keypair = Keypair::from_pem(&authority.certificate_pem(), &authority.key_pem());
+    keypair.and_then(|keypair| keypair.facts()).ok()
+}
+
+/// Why the last request was refused, as a replica has told.
+fn refusal(told: &str) -> Option<String> {
+    serde_json::from_str::<Status>(told).ok()?.refused
 }
 
 /// What a connection tells of its proxy. `bundle` is the version that it should have acknowledged.

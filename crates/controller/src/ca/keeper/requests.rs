@@ -1,10 +1,10 @@
 //! What somebody asks for in annotation `amime.io/rotate`: an id, so that each request counts once, and what is wished.
 
 use anyhow::{Result, bail};
-use daemon::clock;
+use daemon::clock::{self, Due};
 use identity::Authority;
 
-use super::{Keeper, steps};
+use super::{Keeper, REST, certificate, steps};
 use crate::ca::root;
 use crate::ca::rotation::Rotation;
 use crate::ca::standing::{Source, Standing};
@@ -21,6 +21,10 @@ impl Keeper {
         };
         tracing::info!(scope = "ca", request, "asked for a rotation of the root");
         self.store(&standing, next).await?;
+        if matches!(Wish::of(request), Ok(Wish::Abort)) {
+            // One that began by itself would do so again at once.
+            self.rests = Some(Due::after(REST));
+        }
         Ok(None)
     }
 
@@ -35,13 +39,8 @@ impl Keeper {
 
     /// The name in our own root, which the next one has as well.
     fn organisation(&self) -> String {
-        let standing = self.standing.borrow();
-        let facts = identity::Keypair::from_pem(
-            &standing.authority.certificate_pem(),
-            &standing.authority.key_pem(),
-        )
-        .and_then(|keypair| keypair.facts());
-        let organisations = facts.map(|facts| facts.organisations).unwrap_or_default();
+        let certificate = certificate(&self.standing.borrow());
+        let organisations = certificate.map(|facts| facts.organisations).unwrap_or_default();
         organisations
             .into_iter()
             .next()

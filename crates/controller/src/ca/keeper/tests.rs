@@ -15,6 +15,16 @@ pub(super) fn own() -> Standing {
     Standing::new(authority, Source::Own).unwrap()
 }
 
+/// With a root for that long a life, of that age.
+fn aged(life: Duration, age: Duration, source: Source) -> Standing {
+    let authority = Authority::generate("cluster.local", life, clock::wall() - age).unwrap();
+    Standing::new(authority, source).unwrap()
+}
+
+fn nearly_over() -> Standing {
+    aged(root::LIFETIME, root::LIFETIME * 9 / 10, Source::Own)
+}
+
 fn begun(before: &Standing) -> Standing {
     let coming = Authority::generate("new", root::LIFETIME, clock::wall()).unwrap();
     trusting(before, coming, (7, "asked")).unwrap()
@@ -66,10 +76,19 @@ fn nothing_is_removed_unless_the_new_root_signs() {
 #[test]
 fn our_own_root_is_replaced_in_time() {
     assert!(!is_old(&own()));
-    let nearly = Authority::generate("cluster.local", root::LIFETIME / 6, clock::wall()).unwrap();
-    assert!(is_old(&Standing::new(nearly, Source::Own).unwrap()));
-    let theirs = Authority::generate("cluster.local", root::LIFETIME / 6, clock::wall()).unwrap();
-    assert!(!is_old(&Standing::new(theirs, Source::PluggedIn).unwrap()));
+    for life in [root::LIFETIME, root::LIFETIME / 10] {
+        assert!(!is_old(&aged(life, life * 3 / 4, Source::Own)));
+        assert!(is_old(&aged(life, life * 5 / 6, Source::Own)));
+        assert!(!is_old(&aged(life, life * 5 / 6, Source::PluggedIn)));
+    }
+}
+
+#[test]
+fn no_rotation_begins_by_itself_while_former_roots_are_believed() {
+    let mut nearly_over = nearly_over();
+    assert!(is_due(&nearly_over));
+    nearly_over.read_again = Some(u64::MAX);
+    assert!(!is_due(&nearly_over));
 }
 
 /// Objects by name; lists are empty, but for those of pods.
@@ -239,6 +258,90 @@ async fn of_two_replicas_one_answers_and_the_other_is_waited_for() {
     );
     two.step().await.unwrap();
     assert_eq!(cluster.status()["refused"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_restored_keeps_its_type_and_what_is_not_ours() {
+    let cluster = Cluster::with(&own());
+    let mut secret = cluster.objects.lock().unwrap()[root::OWN].clone();
+    secret["type"] = json!("Opaque");
+    secret["data"]["note"] = json!("AAAA");
+    secret["data"]["tls.key"] = json!("AAAA");
+    cluster.put(root::OWN, secret);
+    let mut keeper = cluster.keeper("");
+    assert_eq!(keeper.fulfil("7").await.unwrap(), None);
+    assert_eq!(cluster.phase(), Some(Phase::Trusting));
+    assert_eq!(keeper.fulfil("8 abort").await.unwrap(), None);
+    assert_eq!(cluster.phase(), None);
+    let secret = cluster.objects.lock().unwrap()[root::OWN].clone();
+    assert_eq!(secret["type"], "Opaque");
+    assert_eq!(secret["data"]["note"], "AAAA");
+    for gone in ["tls.key", "other-key.pem", "rotation.json"] {
+        assert_eq!(secret["data"][gone], Value::Null, "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn what_fails_does_not_hide_how_it_is() {
+    let cluster = Cluster::with(&own());
+    let mut keeper = cluster.keeper("");
+    cluster.objects.lock().unwrap().remove(root::OWN);
+    assert!(keeper.hear(&asking("7")));
+    assert!(keeper.step().await.is_err());
+    assert_eq!(cluster.status()["source"], root::OWN);
+    assert_eq!(keeper.asked.as_deref(), Some("7"), "it is tried again");
+}
+
+#[tokio::test]
+async fn a_root_that_nears_its_end_beside_a_former_one_is_told_of() {
+    let cluster = Cluster::with(&nearly_over());
+    let mut keeper = cluster.keeper("");
+    let mut standing = cluster.stored();
+    standing.read_again = Some(u64::MAX);
+    keeper.standing.send_replace(Arc::new(standing));
+    keeper.step().await.unwrap();
+    assert_eq!(cluster.phase(), None);
+    assert_eq!(cluster.status()["source"], root::OWN);
+}
+
+#[tokio::test]
+async fn a_rotation_that_was_left_does_not_begin_again_at_once() {
+    let cluster = Cluster::with(&nearly_over());
+    let mut keeper = cluster.keeper("");
+    keeper.step().await.unwrap();
+    assert_eq!(cluster.phase(), Some(Phase::Trusting), "it begins by itself");
+    assert!(keeper.hear(&asking("8 abort")));
+    for _ in 0..2 {
+        keeper.step().await.unwrap();
+        assert_eq!(cluster.phase(), None);
+    }
+    keeper.rests = Some(Due::after(Duration::ZERO));
+    keeper.step().await.unwrap();
+    assert_eq!(cluster.phase(), Some(Phase::Trusting));
+}
+
+#[tokio::test]
+async fn who_leads_again_knows_what_another_replica_has_answered() {
+    let cluster = Cluster::with(&own());
+    let mut keeper = cluster.keeper("");
+    keeper.answered = ("7".to_owned(), None);
+    keeper.step().await.unwrap();
+    // Another replica led meanwhile.
+    let status = json!({"refused": "a rotation is under way"}).to_string();
+    let map = json!({
+        "metadata": {"name": status::MAP, "annotations": {status::ROTATE: "8"}},
+        "data": {"status": status, "answered": "8"},
+    });
+    cluster.put(status::MAP, map.clone());
+    assert!(!keeper.hear(&serde_json::from_value(map).unwrap()));
+    keeper.step().await.unwrap();
+    let map = cluster.objects.lock().unwrap()[status::MAP].clone();
+    assert_eq!(map["data"]["answered"], "8");
+    let status = cluster.status();
+    assert_eq!(status["refused"], "a rotation is under way");
+    assert_eq!(status["source"], root::OWN, "it is said anew");
+    assert!(!keeper.hear(&serde_json::from_value(map).unwrap()));
+    assert_eq!((keeper.asked, cluster.phase()), (None, None));
 }
 
 #[test]
