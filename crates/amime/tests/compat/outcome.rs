@@ -100,6 +100,7 @@ fn put_upstream(outcome: &mut Outcome, upstream: &Value) {
         "authority",
         "version",
         "tls",
+        "proxy_protocol",
         "body_length",
         "trailers",
     ] {

@@ -2,7 +2,8 @@
 //! 9443 when there are certificates in `/etc/compat`, and on 9099 what arrived. Nothing that comes to 9094 is ever
 //! answered, not even by the kernel (with `NET_ADMIN`). `NAME` says who it is.
 //!
-//! Each answer is JSON: who answers, method, path, authority, headers, length of the body.
+//! Each answer is JSON: who answers, method, path, authority, headers, length of the body, and what a header of the PROXY
+//! protocol said.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ use super::body::{self, Body};
 use super::command::Command;
 use super::connection::{self, Connection};
 use super::seen::Seen;
-use super::{grpc, tls};
+use super::{grpc, proxy_protocol, tls};
 use crate::server::{self, LocalExecutor, Peer, Stop};
 use crate::setting;
 
@@ -57,9 +58,15 @@ pub(crate) fn run(_arguments: Vec<String>) -> anyhow::Result<ExitCode> {
         let plain = {
             let backend = backend.clone();
             let listeners = server::listen(&[&HTTP[..], &[SEEN]].concat()).await?;
-            server::accept(listeners, stop.clone(), move |stream, peer: Peer| {
-                let connection = Connection::plain(&stream);
-                serve(backend.clone(), stream, connection, peer.port == SEEN)
+            server::accept(listeners, stop.clone(), move |mut stream, peer: Peer| {
+                let backend = backend.clone();
+                async move {
+                    let Ok(proxied) = proxy_protocol::take(&mut stream).await else {
+                        return;
+                    };
+                    let connection = Connection::plain(&stream, proxied);
+                    serve(backend, stream, connection, peer.port == SEEN).await;
+                }
             })
         };
         let lines = {
@@ -223,6 +230,7 @@ impl Backend {
             "authority": authority.or_else(host),
             "version": version(request.version()),
             "tls": connection.tls,
+            "proxy_protocol": connection.proxy_protocol,
             "headers": fields(request.headers()),
         })
     }

@@ -15,15 +15,18 @@ const DROP_ALL: SockFilter = SockFilter::new(6, 0, 0, 0);
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) tls: Option<Value>,
+    /// What came before everything else.
+    pub(super) proxy_protocol: Option<String>,
     requests: Rc<Cell<u32>>,
     /// Of connections in plain text.
     socket: Option<Rc<OwnedFd>>,
 }
 
 impl Connection {
-    pub(super) fn plain(stream: &impl AsFd) -> Self {
+    pub(super) fn plain(stream: &impl AsFd, proxy_protocol: Option<String>) -> Self {
         Self {
             tls: None,
+            proxy_protocol,
             requests: Rc::default(),
             socket: stream.as_fd().try_clone_to_owned().ok().map(Rc::new),
         }
@@ -32,6 +35,7 @@ impl Connection {
     pub(super) fn secure(tls: Value) -> Self {
         Self {
             tls: Some(tls),
+            proxy_protocol: None,
             requests: Rc::default(),
             socket: None,
         }

@@ -11,6 +11,7 @@ mod caller;
 mod command;
 mod connection;
 mod grpc;
+mod proxy_protocol;
 mod seen;
 pub(crate) mod tls;
 
