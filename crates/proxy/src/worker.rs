@@ -191,6 +191,14 @@ impl Worker {
         self.arrived.notify_one();
     }
 
+    /// The Snapshot that was in force before this one.
+    pub(crate) fn put_in_force(&self, compiled: Arc<Compiled>) -> Option<Rc<Active>> {
+        let before = self.active();
+        let next = Active::adopt(compiled, before.as_deref(), &self.random);
+        self.active.replace(Some(next));
+        before
+    }
+
     /// Puts each Snapshot in force, the latest when several come at once.
     async fn follow(
         self: Rc<Self>,
@@ -201,9 +209,7 @@ impl Worker {
         loop {
             let latest = snapshots.borrow_and_update().clone();
             if let Some(compiled) = latest {
-                let before = self.active();
-                let next = Active::adopt(compiled, before.as_deref(), &self.random);
-                self.active.replace(Some(next));
+                let before = self.put_in_force(compiled);
                 self.accept_waiting(&destinations);
                 if before.is_none() {
                     self.arrived.notify_one();

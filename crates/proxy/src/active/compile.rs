@@ -1,11 +1,10 @@
 //! Snapshot → lookup structures. Done once, away from the data workers; what did not change is taken over.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use daemon::buckets::Bucket;
-use daemon::clock;
+use daemon::clock::{self, Instant};
 use foldhash::HashMap;
 use snapshot::chain_table::{Arrival, Asked, ChainTable};
 use snapshot::route::CompiledTable;
@@ -20,6 +19,7 @@ use crate::http::filters::local_rate_limit;
 use crate::http::filters::rate_limit::Limiter;
 use crate::tcp::authorization::NetworkFilters;
 use crate::tls::server::Server;
+use crate::transport::DRAIN;
 use crate::upstream::circuit_breaker::Counts;
 use crate::upstream::load_balancing::Balancer;
 
@@ -66,18 +66,24 @@ pub(crate) enum Chain {
     Tcp(Arc<TcpChain>),
 }
 
-/// Whether a chain is in no Snapshot any more. Said once, read by its connections without a lock.
+/// Since when a chain is in no Snapshot any more. Said once, read by its connections without a lock.
 #[derive(Debug, Default)]
-pub(crate) struct Retired(AtomicBool);
+pub(crate) struct Retired(OnceLock<Instant>);
 
 impl Retired {
-    /// Whether it is.
+    /// Whether it is in none.
     pub(crate) fn is_retired(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.get().is_some()
     }
 
-    pub(crate) fn retire(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// Whether its connections have had their time, too.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.0.get().is_some_and(|since| now >= *since + DRAIN)
+    }
+
+    pub(crate) fn retire(&self, now: Instant) {
+        // The first time counts.
+        let _ = self.0.set(now);
     }
 }
 
@@ -239,9 +245,10 @@ impl Compiled {
             .map(Chain::address)
             .collect();
         let chains = self.listeners().flat_map(|listener| listener.chains());
+        let now = clock::now();
         chains
             .filter(|chain| !stay.contains(&chain.address()))
-            .for_each(Chain::retire);
+            .for_each(|chain| chain.retired().retire(now));
     }
 
     /// The listener for a connection on its way to `destination`: the exact address, then the port, then the one
@@ -335,10 +342,6 @@ impl Chain {
             Chain::Http(chain) => &chain.retired,
             Chain::Tcp(chain) => &chain.retired,
         }
-    }
-
-    fn retire(&self) {
-        self.retired().retire();
     }
 
     /// What tells it from all others.
@@ -475,5 +478,21 @@ fn compile_chain(chain: &snapshot::Chain, facts: &snapshot::Listener, limiters: 
             handler: handler.clone(),
             withholds_requests: judges_requests(facts, chain),
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retired_chain_is_over_when_its_connections_had_their_time() {
+        let (retired, now) = (Retired::default(), clock::now());
+        assert!(!retired.is_retired() && !retired.is_over(now + 2 * DRAIN));
+        retired.retire(now);
+        // It does not begin anew.
+        retired.retire(now + DRAIN);
+        assert!(retired.is_retired() && !retired.is_over(now + DRAIN / 2));
+        assert!(retired.is_over(now + DRAIN));
     }
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use daemon::clock::{self, Instant};
+use daemon::clock;
 use snapshot::{Cluster, Direction};
 
 use super::codec::{self, CodecError, Reply, Source, Version, h1, h2};
 use super::exchange;
-use crate::active::compile::{HttpChain, Retired};
+use crate::active::compile::HttpChain;
 use crate::listen::accept::Ends;
 use crate::tcp::authorization::Caller;
 use crate::telemetry::metrics::Label;
@@ -131,6 +131,11 @@ async fn http1(connection: &Connection, transport: Transport) {
         if !next_comes(connection, &mut reader).await {
             break;
         }
+        // The response before may have taken long, and said nothing of a close.
+        if connection.chain.retired.is_over(clock::now()) {
+            writer.close().await;
+            break linger(&mut reader).await;
+        }
         let request = match clock::timeout(HEAD, reader.request()).await {
             Ok(Ok(Some(request))) => request,
             Ok(Ok(None)) | Err(_) => break,
@@ -221,7 +226,8 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
     let mut draining = connection.chain.direction == Direction::Outbound;
     let (mut last, mut ending) = (clock::now(), false);
     let resets = Rc::<h2::Resets>::default();
-    let mut farewell = Farewell::default();
+    // Held by each stream that is served.
+    let (serving, mut refused) = (Rc::new(()), false);
     loop {
         tokio::select! {
             accepted = server.accept() => match accepted {
@@ -229,18 +235,21 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
                     tracing::debug!(peer = %connection.ends.peer, "HTTP/2 connection opens streams to reset them");
                     server.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
                 }
-                Some(Ok((_, mut respond))) if farewell.is_over(&connection.chain.retired, clock::now()) => {
+                // Rules and mutual TLS are other ones now, and the client does not heed GOAWAY.
+                Some(Ok((_, mut respond))) if connection.chain.retired.is_over(clock::now()) => {
                     respond.send_reset(::h2::Reason::REFUSED_STREAM);
-                    if !server.has_streams() {
+                    // The first is told so before the connection ends.
+                    if refused && Rc::strong_count(&serving) == 1 {
                         server.abrupt_shutdown(::h2::Reason::NO_ERROR);
                     }
+                    refused = true;
                 }
                 Some(Ok((request, respond))) => {
                     last = clock::now();
                     if connection.is_draining() || resets.is_worn_out() {
                         server.graceful_shutdown();
                     }
-                    serve_stream(connection, request, respond, &resets);
+                    serve_stream(connection, request, respond, &resets, serving.clone());
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "HTTP/2 connection failed");
@@ -259,8 +268,6 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
                     // Said goodbye one round ago, and cannot even be told so: the peer does not read.
                     return;
                 }
-                // Also where no stream comes, the time begins now.
-                farewell.is_over(&connection.chain.retired, clock::now());
                 if connection.is_draining() || idle && clock::now() - last >= SILENCE {
                     ending = idle;
                     server.graceful_shutdown();
@@ -270,24 +277,12 @@ async fn http2(connection: &Rc<Connection>, transport: Transport) {
     }
 }
 
-/// When new streams are no longer served on a connection whose chain was retired: rules and mutual TLS are other ones
-/// now, and a client that does not heed GOAWAY would go on under the former.
-#[derive(Debug, Default)]
-struct Farewell {
-    since: Option<Instant>,
-}
-
-impl Farewell {
-    fn is_over(&mut self, retired: &Retired, now: Instant) -> bool {
-        retired.is_retired() && now >= *self.since.get_or_insert(now) + DRAIN
-    }
-}
-
 fn serve_stream(
     connection: &Rc<Connection>,
     request: http::Request<::h2::RecvStream>,
     mut respond: ::h2::server::SendResponse<Bytes>,
     resets: &Rc<h2::Resets>,
+    serving: Rc<()>,
 ) {
     let (request, body) = match h2::request_from(request, resets) {
         Ok(parts) => parts,
@@ -312,21 +307,6 @@ fn serve_stream(
             begun: clock::now(),
         };
         exchange::serve(&connection, request, Source::Http2(body), reply).await;
+        drop(serving);
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_retired_connection_takes_new_streams_for_the_drain_time_only() {
-        let (mut farewell, retired, now) = (Farewell::default(), Retired::default(), clock::now());
-        assert!(!farewell.is_over(&retired, now));
-        retired.retire();
-        let noticed = now + 3 * DRAIN;
-        assert!(!farewell.is_over(&retired, noticed));
-        assert!(!farewell.is_over(&retired, noticed + DRAIN / 2));
-        assert!(farewell.is_over(&retired, noticed + DRAIN));
-    }
 }

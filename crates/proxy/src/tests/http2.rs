@@ -10,6 +10,7 @@ use snapshot::Snapshot;
 use snapshot::cluster::UpstreamHttp;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::retired;
 use super::world::{Backend, PATIENCE, World, all_to, cluster, nobody, ok};
 
 /// Answers every stream with its body, and a trailer that says how long it was. Counts connections.
@@ -303,53 +304,8 @@ async fn a_draining_proxy_says_goaway_and_finishes_what_it_has() {
 
 #[tokio::test]
 async fn what_is_kept_for_one_connection_is_small() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let transport = crate::transport::Transport::new(stream);
-    let (suspicions, _) = tokio::sync::mpsc::channel(1);
-    let settings = crate::worker::Settings {
-        identity: crate::Workload::default(),
-        suspicions,
-        mark: None,
-        address: None,
-        workload: Arc::default(),
-        probe: Arc::default(),
-        surroundings: Arc::default(),
-        token: None,
-        lines: tokio::sync::mpsc::channel(1).0,
-    };
-    let (_trigger, drain) = daemon::drain::channel();
-    let worker = crate::worker::Worker::new(settings, Tasks::new(), drain);
-    let compiled = crate::active::Compiled::next(&Arc::new(all_to(&[])), None);
-    let destination = "10.96.0.1:80".parse().unwrap();
-    let listener = compiled
-        .listener(snapshot::Direction::Outbound, destination)
-        .unwrap();
-    let arrival = snapshot::Arrival {
-        destination,
-        server_name: "",
-        transport_protocol: snapshot::TransportProtocol::RawBuffer,
-        application_protocols: &[],
-    };
-    let Some(crate::active::compile::Chain::Http(chain)) = listener.choose(&arrival) else {
-        panic!("the listener serves HTTP")
-    };
-    let ends = crate::listen::accept::Ends {
-        peer: destination,
-        destination,
-        direction: snapshot::Direction::Outbound,
-        connection: 0,
-        encrypted: false,
-    };
-    let connection = crate::http::connection::Connection {
-        worker,
-        chain: chain.clone(),
-        ends,
-        peer: None,
-        label: std::cell::RefCell::default(),
-        server_name: "".into(),
-    };
-    let future = crate::http::connection::serve(std::rc::Rc::new(connection), transport);
+    let (_client, transport) = retired::pair().await;
+    let future = crate::http::connection::serve(std::rc::Rc::new(retired::lone()), transport);
     let size = std::mem::size_of_val(&future);
     assert!(size <= 4 * 1024, "the future of a connection has {size} bytes");
 }

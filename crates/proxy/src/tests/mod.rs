@@ -23,6 +23,7 @@ mod opaque;
 mod outcomes;
 mod rate_limit;
 mod refused_peers;
+mod retired;
 mod retries;
 mod rewrites;
 mod sessions;
