@@ -132,7 +132,11 @@ impl ByServerName {
         let matches = &chain.matches;
         self.asked.tls |= !matches.server_names.is_empty() || matches.transport_protocol.is_some();
         self.asked.application_protocol |= !matches.application_protocols.is_empty();
+        // Who says no name reaches no chain that wants one.
+        let is_for_the_silent =
+            matches.server_names.is_empty() || matches.server_names.iter().any(|name| name == "*");
         self.asked.server_first |= matches.transport_protocol != Some(TransportProtocol::Tls)
+            && is_for_the_silent
             && chain.tls.is_none()
             && matches!(chain.handler, Handler::Tcp(_));
         if matches.server_names.is_empty() {
@@ -332,6 +336,19 @@ mod tests {
             of(Some(TransportProtocol::Tls), 2),
             of(Some(TransportProtocol::RawBuffer), 2),
         ]);
+        let server_first = |destination: &str| table.asked(destination.parse().unwrap()).server_first;
+        assert!(!server_first("10.0.0.1:1"));
+        assert!(server_first("10.0.0.1:2"));
+    }
+
+    #[test]
+    fn a_chain_that_wants_a_name_is_not_for_those_who_say_nothing() {
+        let of = |name: &str, port| ChainMatch {
+            server_names: vec![name.into()],
+            destination_port: Some(port),
+            ..ChainMatch::default()
+        };
+        let table = table(&[of("a.example", 1), of("*", 2)]);
         let server_first = |destination: &str| table.asked(destination.parse().unwrap()).server_first;
         assert!(!server_first("10.0.0.1:1"));
         assert!(server_first("10.0.0.1:2"));
