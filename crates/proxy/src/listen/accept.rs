@@ -1,7 +1,7 @@
 //! Accepts connections of one worker, once for each, and hands them to their chain.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -136,7 +136,11 @@ fn ends(
 
 /// Who came over IPv4 to a socket of both families is called by the IPv4 address, for chains, rules and logs alike.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        four @ IpAddr::V4(_) => SocketAddr::new(four, address.port()),
+        // With its scope.
+        IpAddr::V6(_) => address,
+    }
 }
 
 async fn serve(worker: Rc<Worker>, stream: TcpStream, door: Door, mut ends: Ends) {
@@ -242,6 +246,7 @@ mod tests {
             ("[::ffff:10.0.0.1]:80", "10.0.0.1:80"),
             ("10.0.0.1:80", "10.0.0.1:80"),
             ("[fd00::1]:80", "[fd00::1]:80"),
+            ("[fe80::1%3]:80", "[fe80::1%3]:80"),
         ] {
             assert_eq!(canonical(seen.parse().unwrap()).to_string(), is);
         }
