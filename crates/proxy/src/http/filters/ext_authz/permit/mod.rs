@@ -13,6 +13,8 @@ use crate::http::codec::h1::{MAX_FIELDS, MAX_HEAD, check_authority};
 use crate::http::codec::{Fields, Request};
 
 const TOO_LARGE: &str = "a head that is too large";
+/// Changes of one request: each may copy a field that is as long as a head.
+const MOST_CHANGES: usize = 1000;
 
 /// Whether a service may say anything of that field (lower case).
 pub(super) fn may_be_said(name: &str) -> bool {
@@ -61,13 +63,16 @@ pub(super) fn request(
     {
         return Err("a field that cannot be sent");
     }
+    if permission.request.len() > MOST_CHANGES {
+        return Err("too many changes");
+    }
     for mutation in &permission.request {
         match is_pseudo(&mutation.name) {
             true => pseudo(request, mutation),
             false => field(&mut request.fields, mutation),
         }
-        // Not only at the end: fields that grow are copied each time.
-        if request.fields.size() > MAX_HEAD as u64 {
+        // Not only at the end: fields that grow are copied each time. What is removed is still there.
+        if request.fields.size() > 2 * MAX_HEAD as u64 {
             return Err(TOO_LARGE);
         }
     }

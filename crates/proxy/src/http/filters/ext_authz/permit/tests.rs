@@ -78,14 +78,38 @@ fn a_field_that_grows_for_ever_is_too_large_at_once() {
     let mut request = get("/", &[("a", "1")]);
     let longer = change("a", &"x".repeat(1000), Change::Append);
     let permission = Permission {
-        request: vec![longer; 100_000],
+        request: vec![longer; 1000],
         ..Permission::default()
     };
     assert_eq!(
         super::request(&mut request, permission, false).unwrap_err(),
         TOO_LARGE
     );
-    assert!(request.fields.size() <= MAX_HEAD as u64 + 1001);
+    assert!(request.fields.size() <= 2 * MAX_HEAD as u64 + 1001);
+}
+
+#[test]
+fn very_many_changes_are_no_permission() {
+    let mut request = get("/", &[("a", "1")]);
+    let permission = Permission {
+        request: vec![change("a", "", Change::Append); MOST_CHANGES + 1],
+        ..Permission::default()
+    };
+    assert!(super::request(&mut request, permission, false).is_err());
+    assert_eq!(values(&request.fields, "a"), ["1"]);
+}
+
+#[test]
+fn what_is_removed_makes_room_for_what_is_appended() {
+    let cookie = "x".repeat(50 * 1024);
+    let mut request = get("/", &[("cookie", &cookie), ("a", &"x".repeat(8 * 1024))]);
+    let permission = Permission {
+        request: vec![change("a", &"y".repeat(3 * 1024), Change::Append)],
+        remove: vec!["cookie".into()],
+        ..Permission::default()
+    };
+    super::request(&mut request, permission, false).unwrap();
+    assert_eq!(request.fields.len(), 1);
 }
 
 #[test]
