@@ -23,7 +23,7 @@ use crate::Subnet;
 
 pub use compiled::{CompiledRules, PolicyProblem};
 pub use subject::{Findings, RequestFacts, Subject};
-pub use template::compile_template;
+pub use template::{check_template, compile_template};
 
 /// The metadata that verified tokens leave behind, and the name of their content in it.
 pub const JWT_METADATA: &str = "envoy.filters.http.jwt_authn";

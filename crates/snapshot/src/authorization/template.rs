@@ -5,12 +5,26 @@ use regex::bytes::Regex;
 
 use crate::route::compile_regex;
 
+/// What is no longer than this compiles to less than an expression may (see the test).
+const ALWAYS_COMPILES: usize = 1024;
 /// What a segment may be made of: `pchar` of RFC 3986 without `*`.
 const SEGMENT: &str = r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]";
 
 /// Makes the expression that a whole path has to match. The error says what is wrong with the template.
 pub fn compile_template(template: &str) -> Result<Regex, String> {
     compile_regex(&expression(template)?)
+}
+
+/// Whether [`compile_template`] takes it. Cheap, unless it is longer than templates are.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_template(template: &str) -> Result<(), String> {
+    let expression = expression(template)?;
+    if template.len() > ALWAYS_COMPILES {
+        compile_regex(&expression)?;
+    }
+    Ok(())
 }
 
 /// What comes before the first place that may be anything.
@@ -97,9 +111,31 @@ mod tests {
     }
 
     #[test]
+    fn a_template_is_judged_without_an_expression() {
+        let longest = |piece: &str, end: &str| {
+            let mut template = piece.repeat((ALWAYS_COMPILES - end.len()) / piece.len());
+            template.push_str(end);
+            template
+        };
+        for template in [
+            longest("/*", "/**"),
+            longest("/+", ""),
+            longest("/{a=*}", "/{b=**}.x"),
+        ] {
+            assert_eq!(check_template(&template), Ok(()), "{template}");
+            assert!(compile_template(&template).is_ok(), "{template}");
+        }
+        let too_long = "/*".repeat(1 << 15);
+        assert!(compile_template(&too_long).is_err() && check_template(&too_long).is_err());
+    }
+
+    #[test]
     fn what_is_no_template_is_refused() {
         for wrong in ["", "a", "/**/*", "/a*b/c", "/{a", "/a b", "/**/**", "/*a/b"] {
-            assert!(compile_template(wrong).is_err(), "{wrong}");
+            assert!(
+                compile_template(wrong).is_err() && check_template(wrong).is_err(),
+                "{wrong}"
+            );
         }
     }
 

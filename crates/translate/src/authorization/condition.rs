@@ -4,7 +4,7 @@ use resources::istio::authorization_policy::Attribute;
 use snapshot::Subnet;
 use snapshot::authorization::{
     Condition, HeaderCondition, JWT_METADATA, JWT_PAYLOAD, MetadataMatch, Pattern, Permission, Principal,
-    Source, Target, TextMatch, ValueMatch, compile_template,
+    Source, Target, TextMatch, ValueMatch, check_template,
 };
 
 const SPIFFE: &str = "spiffe://";
@@ -217,8 +217,8 @@ pub(super) fn path(value: &str) -> Result<Permission, Meaningless> {
         return Ok(Condition::Is(Target::Path(text(value))));
     }
     let template = value.replace("{*}", "*").replace("{**}", "**");
-    match compile_template(&template) {
-        Ok(_) => Ok(Condition::Is(Target::PathTemplate(template))),
+    match check_template(&template) {
+        Ok(()) => Ok(Condition::Is(Target::PathTemplate(template))),
         Err(_) => Err(Meaningless),
     }
 }

@@ -123,6 +123,13 @@ impl Place<'_> {
         } = operation;
         let mut conditions = self.each((hosts, not_hosts), &http(condition::host))?;
         conditions.extend(self.each((methods, not_methods), &http(condition::method))?);
+        // A template that cannot be read takes the others of a rule that refuses with it: too much is refused then, and
+        // nothing that was meant to be gets through.
+        let is_unread = |path: &String| condition::path(path).is_err();
+        let paths: &[String] = match !self.allows && paths.iter().any(is_unread) {
+            true => &[],
+            false => paths,
+        };
         conditions.extend(self.each((paths, not_paths), &path)?);
         conditions.extend(self.each((ports, not_ports), &condition::port)?);
         Ok(conditions)

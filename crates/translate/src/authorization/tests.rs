@@ -194,6 +194,12 @@ fn a_template_that_no_proxy_can_read_is_left_out_as_well() {
             "{denied}"
         );
         assert_eq!(with("ALLOW", path).len(), 0, "nobody is let in");
+        let beside = format!("/admin\", \"{path}");
+        let denied = format!("{:?}", with("DENY", &beside));
+        assert!(
+            !denied.contains("admin") && denied.contains("Port(80)"),
+            "{denied}"
+        );
     }
 }
 
