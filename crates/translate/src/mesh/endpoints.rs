@@ -185,10 +185,11 @@ fn own_address(pod: &Pod) -> Option<IpAddr> {
     pod.status.pod_ip.parse().ok()
 }
 
-/// The name of the pod that an endpoint says it is.
-fn referred_pod(endpoint: &Endpoint) -> Option<&str> {
+/// Namespace and name of the pod that an endpoint of a slice in `namespace` says it is.
+fn referred_pod<'e>(endpoint: &'e Endpoint, namespace: &'e str) -> Option<(&'e str, &'e str)> {
     let reference = endpoint.target_ref.as_ref()?;
-    (reference.kind == "Pod").then_some(reference.name.as_str())
+    let stated = Some(reference.namespace.as_str()).filter(|stated| !stated.is_empty());
+    (reference.kind == "Pod").then_some((stated.unwrap_or(namespace), reference.name.as_str()))
 }
 
 impl Group {
@@ -204,9 +205,9 @@ impl Group {
         let members = slice.endpoints.iter().filter_map(|endpoint| {
             // Consumers read the first address only: the others name the same endpoint.
             let address = endpoint.addresses.first()?.parse().ok()?;
-            let pod = match referred_pod(endpoint) {
+            let pod = match referred_pod(endpoint, namespace) {
                 // What it takes is not known before its pod is: until then it is left out.
-                Some(name) => Some(known.referred(namespace, name)?),
+                Some((namespace, name)) => Some(known.referred(namespace, name)?),
                 None => known.at(namespace, address),
             };
             let node = endpoint
@@ -217,7 +218,10 @@ impl Group {
             let locality = place_of(pod, place, endpoint.zone.as_deref());
             let none = BTreeMap::new();
             let labels = pod.map_or(&none, |pod| &pod.metadata.labels);
-            let workload = Subject { namespace, labels };
+            let workload = Subject {
+                namespace: pod.map_or(namespace, |pod| pod.metadata.namespace.as_str()),
+                labels,
+            };
             let speaks = labels.get(TLS_MODE.0).is_some_and(|mode| mode == TLS_MODE.1);
             Some(Member {
                 account: pod.map(Account::of),
