@@ -170,6 +170,16 @@ pub(super) fn replaced(mut stored: Secret, next: &Standing) -> Result<Secret> {
     let mut data = stored.data.take().unwrap_or_default();
     data.retain(|name, _| !is_ours(name));
     data.extend(data_of(next)?);
+    // That type demands entries of these names; ours are read before them.
+    if stored.type_.as_deref() == Some("kubernetes.io/tls") {
+        for (theirs, ours) in [
+            (KUBERNETES.certificate, ISTIO.certificate),
+            (KUBERNETES.key, ISTIO.key),
+        ] {
+            let same = data.get(ours).cloned();
+            data.extend(same.map(|value| (theirs.to_owned(), value)));
+        }
+    }
     stored.data = Some(data);
     Ok(stored)
 }
@@ -189,6 +199,10 @@ fn data_of(standing: &Standing) -> Result<BTreeMap<String, ByteString>> {
         entry(ISTIO.key, authority.key_pem()),
         entry(ISTIO.roots, standing.roots().to_owned()),
     ]);
+    let intermediates = authority.intermediates_pem();
+    if !intermediates.is_empty() {
+        data.extend([entry(ISTIO.chain, intermediates)]);
+    }
     data.extend(
         standing
             .trusted
@@ -291,6 +305,20 @@ mod tests {
         assert!(found.is_same(&made));
         let key = |standing: &Standing| standing.other.as_ref().unwrap().key_pem();
         assert!(key(&found) == key(&made));
+    }
+
+    #[test]
+    fn certificates_between_the_signer_and_the_root_stay() {
+        let (signs, between, root) = (authority(), authority(), authority());
+        let secret = secret(&[
+            (ISTIO.certificate, signs.certificate_pem()),
+            (ISTIO.key, signs.key_pem()),
+            (ISTIO.chain, between.certificate_pem()),
+            (ISTIO.roots, root.root_pem().to_owned()),
+        ]);
+        let standing = read(&secret, Source::Own).unwrap();
+        let stored = replaced(secret, &standing).unwrap();
+        assert!(read(&stored, Source::Own).unwrap().is_same(&standing));
     }
 
     #[test]

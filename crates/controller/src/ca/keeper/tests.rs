@@ -282,6 +282,31 @@ async fn a_secret_that_somebody_restored_keeps_its_type_and_what_is_not_ours() {
 }
 
 #[tokio::test]
+async fn a_secret_of_kubernetes_type_for_certificates_keeps_the_entries_that_it_demands() {
+    let cluster = Cluster::with(&own());
+    let mut secret = cluster.objects.lock().unwrap()[root::OWN].clone();
+    secret["type"] = json!("kubernetes.io/tls");
+    let data = secret["data"].as_object_mut().unwrap();
+    for (ours, theirs) in [
+        ("ca-cert.pem", "tls.crt"),
+        ("ca-key.pem", "tls.key"),
+        ("root-cert.pem", "ca.crt"),
+    ] {
+        let value = data.remove(ours).unwrap();
+        data.insert(theirs.to_owned(), value);
+    }
+    cluster.put(root::OWN, secret);
+    let mut keeper = cluster.keeper("");
+    assert_eq!(keeper.fulfil("7").await.unwrap(), None);
+    assert_eq!(cluster.phase(), Some(Phase::Trusting));
+    let secret = cluster.objects.lock().unwrap()[root::OWN].clone();
+    for (ours, theirs) in [("ca-cert.pem", "tls.crt"), ("ca-key.pem", "tls.key")] {
+        assert!(secret["data"][ours].is_string(), "{ours}");
+        assert_eq!(secret["data"][theirs], secret["data"][ours]);
+    }
+}
+
+#[tokio::test]
 async fn what_fails_does_not_hide_how_it_is() {
     let cluster = Cluster::with(&own());
     let mut keeper = cluster.keeper("");
