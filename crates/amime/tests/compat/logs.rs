@@ -152,7 +152,6 @@ pub(crate) struct Logs {
 }
 
 struct Line {
-    side: Side,
     /// The application beside the proxy that wrote it.
     by: String,
     fields: Value,
@@ -163,9 +162,9 @@ impl Logs {
     pub(crate) async fn follow(client: &Client, addresses: &BTreeMap<String, String>) -> Self {
         let (tasks, lines) = (Tasks::new(), Arc::<Mutex<Vec<Line>>>::default());
         for pod in addresses.keys() {
-            let Some(side) = Side::BOTH.into_iter().find(|side| pod.ends_with(side.name())) else {
+            if !Side::BOTH.into_iter().any(|side| pod.ends_with(side.name())) {
                 continue;
-            };
+            }
             let (namespace, name) = pod.split_once('/').unwrap();
             let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
             let how = LogParams {
@@ -180,7 +179,7 @@ impl Logs {
                 while let Ok(Some(line)) = stream.try_next().await {
                     if let Ok(fields) = serde_json::from_str(&line) {
                         let by = by.clone();
-                        lines.lock().unwrap().push(Line { side, by, fields });
+                        lines.lock().unwrap().push(Line { by, fields });
                     }
                 }
             });
@@ -208,7 +207,7 @@ impl Logs {
     pub(crate) async fn about(&self, marks: &[String; 2]) -> [BTreeMap<String, String>; 2] {
         let begun = Instant::now();
         loop {
-            let [one, other] = [0, 1].map(|index| self.of(Side::BOTH[index], &marks[index]));
+            let [one, other] = [0, 1].map(|index| self.of(&marks[index]));
             let writers = |fields: &BTreeMap<String, String>| -> Vec<String> {
                 let flags = fields.keys().filter(|name| name.ends_with(".response_flags"));
                 flags.cloned().collect()
@@ -225,7 +224,7 @@ impl Logs {
     pub(crate) async fn of_amime(&self, mark: &str, names: &[String]) -> BTreeMap<String, String> {
         let begun = Instant::now();
         loop {
-            let mut found = self.of(Side::Amime, mark);
+            let mut found = self.of(mark);
             found.retain(|name, _| names.contains(name));
             if found.len() == names.len() || begun.elapsed() > WRITTEN {
                 return found;
@@ -234,15 +233,12 @@ impl Logs {
         }
     }
 
-    /// `log.client.response_flags` and so on.
-    fn of(&self, side: Side, mark: &str) -> BTreeMap<String, String> {
+    /// `log.client.response_flags` and so on. A client of one side may come to the server of the other.
+    fn of(&self, mark: &str) -> BTreeMap<String, String> {
         let lines = self.lines.lock().unwrap();
         let mut told = BTreeMap::new();
         let mut counts = BTreeMap::<&str, usize>::new();
-        for line in lines
-            .iter()
-            .filter(|line| line.side == side && line.fields["call"] == mark)
-        {
+        for line in lines.iter().filter(|line| line.fields["call"] == mark) {
             let count = counts.entry(&line.by).or_default();
             *count += 1;
             let by = if *count > 1 {
